@@ -1,0 +1,61 @@
+#!/bin/bash
+# Holds system descriptions (.dts) against the bindings in dts/bindings.
+#
+#   bindings.sh FILE.dts...
+#
+# Says file, node and property for everything that no binding allows. dt-validate's exit status
+# does not tell (0 with errors), so any output of it counts.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+complaints() { # FILE.dts
+    local tree
+    tree=$work/$(basename "$1" .dts).dtb
+    dtc -q -I dts -O dtb -o "$tree" "$1" 2>&1 || return 0
+    # Only our bindings: those that come with dt-schema want what a board's tree has.
+    dt-validate -l dormouse -s "$work/bindings.json" "$tree" 2>&1 |
+        sed -e "s|^.*$(basename "$tree")|$1|" \
+            -e "s/does not match any of the regexes: .*pinctrl-.*/is not a known property or node/"
+}
+
+# A binding with a mistake in it is dropped with a message, and would then allow everything.
+problems=$(dt-doc-validate -u dts/bindings dts/bindings 2>&1
+    dt-mk-schema -j -o "$work/bindings.json" dts/bindings 2>&1) || true
+if [ -n "$problems" ]; then
+    printf '%s\n' "$problems" >&2
+    exit 1
+fi
+
+# The check itself is checked: a property that nobody knows must be named.
+cat >"$work/self-test.dts" <<'END'
+/dts-v1/;
+/ {
+    compatible = "dormouse,system";
+    service-partition {
+        compatible = "dormouse,service-partition";
+        image = "sos.img";
+        memory = /bits/ 64 <0x400000>;
+        snore;
+    };
+};
+END
+expected="$work/self-test.dts: /.*service-partition: 'snore' is not a known property"
+if ! complaints "$work/self-test.dts" | grep -q "$expected"; then
+    echo "bindings.sh: dt-validate let an unknown property pass; its version is not understood" >&2
+    exit 1
+fi
+
+status=0
+for description in "$@"; do
+    problems=$(complaints "$description")
+    if [ -n "$problems" ]; then
+        printf '%s\n' "$problems" >&2
+        status=1
+    else
+        echo "$description: agrees with its bindings"
+    fi
+done
+exit $status

@@ -1,0 +1,171 @@
+#!/bin/bash
+# Installs what Dormouse needs and the machine lacks: Debian packages and Rust targets.
+#
+#   install.sh [check] [gdb] [miri]
+#
+# Says what it will do and why before it changes anything. With nothing missing it is silent, and
+# it uses the network only to install.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+RUST_TARGETS=(aarch64-unknown-none-softfloat aarch64-unknown-none aarch64-unknown-linux-musl)
+RUST_COMPONENTS=(rustfmt clippy)
+RUST_MIN=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+BACKPORTS=/etc/apt/sources.list.d/dormouse-backports.list
+
+packages=()
+reasons=()
+
+# need COMMAND PACKAGE REASON
+need() {
+    if ! command -v "$1" >/dev/null; then
+        packages+=("$2")
+        reasons+=("$2: $3")
+    fi
+}
+
+find_missing() {
+    local version group
+    version=$(qemu_version)
+    qemu=present
+    if ! version_at_least "$version" "$QEMU_MIN"; then
+        qemu=missing
+        reasons+=("qemu-system-arm $QEMU_MIN or later: the board (found: ${version:-none})")
+    fi
+    need dtc device-tree-compiler "compiles the system description"
+    need cpio cpio "tests read archives with it"
+    need make make "runs the build"
+    need cc gcc "links the tools that run on this machine"
+    need dpkg-deb dpkg "unpacks Debian's kernel"
+    if command -v cc >/dev/null && ! [ -e /usr/include/stdlib.h ]; then
+        packages+=(libc6-dev)
+        reasons+=("libc6-dev: links the tools that run on this machine")
+    fi
+    for group in "$@"; do
+        case $group in
+        check)
+            need dt-validate dt-schema "checks system descriptions against their bindings"
+            need aarch64-linux-gnu-objdump binutils-aarch64-linux-gnu "disassembles the EL2 image"
+            ;;
+        gdb) need gdb-multiarch gdb-multiarch "the debugger" ;;
+        miri) ;;
+        *) die "install.sh: unknown group \`$group\`" ;;
+        esac
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+apt_get() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+
+# Whether apt would install a QEMU that is new enough; further arguments go to apt-cache.
+qemu_candidate() {
+    local version
+    version=$(apt-cache "$@" policy qemu-system-arm 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*:\)\?//p')
+    version_at_least "${version%%[!0-9.]*}" "$QEMU_MIN"
+}
+
+# Sets qemu_options to what makes apt take a QEMU that is new enough, adding a source only if it must.
+find_qemu() {
+    local mirror keyring
+    qemu_options=()
+    qemu_candidate && return
+    qemu_options=(-t "$os_codename-backports")
+    qemu_candidate "${qemu_options[@]}" && return
+    mirror=$(debian_mirror) || die "no Debian mirror in this machine's apt sources; QEMU $QEMU_MIN or later has to come from one"
+    keyring=$(debian_keyring) || die "the package debian-archive-keyring is not installed"
+    say "$os_name has no QEMU $QEMU_MIN in its own suite; adding $BACKPORTS:"
+    say "  $os_codename-backports from $mirror (apt prefers nothing from there by itself)"
+    echo "deb [signed-by=$keyring] $mirror $os_codename-backports main" | as_root tee "$BACKPORTS" >/dev/null
+    apt_get update || true
+    qemu_candidate "${qemu_options[@]}" || die "$os_codename-backports at $mirror gives no QEMU $QEMU_MIN or later; network?"
+}
+
+install_packages() {
+    read_os
+    local list
+    printf -v list '\n  %s' "${reasons[@]}"
+    case $os_id:$os_codename in
+    debian:bookworm | debian:trixie) ;;
+    *) die "missing, and only installed by itself on Debian 12 and 13 (this is ${os_name}):$list" ;;
+    esac
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        die "missing; run this as root, or install sudo, or install by hand:$list"
+    fi
+    say "will install with apt, after reading the package lists anew:$list"
+    # A source of the user's that cannot be reached need not be the one that matters.
+    apt_get update || say "apt could not read all of its sources; going on with the others"
+    if [ $qemu = missing ]; then
+        find_qemu
+        apt_get install -y --no-install-recommends "${qemu_options[@]}" qemu-system-arm ||
+            die "apt could not install QEMU; see above"
+    fi
+    if [ ${#packages[@]} != 0 ]; then
+        apt_get install -y --no-install-recommends "${packages[@]}" || die "apt could not install everything; see above"
+    fi
+    local version
+    version=$(qemu_version)
+    version_at_least "$version" "$QEMU_MIN" ||
+        die "$(command -v qemu-system-aarch64) is QEMU ${version:-unknown}, $QEMU_MIN or later is needed and installed elsewhere: mind PATH"
+}
+
+# missing_of INSTALLED WANTED... prints what of WANTED is no line of INSTALLED.
+missing_of() {
+    local installed=$1 wanted
+    shift
+    for wanted in "$@"; do
+        grep -qx "$wanted\(-$(uname -m)-.*\)\?" <<<"$installed" || echo "$wanted"
+    done
+}
+
+install_rust() {
+    local version missing
+    if ! command -v rustup >/dev/null || ! command -v cargo >/dev/null; then
+        die "rustup is missing; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+    fi
+    # Asking for anything else while the toolchain is absent would install it without a word.
+    if ! rustup toolchain list | grep -q '^stable-' && [ -z "${RUSTUP_TOOLCHAIN:-}" ]; then
+        say "will install the stable Rust toolchain by rustup: the compiler"
+        rustup toolchain install stable --profile minimal --no-self-update
+    fi
+    version=$(rustc --version | sed 's/rustc \([0-9.]*\).*/\1/')
+    if ! version_at_least "$version" "$RUST_MIN"; then
+        say "will update the stable Rust toolchain by rustup: it is $version, $RUST_MIN or later is needed"
+        rustup update stable --no-self-update
+    fi
+    mapfile -t missing < <(missing_of "$(rustup target list --installed)" "${RUST_TARGETS[@]}")
+    if [ ${#missing[@]} != 0 ]; then
+        say "will add Rust targets by rustup: ${missing[*]}"
+        rustup target add "${missing[@]}"
+    fi
+    mapfile -t missing < <(missing_of "$(rustup component list --installed)" "${RUST_COMPONENTS[@]}")
+    if [ ${#missing[@]} != 0 ]; then
+        say "will add Rust components by rustup: ${missing[*]}"
+        rustup component add "${missing[@]}"
+    fi
+}
+
+install_miri() {
+    if ! rustup toolchain list | grep -q '^nightly-' ||
+        ! rustup component list --toolchain nightly --installed | grep -q '^miri'; then
+        say "will install the nightly Rust toolchain with miri by rustup: the interpreter that finds undefined behavior"
+        rustup toolchain install nightly --profile minimal --component miri,rust-src --no-self-update
+    fi
+}
+
+find_missing "$@"
+if [ ${#reasons[@]} != 0 ]; then
+    install_packages
+fi
+install_rust
+case " $* " in
+*" miri "*) install_miri ;;
+esac

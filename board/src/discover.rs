@@ -1,0 +1,439 @@
+//! From the device tree to the [`Board`]: which nodes matter, and what they say.
+//!
+//! One walk collects; what depends on nodes that may stand later in the tree (the interrupt controller,
+//! `/chosen`, `/aliases`) is worked out at its end. Nodes of no interest are never an error.
+
+use arrayvec::ArrayVec;
+use fdt::helpers::UnalignedFallibleNode;
+use hv_core::addr::{FRAME_SIZE, IntId, Pa, PaRange};
+
+use crate::cells;
+use crate::error::{Fault, NodePath, TreeError};
+use crate::model::{
+    Board, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS,
+    MAX_GICR_REGIONS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, MPIDR_AFFINITY, Psci, PsciVersion,
+    Reserved, ReservedKind, Secret, Secrets, TimerPpis, Uart,
+};
+use crate::tree::{Node, Tree};
+use crate::wiring::{Chosen, Wired};
+
+impl Board {
+    /// Reads the board from the device tree `blob`, whose length is its [`total_size`].
+    ///
+    /// # Errors
+    ///
+    /// The blob is damaged, something that every board has is missing, a property that EL2 needs is
+    /// malformed, or there is more of something than EL2 has room for. The error names node and property.
+    ///
+    /// [`total_size`]: crate::total_size
+    pub fn from_tree(blob: &[u8]) -> Result<Self, TreeError> {
+        let tree = Tree::open(blob)?;
+        let mut draft = Draft::new(&tree);
+        draft.take_reservations()?;
+        tree.visit(|node| draft.take_node(node))?;
+        draft.finish()
+    }
+}
+
+/// What a node is to EL2, by the first string of `compatible` that EL2 knows.
+enum Kind {
+    Uart,
+    Rtc,
+    GicV3,
+    GicV2,
+    Smmu,
+    Timer,
+    Psci(PsciVersion),
+    PciHost,
+}
+
+impl Kind {
+    fn of(node: &Node) -> Option<Self> {
+        cells::strings(node.properties.compatible?).find_map(|name| match name {
+            b"arm,pl011" => Some(Self::Uart),
+            b"arm,pl031" => Some(Self::Rtc),
+            b"arm,gic-v3" => Some(Self::GicV3),
+            b"arm,gic-400" | b"arm,cortex-a15-gic" => Some(Self::GicV2),
+            b"arm,smmu-v3" => Some(Self::Smmu),
+            b"arm,armv8-timer" => Some(Self::Timer),
+            b"arm,psci-1.0" => Some(Self::Psci(PsciVersion::V1)),
+            b"arm,psci-0.2" => Some(Self::Psci(PsciVersion::V0_2)),
+            b"pci-host-ecam-generic" => Some(Self::PciHost),
+            _ => None,
+        })
+    }
+}
+
+/// A UART whose path and wiring are not yet compared with the rest of the tree.
+struct UartDraft<'a> {
+    regs: PaRange,
+    path: NodePath,
+    wired: Wired<'a>,
+}
+
+/// The interrupt controller as found; how its cells read decides how all interrupts read.
+struct GicDraft<'a> {
+    gic: Gic,
+    phandle: Option<u32>,
+    interrupt_cells: u32,
+    wired: Wired<'a>,
+}
+
+/// What the walk has found so far.
+struct Draft<'t, 'a> {
+    tree: &'t Tree<'a>,
+    memory: ArrayVec<PaRange, MAX_BANKS>,
+    reserved: ArrayVec<Reserved, MAX_RESERVED>,
+    cpus: ArrayVec<Cpu, MAX_CPUS>,
+    psci: Option<Psci>,
+    uarts: ArrayVec<UartDraft<'a>, MAX_UARTS>,
+    gic: Option<GicDraft<'a>>,
+    timer: Option<Wired<'a>>,
+    smmus: ArrayVec<PaRange, MAX_SMMUS>,
+    rtc: Option<PaRange>,
+    ecams: ArrayVec<PaRange, MAX_ECAMS>,
+    initrd: Option<PaRange>,
+    secrets: Secrets,
+    chosen: Chosen<'a>,
+    aliases: Option<UnalignedFallibleNode<'a>>,
+}
+
+impl<'t, 'a> Draft<'t, 'a> {
+    fn new(tree: &'t Tree<'a>) -> Self {
+        Self {
+            tree,
+            memory: ArrayVec::new(),
+            reserved: ArrayVec::new(),
+            cpus: ArrayVec::new(),
+            psci: None,
+            uarts: ArrayVec::new(),
+            gic: None,
+            timer: None,
+            smmus: ArrayVec::new(),
+            rtc: None,
+            ecams: ArrayVec::new(),
+            initrd: None,
+            secrets: Secrets::default(),
+            chosen: Chosen::default(),
+            aliases: None,
+        }
+    }
+
+    fn take_reservations(&mut self) -> Result<(), TreeError> {
+        for (start, size) in self.tree.reservations() {
+            let start = Pa(start);
+            let range = PaRange::new(start, size).ok_or(TreeError::ReservationWraps(start))?;
+            self.reserve(range, ReservedKind::Reservation, NodePath::default)?;
+        }
+        Ok(())
+    }
+
+    fn take_node(&mut self, node: &Node<'_, 'a>) -> Result<(), TreeError> {
+        match (node.depth(), node.parent_name(), node.name.name) {
+            (1, _, "chosen") => return self.take_chosen(node),
+            (1, _, "aliases") => self.aliases = Some(node.raw()),
+            (1, _, _) if has_type(node, b"memory") => return self.take_memory(node),
+            (2, "cpus", _) if has_type(node, b"cpu") => return self.take_cpu(node),
+            (2, "reserved-memory", _) => return self.take_reserved_memory(node),
+            _ => {}
+        }
+        match Kind::of(node) {
+            Some(kind) if node.enabled() => self.take_device(node, &kind),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_device(&mut self, node: &Node<'_, 'a>, kind: &Kind) -> Result<(), TreeError> {
+        let Some(regs) = node.reg(0)? else {
+            return match kind {
+                Kind::Timer => {
+                    self.timer.get_or_insert(Wired::of(node));
+                    Ok(())
+                }
+                Kind::Psci(version) => self.take_psci(node, *version),
+                // Not on a bus that CPUs reach.
+                _ => Ok(()),
+            };
+        };
+        match kind {
+            Kind::Uart => {
+                let uart = UartDraft { regs, path: node.path(), wired: Wired::of(node) };
+                push(&mut self.uarts, uart, || node.path(), "PL011s")
+            }
+            Kind::Rtc => {
+                self.rtc.get_or_insert(regs);
+                Ok(())
+            }
+            Kind::GicV3 => self.take_gic(node, gic_v3(node, regs)?),
+            Kind::GicV2 => self.take_gic(node, gic_v2(node, regs)?),
+            Kind::Smmu => push(&mut self.smmus, regs, || node.path(), "SMMUs"),
+            Kind::PciHost => push(&mut self.ecams, regs, || node.path(), "PCI host bridges"),
+            Kind::Timer | Kind::Psci(_) => Ok(()),
+        }
+    }
+
+    fn take_chosen(&mut self, node: &Node<'_, 'a>) -> Result<(), TreeError> {
+        let properties = &node.properties;
+        let locate = |value: Option<&[u8]>| {
+            value.map(|value| Secret { offset: self.tree.offset_of(value), length: value.len() })
+        };
+        self.secrets =
+            Secrets { rng: locate(properties.rng_seed), kaslr: locate(properties.kaslr_seed) };
+        self.chosen = Chosen { stdout: properties.stdout_path };
+        self.initrd = initrd(node)?;
+        Ok(())
+    }
+
+    fn take_memory(&mut self, node: &Node) -> Result<(), TreeError> {
+        if !node.enabled() {
+            return Ok(());
+        }
+        if node.properties.reg.is_none() {
+            return Err(node.error("reg", Fault::Missing));
+        }
+        for index in 0.. {
+            let Some(bank) = node.own_reg(index)? else { break };
+            if bank.size != 0 {
+                push(&mut self.memory, bank, || node.path(), "memory banks")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_reserved_memory(&mut self, node: &Node) -> Result<(), TreeError> {
+        if !node.enabled() {
+            return Ok(());
+        }
+        let kind = match node.properties.no_map {
+            Some(_) => ReservedKind::NoMap,
+            None => ReservedKind::Node,
+        };
+        // Without `reg` the node asks the operating system for memory, and nobody else has it yet.
+        for index in 0.. {
+            let Some(range) = node.own_reg(index)? else { break };
+            self.reserve(range, kind, || node.path())?;
+        }
+        Ok(())
+    }
+
+    fn reserve(
+        &mut self,
+        range: PaRange,
+        kind: ReservedKind,
+        path: impl FnOnce() -> NodePath,
+    ) -> Result<(), TreeError> {
+        let reserved = Reserved { range, kind };
+        if range.size == 0 || self.reserved.contains(&reserved) {
+            return Ok(());
+        }
+        push(&mut self.reserved, reserved, path, "reserved ranges")
+    }
+
+    fn take_cpu(&mut self, node: &Node) -> Result<(), TreeError> {
+        if !node.enabled() {
+            return Ok(());
+        }
+        let Some(reg) = node.own_reg(0)? else { return Err(node.error("reg", Fault::Missing)) };
+        let mpidr = reg.start.0;
+        if mpidr & !MPIDR_AFFINITY != 0 {
+            return Err(node.error("reg", Fault::Value(mpidr)));
+        }
+        if self.cpus.iter().any(|cpu| cpu.mpidr == mpidr) {
+            return Err(TreeError::CpuTwice(mpidr));
+        }
+        let start = cpu_start(node)?;
+        if let CpuStart::SpinTable { release } = start {
+            let page = PaRange { start: release.frame(), size: FRAME_SIZE };
+            self.reserve(page, ReservedKind::SpinTable, || node.path())?;
+        }
+        push(&mut self.cpus, Cpu { mpidr, start }, || node.path(), "CPUs")
+    }
+
+    fn take_psci(&mut self, node: &Node, version: PsciVersion) -> Result<(), TreeError> {
+        let Some(method) = node.properties.method else {
+            return Err(node.error("method", Fault::Missing));
+        };
+        let conduit = match cells::string(method) {
+            b"smc" => Conduit::Smc,
+            b"hvc" => Conduit::Hvc,
+            _ => return Err(node.error("method", Fault::Unknown)),
+        };
+        self.psci.get_or_insert(Psci { conduit, version });
+        Ok(())
+    }
+
+    fn take_gic(&mut self, node: &Node<'_, 'a>, gic: Gic) -> Result<(), TreeError> {
+        if self.gic.is_some() {
+            return Ok(());
+        }
+        let interrupt_cells = match node.properties.interrupt_cells.and_then(cells::cell) {
+            Some(count @ 3..=8) => count,
+            _ => return Err(node.error("#interrupt-cells", Fault::Unknown)),
+        };
+        let phandle = node.properties.phandle.and_then(cells::cell);
+        self.gic = Some(GicDraft { gic, phandle, interrupt_cells, wired: Wired::of(node) });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Board, TreeError> {
+        sort_memory(&mut self.memory)?;
+        let gic = self.gic.ok_or(TreeError::Absent("interrupt controller"))?;
+        let timer = self.timer.ok_or(TreeError::Absent("timer"))?;
+        for (present, what) in [(!self.memory.is_empty(), "memory"), (!self.cpus.is_empty(), "CPU")]
+        {
+            if !present {
+                return Err(TreeError::Absent(what));
+            }
+        }
+        let maintenance = match gic.wired.interrupts {
+            Some(_) => Some(gic.wired.irq(0, gic.interrupt_cells)?.id),
+            None => None,
+        };
+        let stdout = self.chosen.stdout_path(self.aliases);
+        Ok(Board {
+            uarts: order_uarts(self.uarts, &gic, stdout),
+            timer: timer_ppis(&timer, gic.interrupt_cells)?,
+            maintenance,
+            gic: gic.gic,
+            memory: self.memory,
+            reserved: self.reserved,
+            cpus: self.cpus,
+            psci: self.psci,
+            smmus: self.smmus,
+            rtc: self.rtc,
+            ecams: self.ecams,
+            initrd: self.initrd,
+            secrets: self.secrets,
+        })
+    }
+}
+
+fn has_type(node: &Node, kind: &[u8]) -> bool {
+    node.properties.device_type.is_some_and(|value| cells::string(value) == kind)
+}
+
+fn push<T, const N: usize>(
+    list: &mut ArrayVec<T, N>,
+    item: T,
+    path: impl FnOnce() -> NodePath,
+    what: &'static str,
+) -> Result<(), TreeError> {
+    list.try_push(item).map_err(|_| TreeError::TooMany { path: path(), what, max: N })
+}
+
+/// Sorts the banks and makes sure that no byte is in two of them.
+fn sort_memory(memory: &mut [PaRange]) -> Result<(), TreeError> {
+    memory.sort_unstable_by_key(|bank| bank.start);
+    for pair in memory.windows(2) {
+        if let [low, high] = pair
+            && low.overlaps(high)
+        {
+            return Err(TreeError::MemoryTwice(high.start));
+        }
+    }
+    Ok(())
+}
+
+fn cpu_start(node: &Node) -> Result<CpuStart, TreeError> {
+    const RELEASE: &str = "cpu-release-addr";
+    match node.properties.enable_method.map(cells::string) {
+        Some(b"psci") => Ok(CpuStart::Psci),
+        Some(b"spin-table") => {
+            let value = node.properties.cpu_release_addr;
+            let value = value.ok_or_else(|| node.error(RELEASE, Fault::Missing))?;
+            let release = cells::number(value)
+                .ok_or_else(|| node.error(RELEASE, Fault::Length(value.len())))?;
+            // The CPU reads a doubleword there, and the page is reserved.
+            if release % 8 != 0 {
+                return Err(node.error(RELEASE, Fault::Value(release)));
+            }
+            Ok(CpuStart::SpinTable { release: Pa(release) })
+        }
+        _ => Ok(CpuStart::Unspecified),
+    }
+}
+
+/// GICD, then the redistributor regions; the GICv2 frames that may follow are of no interest.
+fn gic_v3(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
+    let read = |value: Option<&[u8]>, property| match value {
+        None => Ok(None),
+        Some(value) => cells::number(value)
+            .map(Some)
+            .ok_or_else(|| node.error(property, Fault::Length(value.len()))),
+    };
+    let count = read(node.properties.redistributor_regions, "#redistributor-regions")?.unwrap_or(1);
+    let stride = read(node.properties.redistributor_stride, "redistributor-stride")?;
+    if let Some(stride) = stride
+        && (stride == 0 || stride % 0x1_0000 != 0)
+    {
+        return Err(node.error("redistributor-stride", Fault::Value(stride)));
+    }
+    if !(1..=MAX_GICR_REGIONS as u64).contains(&count) {
+        return Err(node.error("#redistributor-regions", Fault::Value(count)));
+    }
+    let mut gicr = ArrayVec::new();
+    for index in 1..=count as usize {
+        let region = node.reg(index)?.ok_or_else(|| node.error("reg", Fault::Unreachable))?;
+        push(&mut gicr, region, || node.path(), "redistributor regions")?;
+    }
+    Ok(Gic::V3(GicV3 { gicd, gicr, stride }))
+}
+
+/// GICD, GICC, GICH, GICV.
+fn gic_v2(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
+    let gicc = node.reg(1)?.ok_or_else(|| node.error("reg", Fault::Unreachable))?;
+    Ok(Gic::V2(GicV2 { gicd, gicc, gich: node.reg(2)?, gicv: node.reg(3)? }))
+}
+
+/// The boot archive: `[start, end)`, each of one or two cells. Equal ends mean that there is none.
+fn initrd(node: &Node) -> Result<Option<PaRange>, TreeError> {
+    const NAMES: [&str; 2] = ["linux,initrd-start", "linux,initrd-end"];
+    let values = [node.properties.initrd_start, node.properties.initrd_end];
+    let (start, end) = match values {
+        [None, None] => return Ok(None),
+        [None, Some(_)] => return Err(node.error(NAMES[0], Fault::Missing)),
+        [Some(_), None] => return Err(node.error(NAMES[1], Fault::Missing)),
+        [Some(start), Some(end)] => (start, end),
+    };
+    let read = |value: &[u8], name| {
+        cells::number(value).ok_or_else(|| node.error(name, Fault::Length(value.len())))
+    };
+    let (start, end) = (read(start, NAMES[0])?, read(end, NAMES[1])?);
+    match end.checked_sub(start) {
+        None => Err(node.error(NAMES[1], Fault::Value(end))),
+        Some(0) => Ok(None),
+        Some(size) => Ok(PaRange::new(Pa(start), size)),
+    }
+}
+
+/// The timer's interrupts: by name where the tree gives names, else in the order of the binding, which
+/// is secure physical, physical, virtual, hypervisor.
+fn timer_ppis(timer: &Wired, interrupt_cells: u32) -> Result<TimerPpis, TreeError> {
+    let ppi = |name: &[u8], default| -> Result<IntId, TreeError> {
+        let index = timer.position(name).unwrap_or(default);
+        Ok(timer.irq(index, interrupt_cells)?.id)
+    };
+    Ok(TimerPpis {
+        physical: ppi(b"phys", 1)?,
+        virt: ppi(b"virt", 2)?,
+        hypervisor: ppi(b"hyp-phys", 3)?,
+    })
+}
+
+/// Puts the console first and the others behind it by address. A UART whose interrupt does not go to
+/// the GIC has none.
+fn order_uarts(
+    mut found: ArrayVec<UartDraft, MAX_UARTS>,
+    gic: &GicDraft,
+    stdout: Option<&[u8]>,
+) -> ArrayVec<Uart, MAX_UARTS> {
+    found.sort_unstable_by_key(|uart| {
+        let is_console = stdout.is_some_and(|path| uart.path.is_meant_by(path));
+        (!is_console, uart.regs.start)
+    });
+    let irq = |wired: &Wired| -> Option<Irq> {
+        let reaches_gic = wired.parent.is_none() || wired.parent == gic.phandle;
+        wired.irq(0, gic.interrupt_cells).ok().filter(|_| reaches_gic)
+    };
+    found.iter().map(|uart| Uart { regs: uart.regs, irq: irq(&uart.wired) }).collect()
+}

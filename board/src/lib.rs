@@ -1,0 +1,30 @@
+//! Boards and the drivers of what EL2 itself uses on them.
+//!
+//! A board is data: [`Board::from_tree`] reads the host's device tree once and EL2 keeps the result.
+//! Nothing here allocates, logs, or decides what a guest gets; a driver never waits without a bound.
+//!
+//! Every driver takes a physical address and uses it as a pointer: EL2 maps devices where they are,
+//! and before its MMU is on there is nothing else.
+#![cfg_attr(not(test), no_std)]
+
+mod cells;
+mod discover;
+mod error;
+mod model;
+mod tree;
+mod wiring;
+
+pub mod gicv3;
+pub mod pl011;
+pub mod pl031;
+#[cfg(target_arch = "aarch64")]
+pub mod power;
+pub mod smmu;
+
+pub use error::{Fault, NodePath, TreeError};
+pub use model::{
+    Board, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS,
+    MAX_GICR_REGIONS, MAX_MMIO, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, Psci, PsciVersion, Reserved,
+    ReservedKind, Secret, Secrets, TimerPpis, Trigger, Uart,
+};
+pub use tree::{HEADER_SIZE, MAX_BLOB_SIZE, total_size};

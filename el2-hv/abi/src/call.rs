@@ -1,0 +1,222 @@
+//! Hypercalls: one table is the source of numbers, arguments, results and of docs/HYPERCALLS.md.
+//!
+//! A call is `HVC #0` with the function identifier in w0 and arguments in x1 to x6, by the SMC
+//! Calling Convention (DEN0028): identifiers lie in the range of vendor specific hypervisor
+//! services, fast and 64-bit. x0 returns a [`crate::Status`], x1 to x3 results; x4 to x30 are kept.
+
+/// First identifier: fast call, SMC64, owner 6 (vendor specific hypervisor service), function 0
+/// (DEN0028 §2.5, §6).
+pub const BASE: u32 = 0xC600_0000;
+
+/// Who may make a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// Every VM that has a mailbox, the service partition among them.
+    Mailbox,
+    /// The service partition only. Everybody else gets `NOT_SUPPORTED`.
+    ServicePartition,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct CallSpec {
+    /// The call.
+    pub call: Call,
+    /// Its name in documents.
+    pub name: &'static str,
+    /// Who may make it.
+    pub caller: Caller,
+    /// Arguments x1 and up.
+    pub arguments: &'static [&'static str],
+    /// Results x1 and up.
+    pub results: &'static [&'static str],
+    /// What it does.
+    pub summary: &'static str,
+}
+
+macro_rules! calls {
+    ($($variant:ident = $number:literal, $name:literal, $caller:ident,
+       [$($argument:literal),*] -> [$($result:literal),*], $summary:literal;)*) => {
+        /// A hypercall.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u32)]
+        pub enum Call {
+            $(#[doc = $summary] $variant = BASE + $number,)*
+        }
+
+        /// Every call, in the order of its number.
+        pub const CALLS: &[CallSpec] = &[$(CallSpec {
+            call: Call::$variant,
+            name: $name,
+            caller: Caller::$caller,
+            arguments: &[$($argument),*],
+            results: &[$($result),*],
+            summary: $summary,
+        }),*];
+
+        impl Call {
+            /// The call with identifier `function`.
+            #[inline]
+            pub const fn from_function(function: u32) -> Option<Self> {
+                match function {
+                    $(f if f == BASE + $number => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+calls! {
+    Doorbell = 0, "doorbell", Mailbox, [] -> [],
+        "EL2 looks at the caller's mailbox: takes frames from the outbound ring and fills the inbound ring. The service partition gets NO_ROOM when the receiver of a reply has none: that frame was taken from the ring and not delivered, and the ones behind it were not looked at.";
+    VmCreate = 1, "vm_create", ServicePartition, ["label[0..8]", "label[8..16]", "label[16..24]", "label[24..32]", "vCPU count"] -> ["handle"],
+        "Reserves a slot for a VM with a unique label. EXISTS if a VM has the label, NO_MEMORY if no slot or vCPU is free.";
+    VmMemory = 2, "vm_memory", ServicePartition, ["handle", "IPA", "bytes"] -> ["bytes done"],
+        "Gives a VM that was not started RAM at an IPA, both multiples of 2 MiB. EL2 picks the frames. AGAIN with the bytes done so far: call again with IPA and bytes moved on.";
+    VmCopyIn = 3, "vm_copy_in", ServicePartition, ["handle", "target IPA", "source IPA of the caller", "bytes, at most 65536"] -> ["bytes done"],
+        "Copies from the caller's memory, or its view of the boot archive, to a VM that was not started, cleaned to the point of coherency. May do less than asked: go on from there.";
+    VmDevice = 4, "vm_device", ServicePartition, ["handle", "device (see DeviceKind)", "parameter"] -> [],
+        "Gives a VM that was not started a device.";
+    VcpuInit = 5, "vcpu_init", ServicePartition, ["handle", "entry IPA", "x0 at entry"] -> [],
+        "Sets where the boot vCPU starts. The others start by the guest's PSCI CPU_ON.";
+    VmStart = 6, "vm_start", ServicePartition, ["handle"] -> [],
+        "Starts a VM. From now on the caller can neither read nor write its memory.";
+    VmStop = 7, "vm_stop", ServicePartition, ["handle"] -> [],
+        "Stops a VM's vCPUs at once and for good. AGAIN while one of them is still on a CPU.";
+    VmDestroy = 8, "vm_destroy", ServicePartition, ["handle"] -> [],
+        "Scrubs a VM's memory and returns every frame. Stops it first where it runs. AGAIN until all is returned; then the handle is stale.";
+    VmQuery = 9, "vm_query", ServicePartition, ["slot", "IPA of a VmRecord"] -> ["next slot, or all ones"],
+        "Writes the record of the first VM in the slots from `slot` on. NO_SUCH_VM when there is none.";
+    VmGrant = 10, "vm_grant", ServicePartition, ["handle", "Grants"] -> [],
+        "Sets what a VM that was not started may ask.";
+    HvQuery = 11, "hv_query", ServicePartition, ["QueryKind", "argument", "IPA of the buffer", "bytes of the buffer"] -> ["bytes written"],
+        "Writes the record that a guest with every grant would get from `hv`.";
+    HvConfig = 12, "hv_config", ServicePartition, ["ConfigKind"] -> [],
+        "Powers the board off, or resets it.";
+    SosReady = 13, "sos_ready", ServicePartition, [] -> [],
+        "The service partition takes requests from now on.";
+    SosIdle = 14, "sos_idle", ServicePartition, ["DrainAnswer"] -> [],
+        "Answers a drain: agreed (the call does not return), or busy.";
+    NoteGet = 15, "sos_note_get", ServicePartition, ["note", "IPA of the buffer", "bytes of the buffer"] -> ["bytes of the note", "version"],
+        "Reads a global note. INVALID_ARGUMENT if the buffer is too small; x1 then says what it takes.";
+    NoteSet = 16, "sos_note_set", ServicePartition, ["note", "IPA of the bytes", "bytes", "version it replaces"] -> ["version"],
+        "Replaces a global note if it still has that version; CONFLICT otherwise.";
+}
+
+/// The most that one `vm_copy_in` copies.
+pub const COPY_MAX: u64 = 64 * 1024;
+
+/// Alignment of a VM's memory in IPA and size: one stage-2 block (Arm ARM D8.2, level 2, 4 KiB granule).
+pub const MEMORY_ALIGNMENT: u64 = 2 * 1024 * 1024;
+
+/// Number of global notes.
+pub const NOTES: usize = 4;
+/// Bytes that a global note holds at most.
+pub const NOTE_MAX: usize = 16 * 1024;
+
+/// Devices of `vm_device`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum DeviceKind {
+    /// The mailbox page at [`crate::guest_map::MAILBOX_BASE`]. Parameter: 0.
+    Mailbox = 1,
+    /// A virtio console in slot 0 with management ports. Parameter: how many, 1 to [`PORTS_MAX`].
+    ManagementPorts = 2,
+}
+
+impl DeviceKind {
+    /// The kind with that number.
+    pub const fn from_register(register: u64) -> Option<Self> {
+        match register {
+            1 => Some(Self::Mailbox),
+            2 => Some(Self::ManagementPorts),
+            _ => None,
+        }
+    }
+}
+
+/// Management ports that a VM may have.
+pub const PORTS_MAX: u64 = 4;
+
+/// What a VM may ask, a set of bits. A VM without any has no port and its doorbell answers `NOT_SUPPORTED`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct Grants(pub u64);
+
+impl Grants {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Requests to the service partition.
+    pub const MANAGE: Self = Self(1);
+    /// Status and info from `hv`.
+    pub const INFO: Self = Self(1 << 1);
+    /// EL2's log.
+    pub const LOG: Self = Self(1 << 2);
+    /// Every grant.
+    pub const ALL: Self = Self(0b111);
+
+    /// The set in a register, or `None` where an unknown bit is set.
+    pub const fn from_register(register: u64) -> Option<Self> {
+        if register & !Self::ALL.0 == 0 {
+            Some(Self(register))
+        } else {
+            None
+        }
+    }
+
+    /// Whether all of `other` is in the set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets together.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// What `hv_config` does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum ConfigKind {
+    /// Powers the board off.
+    PowerOff = 1,
+    /// Resets the board.
+    Reset = 2,
+}
+
+impl ConfigKind {
+    /// The kind with that number.
+    pub const fn from_register(register: u64) -> Option<Self> {
+        match register {
+            1 => Some(Self::PowerOff),
+            2 => Some(Self::Reset),
+            _ => None,
+        }
+    }
+}
+
+/// The service partition's answer to a drain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum DrainAnswer {
+    /// Nothing is in progress; its life may end here.
+    Agreed = 0,
+    /// Something is in progress.
+    Busy = 1,
+}
+
+impl DrainAnswer {
+    /// The answer with that number.
+    pub const fn from_register(register: u64) -> Option<Self> {
+        match register {
+            0 => Some(Self::Agreed),
+            1 => Some(Self::Busy),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! The table agrees with SMCCC and with docs/HYPERCALLS.md.
+
+use super::*;
+use std::fmt::Write as _;
+use std::string::String;
+
+#[test]
+fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
+    for (i, row) in CALLS.iter().enumerate() {
+        let function = row.call as u32;
+        assert_eq!(function, BASE + i as u32, "{} is out of order", row.name);
+        assert_eq!(function >> 31, 1, "fast call (DEN0028 table 2-1, bit 31)");
+        assert_eq!(function >> 30 & 1, 1, "SMC64 (bit 30)");
+        assert_eq!(
+            function >> 24 & 0x3f,
+            6,
+            "vendor specific hypervisor service (bits 29:24)"
+        );
+        assert_eq!(function >> 16 & 0xff, 0, "must be zero (bits 23:16)");
+        assert!(
+            function & 0xffff < 0xff00,
+            "0xff00 and up are reserved for discovery"
+        );
+        assert_eq!(Call::from_function(function), Some(row.call));
+        assert!(
+            row.arguments.len() <= 6 && row.results.len() <= 3,
+            "{}",
+            row.name
+        );
+    }
+    assert_eq!(Call::from_function(BASE + CALLS.len() as u32), None);
+    assert_eq!(
+        Call::from_function(0x8600_0001),
+        None,
+        "the 32-bit form does not exist"
+    );
+}
+
+#[test]
+fn unknown_grants_devices_and_answers_are_refused() {
+    assert_eq!(Grants::from_register(0b111), Some(Grants::ALL));
+    assert_eq!(Grants::from_register(0b1000), None);
+    assert_eq!(DeviceKind::from_register(0), None);
+    assert_eq!(DrainAnswer::from_register(2), None);
+    assert_eq!(ConfigKind::from_register(0), None);
+}
+
+fn document() -> String {
+    let mut text = String::from(
+        "# Hypercalls\n\nGenerated from the table in `el2-hv/abi/src/call.rs` (`UPDATE_DOCS=1 cargo test -p hv-abi`).\n\n\
+         `HVC #0`, function identifier in w0, arguments from x1; x0 returns a status, results from x1; x4 to x30 are kept.\n\
+         Besides these every guest has PSCI 1.1 and SMCCC discovery. A caller that may not make a call gets NOT_SUPPORTED (-1).\n\n\
+         | id | call | who | arguments | results | what it does |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in CALLS {
+        let who = match row.caller {
+            Caller::Mailbox => "VMs with a mailbox",
+            Caller::ServicePartition => "service partition",
+        };
+        let list = |items: &[&str]| {
+            if items.is_empty() {
+                String::from("-")
+            } else {
+                items.join(", ")
+            }
+        };
+        writeln!(
+            text,
+            "| `{:#010x}` | `{}` | {who} | {} | {} | {} |",
+            row.call as u32,
+            row.name,
+            list(row.arguments),
+            list(row.results),
+            row.summary
+        )
+        .unwrap();
+    }
+    text.push_str("\n## Status\n\n| x0 | meaning |\n| --- | --- |\n");
+    for status in crate::Status::ALL {
+        writeln!(text, "| {} | {status} |", status as i64).unwrap();
+    }
+    text
+}
+
+#[test]
+fn hypercalls_document_equals_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/HYPERCALLS.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, document()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        written,
+        document(),
+        "run UPDATE_DOCS=1 cargo test -p hv-abi"
+    );
+}

@@ -1,0 +1,60 @@
+//! What a guest finds at which IPA: QEMU's `virt` machine, so that an image built for it runs
+//! unmodified, and the few places that are Dormouse's own.
+//!
+//! ```text
+//! 0x0800_0000  GIC distributor        0x0a00_0000  virtio-mmio slots
+//! 0x080a_0000  GIC redistributors     0x0b00_0000  mailbox page
+//! 0x0900_0000  PL011                  0x4000_0000  RAM
+//! 0x0901_0000  PL031                  0x8000_0000  boot archive (service partition only, read-only)
+//! ```
+
+/// Width of a guest's IPA space on every board, in bits.
+pub const IPA_BITS: u32 = 40;
+
+/// GICv3 distributor, 64 KiB.
+pub const GICD_BASE: u64 = 0x0800_0000;
+/// Size of the distributor's frame.
+pub const GICD_SIZE: u64 = 0x1_0000;
+/// GICv3 redistributors, [`GICR_STRIDE`] bytes for each vCPU.
+pub const GICR_BASE: u64 = 0x080a_0000;
+/// Bytes of a redistributor: RD_base and SGI_base, 64 KiB each (IHI0069 §12.10).
+pub const GICR_STRIDE: u64 = 0x2_0000;
+
+/// The console: a PL011, one page.
+pub const UART_BASE: u64 = 0x0900_0000;
+/// The console's interrupt, an SPI number (INTID - 32), level.
+pub const UART_SPI: u32 = 1;
+/// The clock: a PL031, one page.
+pub const RTC_BASE: u64 = 0x0901_0000;
+/// The clock's interrupt, an SPI number, level.
+pub const RTC_SPI: u32 = 2;
+
+/// First virtio-mmio slot.
+pub const VIRTIO_BASE: u64 = 0x0a00_0000;
+/// Bytes between virtio-mmio slots.
+pub const VIRTIO_STRIDE: u64 = 0x200;
+/// Number of virtio-mmio slots.
+pub const VIRTIO_SLOTS: u32 = 32;
+/// SPI of the first slot, edge; the others follow.
+pub const VIRTIO_SPI: u32 = 16;
+
+/// The mailbox page, which belongs to EL2.
+pub const MAILBOX_BASE: u64 = 0x0b00_0000;
+/// The mailbox's interrupt, an SPI number, edge.
+pub const MAILBOX_SPI: u32 = 10;
+/// `compatible` of the mailbox's node.
+pub const MAILBOX_COMPATIBLE: &str = "dormouse,mailbox-v1";
+
+/// First byte of a guest's RAM.
+pub const RAM_BASE: u64 = 0x4000_0000;
+/// Where the service partition finds the boot archive, read-only.
+pub const ARCHIVE_BASE: u64 = 0x8000_0000;
+
+/// Interrupt of the maintenance PPI, the virtual timer and the physical timer (Arm BSA, §3.8).
+pub const PPI_VIRTUAL_TIMER: u32 = 27;
+/// Physical timer of EL1, emulated.
+pub const PPI_PHYSICAL_TIMER: u32 = 30;
+
+/// vCPUs that one VM may have: the affinity levels 0 of one cluster that a GICv3 SGI reaches
+/// with one target list of 16 would allow 16; eight is what the virtual redistributor region is tested with.
+pub const MAX_VCPUS: usize = 8;

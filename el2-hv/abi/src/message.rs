@@ -1,0 +1,344 @@
+//! Typed requests and replies between a guest's `hvctl` and the service partition.
+//!
+//! On the ring they are postcard; at a web edge the same types are JSON. Variants and fields are
+//! only ever added at the end: their numbers are the wire format, held by golden bytes below.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+/// What is asked of the service partition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// All VMs. Repeat-safe.
+    VmList,
+    /// One VM in full. Repeat-safe.
+    VmShow {
+        /// Its name.
+        name: String,
+    },
+    /// Defines a VM.
+    VmCreate(VmCreate),
+    /// Builds a defined VM and starts it.
+    VmStart {
+        /// Its name.
+        name: String,
+    },
+    /// Stops a VM at once and returns its memory; its spec stays.
+    VmStop {
+        /// Its name.
+        name: String,
+    },
+    /// Stops a VM where it runs, and forgets a spec that was made by `VmCreate`.
+    VmDestroy {
+        /// Its name.
+        name: String,
+    },
+    /// Makes the service partition fail, in builds with the feature `fault-injection`; refused by all others.
+    Fault(Fault),
+}
+
+impl Request {
+    /// Whether asking twice does no harm.
+    pub const fn is_repeat_safe(&self) -> bool {
+        matches!(self, Self::VmList | Self::VmShow { .. })
+    }
+}
+
+/// A new VM: the spec of a guest of the description, with changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VmCreate {
+    /// Name of the new VM.
+    pub name: String,
+    /// The guest whose spec is copied.
+    pub from: String,
+    /// Bytes of RAM.
+    pub memory: Option<u64>,
+    /// vCPUs.
+    pub vcpus: Option<u8>,
+    /// Kernel command line.
+    pub bootargs: Option<String>,
+    /// Member of the boot archive to start.
+    pub image: Option<String>,
+    /// Grants, in the place of the copied ones.
+    pub grants: Option<Vec<String>>,
+}
+
+/// How to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fault {
+    /// What happens.
+    pub kind: FaultKind,
+    /// After how many further privileged calls; 0 is at once.
+    pub after_calls: u32,
+}
+
+/// Ways to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// An access to nothing.
+    Crash,
+    /// A loop without end.
+    Spin,
+}
+
+/// What the service partition answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// To `VmList`.
+    VmList(Vec<VmSummary>),
+    /// To `VmShow`.
+    Vm(VmDetail),
+    /// Not done.
+    Error(Failure),
+}
+
+/// Where a VM is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VmPhase {
+    /// There is a spec; EL2 has no VM.
+    Defined,
+    /// Being built.
+    Building,
+    /// Runs.
+    Running,
+    /// Ended, its memory not yet returned.
+    Stopped,
+    /// Its memory is being returned.
+    Dying,
+}
+
+impl core::fmt::Display for VmPhase {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Defined => "defined",
+            Self::Building => "building",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Dying => "dying",
+        })
+    }
+}
+
+/// A line of `VmList`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VmSummary {
+    /// Name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: VmPhase,
+    /// vCPUs.
+    pub vcpus: u8,
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// Since its start; `None` where it does not run.
+    pub uptime_ns: Option<u64>,
+}
+
+/// A VM in full.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VmDetail {
+    /// The line of the list.
+    pub summary: VmSummary,
+    /// What it is built from.
+    pub spec: VmSpec,
+    /// Where the spec is from.
+    pub origin: Origin,
+    /// How its last life ended, where one has.
+    pub last_end: Option<String>,
+}
+
+/// Where a spec is from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The system description.
+    Description,
+    /// `VmCreate`.
+    Created,
+}
+
+/// What a VM is built from: the same type in the description, on the wire and in notes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VmSpec {
+    /// Name, by the rules of [`crate::handle::Label`].
+    pub name: String,
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// vCPUs.
+    pub vcpus: u8,
+    /// Member of the boot archive.
+    pub image: String,
+    /// How it is loaded.
+    pub format: ImageFormat,
+    /// Member of the boot archive that becomes its initrd.
+    pub initrd: Option<String>,
+    /// Kernel command line.
+    pub bootargs: String,
+    /// Started when the board is powered on.
+    pub autostart: bool,
+    /// What it may ask: `manage`, `info`, `log`.
+    pub grants: Vec<String>,
+    /// Management ports.
+    pub ports: u8,
+}
+
+/// How an image is loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageFormat {
+    /// An arm64 Linux `Image`.
+    Linux,
+    /// Bytes at an address, entered at their start.
+    Raw {
+        /// IPA.
+        load_address: u64,
+    },
+}
+
+/// Why something was not done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// For programs.
+    pub code: FailureCode,
+    /// For people: names the object and the reason.
+    pub message: String,
+}
+
+/// Kinds of failure; `hvctl` makes its exit code of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCode {
+    /// No such VM, guest or image.
+    NotFound,
+    /// The name is taken.
+    Exists,
+    /// The VM's state does not allow it.
+    WrongState,
+    /// A value is not allowed.
+    Invalid,
+    /// Not enough memory or slots.
+    NoResources,
+    /// The build or the description forbids it.
+    Denied,
+    /// The service partition could not read the request.
+    BadRequest,
+    /// Something in the service partition failed.
+    Internal,
+}
+
+/// A message that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("message: not readable ({0})")]
+pub struct MessageError(postcard::Error);
+
+/// The bytes of a message.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Serialising these types to a vector cannot fail: they hold no maps and no unsized sequences.
+    postcard::to_allocvec(message).unwrap_or_default()
+}
+
+/// The message in `bytes`.
+///
+/// # Errors
+/// The bytes are no such message.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, MessageError> {
+    postcard::from_bytes(bytes).map_err(MessageError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::borrow::ToOwned;
+    use alloc::vec;
+
+    #[test]
+    fn messages_have_their_golden_bytes() {
+        // postcard: a variant is a varint of its number, a string its length and bytes,
+        // an option 0 or 1 and the value (postcard wire format, "Serde data model").
+        assert_eq!(encode(&Request::VmList), [0]);
+        assert_eq!(
+            encode(&Request::VmShow {
+                name: "ab".to_owned()
+            }),
+            [1, 2, b'a', b'b']
+        );
+        let create = VmCreate {
+            name: "x".to_owned(),
+            from: "y".to_owned(),
+            memory: Some(300),
+            vcpus: Some(2),
+            bootargs: None,
+            image: None,
+            grants: None,
+        };
+        assert_eq!(
+            encode(&Request::VmCreate(create)),
+            [2, 1, b'x', 1, b'y', 1, 0xac, 2, 1, 2, 0, 0, 0]
+        );
+        assert_eq!(
+            encode(&Request::VmStart {
+                name: "a".to_owned()
+            })[0],
+            3
+        );
+        assert_eq!(
+            encode(&Request::VmStop {
+                name: "a".to_owned()
+            })[0],
+            4
+        );
+        assert_eq!(
+            encode(&Request::VmDestroy {
+                name: "a".to_owned()
+            })[0],
+            5
+        );
+        assert_eq!(
+            encode(&Request::Fault(Fault {
+                kind: FaultKind::Spin,
+                after_calls: 3
+            })),
+            [6, 1, 3]
+        );
+        assert_eq!(encode(&Reply::Done), [0]);
+        let line = VmSummary {
+            name: "a".to_owned(),
+            state: VmPhase::Running,
+            vcpus: 2,
+            memory: 1,
+            uptime_ns: None,
+        };
+        assert_eq!(
+            encode(&Reply::VmList(vec![line])),
+            [1, 1, 1, b'a', 2, 2, 1, 0]
+        );
+        let failure = Failure {
+            code: FailureCode::WrongState,
+            message: "m".to_owned(),
+        };
+        assert_eq!(encode(&Reply::Error(failure)), [3, 2, 1, b'm']);
+    }
+
+    #[test]
+    fn random_bytes_are_refused_or_read_but_never_harm() {
+        let mut random = 0xfeed_beef_dead_c0deu64;
+        for _ in 0..100_000 {
+            let bytes: [u8; 24] = core::array::from_fn(|_| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                (random >> 24) as u8 % 8
+            });
+            let _ = decode::<Request>(&bytes);
+            let _ = decode::<Reply>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Fixed records: what EL2 tells about itself and its VMs. Little-endian, no padding, no pointers.
+//!
+//! A guest gets them as the answer of a frame to `hv` whose body is a [`Query`]; the service
+//! partition also by `hv_query` and `vm_query`. All times are in nanoseconds of the counter.
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::handle::LABEL_MAX;
+
+/// What is asked of `hv`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum QueryKind {
+    /// A [`SosStatus`]. Needs the grant INFO.
+    SosStatus = 1,
+    /// An [`HvInfo`]. Needs the grant INFO.
+    HvInfo = 2,
+    /// A piece of EL2's log from the position in the argument on: a [`LogHeader`] and text. Needs the grant LOG.
+    Log = 3,
+}
+
+impl QueryKind {
+    /// The kind with that number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::SosStatus,
+            2 => Self::HvInfo,
+            3 => Self::Log,
+            _ => return None,
+        })
+    }
+}
+
+/// Body of a request to `hv`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Query {
+    /// See [`QueryKind`].
+    pub kind: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// Depends on the kind.
+    pub argument: U64,
+}
+
+/// State of a VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum VmState {
+    /// Being built; no vCPU has run.
+    Building = 1,
+    /// Started.
+    Running = 2,
+    /// Its vCPUs have stopped for good; its memory is still there.
+    Stopped = 3,
+    /// Its memory is being scrubbed and returned.
+    Dying = 4,
+}
+
+impl VmState {
+    /// The state with that number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Building,
+            2 => Self::Running,
+            3 => Self::Stopped,
+            4 => Self::Dying,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a VM stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum EndReason {
+    /// It has not.
+    None = 0,
+    /// PSCI SYSTEM_OFF.
+    PoweredOff = 1,
+    /// PSCI SYSTEM_RESET.
+    Reset = 2,
+    /// A vCPU could not go on.
+    Crashed = 3,
+    /// `vm_stop`.
+    Stopped = 4,
+}
+
+impl EndReason {
+    /// The reason with that number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::PoweredOff,
+            2 => Self::Reset,
+            3 => Self::Crashed,
+            4 => Self::Stopped,
+            _ => return None,
+        })
+    }
+}
+
+impl core::fmt::Display for EndReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::None => "-",
+            Self::PoweredOff => "powered off",
+            Self::Reset => "reset",
+            Self::Crashed => "crashed",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// What EL2 knows of a VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VmRecord {
+    /// Its handle.
+    pub handle: U64,
+    /// Its label, zero padded.
+    pub label: [u8; LABEL_MAX + 1],
+    /// See [`VmState`].
+    pub state: U32,
+    /// See [`EndReason`].
+    pub end: U32,
+    /// vCPUs it has.
+    pub vcpus: U32,
+    /// vCPUs that are on.
+    pub vcpus_on: U32,
+    /// Bytes of RAM that it owns.
+    pub memory: U64,
+    /// Time since it was started; up to its end where it has ended.
+    pub uptime_ns: U64,
+    /// See [`crate::call::Grants`].
+    pub grants: U64,
+}
+
+/// States of the service partition, as in [`SosStatus::state`].
+pub const SOS_STATES: [&str; 6] = ["off", "loading", "booting", "ready", "draining", "faulted"];
+
+/// The service partition's account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SosStatus {
+    /// Index into [`SOS_STATES`].
+    pub state: U32,
+    /// Lives so far.
+    pub lives: U32,
+    /// Lives that ended by a crash or a hang.
+    pub failures: U32,
+    /// Requests that wait or are in progress.
+    pub requests: U32,
+    /// Frames that it owns now, the frames of its tables and mailbox included.
+    pub frames: U64,
+    /// From the request that woke it last to its first reply.
+    pub wake_to_answer_ns: U64,
+    /// Time that it was not off.
+    pub on_ns: U64,
+    /// Time since EL2 started.
+    pub up_ns: U64,
+    /// Who woke it last: a VM's label, or "hv".
+    pub woken_by: [u8; LABEL_MAX + 1],
+}
+
+/// Where all of RAM is, and what EL2 runs on. The rows of memory add up to `ram`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HvInfo {
+    /// CPUs that run.
+    pub cpus: U32,
+    /// Frequency of the counter in Hz.
+    pub counter_hz: U32,
+    /// Bytes of RAM by the host's device tree.
+    pub ram: U64,
+    /// RAM of guests.
+    pub guests: U64,
+    /// RAM, tables and mailbox of the service partition.
+    pub sos: U64,
+    /// EL2: its image, .bss included.
+    pub el2_image: U64,
+    /// EL2: stacks.
+    pub el2_stacks: U64,
+    /// EL2: translation tables and the frame table.
+    pub el2_tables: U64,
+    /// EL2: console and log rings.
+    pub el2_rings: U64,
+    /// EL2: guests' mailboxes.
+    pub el2_mailboxes: U64,
+    /// The boot archive.
+    pub archive: U64,
+    /// Notes.
+    pub notes: U64,
+    /// What firmware keeps: reserved memory and the device tree.
+    pub firmware: U64,
+    /// Free, with what is held for the service partition's next life.
+    pub free: U64,
+    /// Of the free memory: held for the service partition.
+    pub held: U64,
+    /// Counter at the first entry of the first guest, 0 before.
+    pub first_guest_count: U64,
+    /// Time since EL2 started.
+    pub up_ns: U64,
+    /// CRC-32 of the EL2 image's file as it was loaded.
+    pub image_crc: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// Before a piece of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LogHeader {
+    /// Position of the text's first byte since EL2 started.
+    pub position: U64,
+    /// Position behind the log's last byte.
+    pub end: U64,
+}
+
+const _: () = assert!(size_of::<HvInfo>() <= crate::mailbox::BODY_MAX);
+const _: () = assert!(size_of::<SosStatus>() <= crate::mailbox::BODY_MAX);

@@ -1,0 +1,15 @@
+//! Dormouse's pure logic: state machines and algorithms that decide, and never touch a register.
+//!
+//! Everything here runs on the host under `cargo test`. What it decides is performed by the image
+//! with the help of `hv-arch`. Nothing here allocates, blocks or formats on a guest's exit path.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod frames;
+pub mod requests;
+pub mod sched;
+pub mod sos;
+pub mod stage2;
+pub mod mmio;
+pub mod vgic;

@@ -1,0 +1,318 @@
+//! Requests on their way to the service partition: kept here, unread, from the asker's ring to the reply.
+//!
+//! Nothing is lost: a request that waits survives a crash of the partition; one that was in progress
+//! is answered with an error, or handed to the next life where its header says that repeating is
+//! safe, but only once. Nobody can fill the store: each VM has a share, and what exceeds it stays
+//! in the asker's own ring.
+
+use hv_abi::VmHandle;
+use hv_abi::mailbox::{Flags, Frame, HvErrorKind, Slot};
+
+/// Requests that may be open.
+pub const OPEN_MAX: usize = 32;
+/// Of these, from one VM.
+pub const OPEN_PER_VM: usize = 10;
+/// Frames that may wait.
+const FRAMES_MAX: usize = 32;
+/// Of these, from one VM.
+const FRAMES_PER_VM: usize = 12;
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asker {
+    /// The VM.
+    pub vm: VmHandle,
+    /// 0 is the ring, n the n-th management port.
+    pub port: u16,
+}
+
+/// What became of a frame.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offer {
+    /// It is kept.
+    Taken,
+    /// The asker's share is used up: leave it where it is.
+    Full,
+    /// It is answered with an error, and not kept.
+    Refused(HvErrorKind),
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Progress {
+    /// None of its frames was handed over.
+    Waiting,
+    /// Frames were handed over.
+    InProgress,
+    /// It ends with an error, which was not sent yet.
+    Failed(HvErrorKind),
+    /// The error was sent; what is still to come of it is thrown away.
+    Discarded,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    asker: Asker,
+    id: u32,
+    progress: Progress,
+    /// Its last frame has arrived.
+    complete: bool,
+    /// It is safe to repeat, has one frame, and that frame is kept.
+    repeatable: bool,
+    /// It was in progress when a life failed.
+    crashed: bool,
+    slot: Slot,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    open: usize,
+    slot: Slot,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Requests {
+    open: [Option<Open>; OPEN_MAX],
+    frames: [Option<Waiting>; FRAMES_MAX],
+    /// Oldest frame; the others follow without gaps.
+    first: usize,
+    count: usize,
+}
+
+/// Where a reply goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// To whom.
+    pub asker: Asker,
+    /// Whether it is the last frame of the reply.
+    pub last: bool,
+}
+
+impl Requests {
+    /// An empty store.
+    pub const fn new() -> Self {
+        Self { open: [None; OPEN_MAX], frames: [None; FRAMES_MAX], first: 0, count: 0 }
+    }
+
+    /// Takes a frame for the service partition from `asker`, whose header is `frame`.
+    pub fn offer(&mut self, asker: Asker, frame: &Frame, slot: &Slot) -> Offer {
+        let more = frame.flags.contains(Flags::MORE);
+        let repeat_safe = frame.flags.contains(Flags::REPEAT_SAFE);
+        if frame.flags.contains(Flags::ERROR) || frame.flags.contains(Flags::EVENT) || (more && repeat_safe) {
+            return Offer::Refused(HvErrorKind::BadFrame);
+        }
+        let known = self.find(asker, frame.id);
+        if let Some(index) = known {
+            return self.continue_message(index, more, asker, frame, slot);
+        }
+        if self.opens_of(asker.vm) >= OPEN_PER_VM || self.frames_of(asker.vm) >= FRAMES_PER_VM {
+            return Offer::Full;
+        }
+        let Some(index) = self.open.iter().position(Option::is_none) else { return Offer::Full };
+        if self.count == FRAMES_MAX {
+            return Offer::Full;
+        }
+        self.open[index] = Some(Open {
+            asker,
+            id: frame.id,
+            progress: Progress::Waiting,
+            complete: !more,
+            repeatable: repeat_safe,
+            crashed: false,
+            slot: if repeat_safe { *slot } else { Slot::EMPTY },
+        });
+        self.push(index, asker, frame, slot);
+        Offer::Taken
+    }
+
+    /// A further frame of a message, or an id that is in use.
+    fn continue_message(&mut self, index: usize, more: bool, asker: Asker, frame: &Frame, slot: &Slot) -> Offer {
+        let full = self.count == FRAMES_MAX || self.frames_of(asker.vm) >= FRAMES_PER_VM;
+        let Some(open) = self.open[index].as_mut() else { return Offer::Full };
+        if open.complete {
+            return Offer::Refused(HvErrorKind::BadFrame);
+        }
+        match open.progress {
+            Progress::Failed(_) => open.complete = !more,
+            Progress::Discarded if more => {}
+            Progress::Discarded => self.open[index] = None,
+            Progress::Waiting | Progress::InProgress if full => return Offer::Full,
+            Progress::Waiting | Progress::InProgress => {
+                open.complete = !more;
+                self.push(index, asker, frame, slot);
+            }
+        }
+        Offer::Taken
+    }
+
+    fn push(&mut self, open: usize, asker: Asker, frame: &Frame, slot: &Slot) {
+        let stamped = Frame { port: asker.port, vm: asker.vm, ..*frame };
+        let slot = Slot { header: stamped.header(), body: slot.body };
+        self.frames[(self.first + self.count) % FRAMES_MAX] = Some(Waiting { open, slot });
+        self.count += 1;
+    }
+
+    fn find(&self, asker: Asker, id: u32) -> Option<usize> {
+        self.open.iter().position(|open| open.as_ref().is_some_and(|open| open.asker == asker && open.id == id))
+    }
+
+    fn opens_of(&self, vm: VmHandle) -> usize {
+        self.open.iter().flatten().filter(|open| open.asker.vm == vm).count()
+    }
+
+    fn frames_of(&self, vm: VmHandle) -> usize {
+        self.frames.iter().flatten().filter(|waiting| self.open[waiting.open].as_ref().is_some_and(|open| open.asker.vm == vm)).count()
+    }
+
+    /// Hands frames that wait to `put`, oldest first, until it says that it has no room. Returns how many.
+    pub fn deliver(&mut self, mut put: impl FnMut(&Slot) -> bool) -> u32 {
+        let mut delivered = 0;
+        while self.count > 0 {
+            if let Some(waiting) = &self.frames[self.first] {
+                if !put(&waiting.slot) {
+                    break;
+                }
+                if let Some(open) = self.open[waiting.open].as_mut()
+                    && open.progress == Progress::Waiting
+                {
+                    open.progress = Progress::InProgress;
+                }
+                delivered += 1;
+            }
+            self.frames[self.first] = None;
+            self.first = (self.first + 1) % FRAMES_MAX;
+            self.count -= 1;
+        }
+        delivered
+    }
+
+    /// Where a reply frame of the service partition goes; `None` where nobody waits for it.
+    pub fn route(&self, frame: &Frame) -> Option<Route> {
+        let asker = Asker { vm: frame.vm, port: frame.port };
+        let open = self.open[self.find(asker, frame.id)?].as_ref()?;
+        let last = !frame.flags.contains(Flags::MORE);
+        (open.progress == Progress::InProgress && open.complete).then_some(Route { asker, last })
+    }
+
+    /// The last frame of the reply to request `id` was delivered.
+    pub fn close(&mut self, asker: Asker, id: u32) {
+        if let Some(index) = self.find(asker, id) {
+            self.open[index] = None;
+        }
+    }
+
+    /// A life has failed. What was in progress goes to the next life if that is safe, or fails.
+    pub fn life_failed(&mut self) {
+        for index in 0..OPEN_MAX {
+            let Some(open) = self.open[index].as_mut() else { continue };
+            if open.progress != Progress::InProgress {
+                continue;
+            }
+            if open.repeatable && !open.crashed && self.count < FRAMES_MAX {
+                open.crashed = true;
+                open.progress = Progress::Waiting;
+                let (asker, slot) = (open.asker, open.slot);
+                if let Ok(frame) = Frame::parse(&slot.header) {
+                    self.push(index, asker, &frame, &slot);
+                }
+            } else {
+                open.progress = Progress::Failed(HvErrorKind::SosFailed);
+            }
+        }
+        self.drop_frames(|open| matches!(open.progress, Progress::Failed(_) | Progress::Discarded));
+    }
+
+    /// The partition is held off: whatever waits fails.
+    pub fn refuse_waiting(&mut self) {
+        for open in self.open.iter_mut().flatten() {
+            if open.progress == Progress::Waiting {
+                open.progress = Progress::Failed(HvErrorKind::SosDown);
+            }
+        }
+        self.drop_frames(|open| matches!(open.progress, Progress::Failed(_)));
+    }
+
+    /// An error that is to be sent to `asker`: its request's id and the kind.
+    pub fn failed(&self, asker: Asker) -> Option<(u32, HvErrorKind)> {
+        self.open.iter().flatten().filter(|open| open.asker == asker).find_map(|open| match open.progress {
+            Progress::Failed(kind) => Some((open.id, kind)),
+            _ => None,
+        })
+    }
+
+    /// The error of request `id` was sent.
+    pub fn error_sent(&mut self, asker: Asker, id: u32) {
+        let Some(index) = self.find(asker, id) else { return };
+        if let Some(open) = self.open[index].as_mut() {
+            open.progress = Progress::Discarded;
+            if open.complete {
+                self.open[index] = None;
+            }
+        }
+    }
+
+    /// A port was closed: its requests are nobody's any more.
+    pub fn forget_port(&mut self, asker: Asker) {
+        self.forget(|other| other == asker);
+    }
+
+    /// A VM is gone.
+    pub fn forget_vm(&mut self, vm: VmHandle) {
+        self.forget(|other| other.vm == vm);
+    }
+
+    fn forget(&mut self, whose: impl Fn(Asker) -> bool) {
+        self.drop_frames(|open| whose(open.asker));
+        for open in &mut self.open {
+            if open.as_ref().is_some_and(|open| whose(open.asker)) {
+                *open = None;
+            }
+        }
+    }
+
+    /// Takes frames out of the queue, keeping the others' order.
+    fn drop_frames(&mut self, which: impl Fn(&Open) -> bool) {
+        let mut kept = 0;
+        for i in 0..self.count {
+            let frame = self.frames[(self.first + i) % FRAMES_MAX].take();
+            let keep = frame.filter(|frame| self.open[frame.open].as_ref().is_some_and(|open| !which(open)));
+            if keep.is_some() {
+                self.frames[(self.first + kept) % FRAMES_MAX] = keep;
+                kept += 1;
+            }
+        }
+        self.count = kept;
+    }
+
+    /// Frames that wait.
+    pub const fn waiting(&self) -> u32 {
+        self.count as u32
+    }
+
+    /// Whether a frame of `vm` waits or a request of it is open.
+    pub fn oldest_asker(&self) -> Option<VmHandle> {
+        let waiting = self.frames[self.first].as_ref().filter(|_| self.count > 0)?;
+        self.open[waiting.open].as_ref().map(|open| open.asker.vm)
+    }
+
+    /// Requests in progress.
+    pub fn in_progress(&self) -> u32 {
+        self.open.iter().flatten().filter(|open| open.progress == Progress::InProgress).count() as u32
+    }
+
+    /// Requests that wait or are in progress.
+    pub fn open(&self) -> u32 {
+        self.open.iter().flatten().filter(|open| matches!(open.progress, Progress::Waiting | Progress::InProgress)).count() as u32
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

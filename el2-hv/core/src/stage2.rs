@@ -1,0 +1,291 @@
+//! Stage-2 translation tables (Arm ARM D8.3, VMSAv8-64, 4 KiB granule).
+//!
+//! 40 bits of IPA begin at level 1 with two concatenated tables (D8.2.8): the root is 8 KiB.
+//! RAM is mapped by the largest block that fits: 1 GiB, 2 MiB, 4 KiB. This module writes entries
+//! through [`TableMemory`] and never invalidates a TLB: it only adds entries where there were none,
+//! and takes them away from VMs that run nowhere, after which the caller invalidates the VMID.
+
+use crate::addr::{FRAME_SIZE, Ipa, Pa, PaRange};
+use hv_abi::guest_map::IPA_BITS;
+
+/// Bytes of the root: two concatenated level-1 tables, aligned to their size.
+pub const ROOT_SIZE: u64 = 2 * FRAME_SIZE;
+
+/// Entries in a table.
+const ENTRIES: u64 = 512;
+/// Valid entry (bit 0).
+const VALID: u64 = 1;
+/// Table at levels 1 and 2, page at level 3 (bit 1).
+const TABLE_OR_PAGE: u64 = 1 << 1;
+/// Output address bits of a descriptor.
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+/// MemAttr 0b1111: Normal, inner and outer write-back (D8.6.6).
+const NORMAL: u64 = 0b1111 << 2;
+/// Inner shareable.
+const SHAREABLE: u64 = 0b11 << 8;
+/// Access flag.
+const ACCESSED: u64 = 1 << 10;
+/// S2AP: read.
+const READ: u64 = 0b01 << 6;
+/// S2AP: write.
+const WRITE: u64 = 0b10 << 6;
+/// XN: no execution at EL1 and EL0.
+const EXECUTE_NEVER: u64 = 0b10 << 53;
+
+/// What a VM may do with a mapping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// RAM: read, write, execute.
+    Ram,
+    /// Code in place: read and execute.
+    ReadExecute,
+    /// Data: read.
+    Read,
+    /// Data: read and write.
+    ReadWrite,
+}
+
+impl Access {
+    const fn bits(self) -> u64 {
+        NORMAL
+            | SHAREABLE
+            | ACCESSED
+            | match self {
+                Self::Ram => READ | WRITE,
+                Self::ReadExecute => READ,
+                Self::Read => READ | EXECUTE_NEVER,
+                Self::ReadWrite => READ | WRITE | EXECUTE_NEVER,
+            }
+    }
+}
+
+/// Where tables are read and written, and where new ones come from.
+pub trait TableMemory {
+    /// Entry `index` of the table at `table`.
+    fn read(&self, table: Pa, index: u64) -> u64;
+    /// Writes entry `index` of the table at `table`, seen by the walker afterwards.
+    fn write(&mut self, table: Pa, index: u64, entry: u64);
+    /// A frame of zeroes for a new table.
+    fn allocate(&mut self) -> Option<Pa>;
+}
+
+/// Why a range could not be mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MapError {
+    /// Not whole frames, or outside the IPA space.
+    #[error("IPA {0} or its size is not aligned to frames, or outside of {IPA_BITS} bits")]
+    Range(Ipa),
+    /// Something is mapped there.
+    #[error("IPA {0} is mapped already")]
+    Mapped(Ipa),
+    /// No frame for a table.
+    #[error("no frame for a translation table")]
+    NoMemory,
+}
+
+/// What an IPA leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Translation {
+    /// The physical address.
+    pub pa: Pa,
+    /// Bytes from there to the end of the block.
+    pub remaining: u64,
+    /// Whether the VM may write there.
+    pub writable: bool,
+}
+
+/// A piece of a tree that is taken down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece {
+    /// A mapped block.
+    Block(PaRange),
+    /// A table below the root that is empty now.
+    Table(Pa),
+}
+
+/// Bits of IPA below an entry of `level`.
+const fn shift(level: u32) -> u32 {
+    39 - 9 * level
+}
+
+/// The index of `ipa` in a table of `level`; at level 1 it reaches over both root tables.
+const fn index(ipa: u64, level: u32) -> u64 {
+    if level == 1 { ipa >> shift(1) } else { ipa >> shift(level) & (ENTRIES - 1) }
+}
+
+const fn is_table(entry: u64, level: u32) -> bool {
+    level < 3 && entry & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE
+}
+
+/// The tables of one VM.
+#[derive(Debug)]
+pub struct Stage2 {
+    root: Pa,
+    teardown: u64,
+}
+
+impl Stage2 {
+    /// Tables with the root at `root`: [`ROOT_SIZE`] bytes of zeroes, so aligned.
+    pub const fn new(root: Pa) -> Self {
+        Self { root, teardown: 0 }
+    }
+
+    /// The root, for VTTBR_EL2.BADDR.
+    pub const fn root(&self) -> Pa {
+        self.root
+    }
+
+    /// Entry and table address of `ipa` at `level`: at level 1 the index may lie in the second root table.
+    fn slot(table: Pa, ipa: u64, level: u32) -> (Pa, u64) {
+        let index = index(ipa, level);
+        (Pa(table.0 + index / ENTRIES * FRAME_SIZE), index % ENTRIES)
+    }
+
+    /// Maps `size` bytes at `ipa` to `pa`. On an error a part of it may be mapped: the VM is then not started.
+    ///
+    /// # Errors
+    /// See [`MapError`].
+    pub fn map(&mut self, ipa: Ipa, pa: PaRange, access: Access, memory: &mut impl TableMemory) -> Result<(), MapError> {
+        let end = ipa.checked_add(pa.size).filter(|end| end.0 <= 1 << IPA_BITS).ok_or(MapError::Range(ipa))?;
+        if (ipa.0 | pa.start.0 | pa.size) % FRAME_SIZE != 0 {
+            return Err(MapError::Range(ipa));
+        }
+        let mut at = ipa.0;
+        while at < end.0 {
+            let target = pa.start.0 + (at - ipa.0);
+            let level = Self::level_for(at | target, end.0 - at);
+            self.map_one(at, target, level, access.bits(), memory)?;
+            at += 1 << shift(level);
+        }
+        Ok(())
+    }
+
+    /// The level whose block both addresses (or-ed) are aligned to and `size` covers.
+    fn level_for(addresses: u64, size: u64) -> u32 {
+        (1..3).find(|&level| addresses.is_multiple_of(1 << shift(level)) && size >= 1 << shift(level)).unwrap_or(3)
+    }
+
+    fn map_one(&mut self, ipa: u64, pa: u64, level: u32, bits: u64, memory: &mut impl TableMemory) -> Result<(), MapError> {
+        let mut table = self.root;
+        for upper in 1..level {
+            let (page, slot) = Self::slot(table, ipa, upper);
+            let entry = memory.read(page, slot);
+            table = if is_table(entry, upper) {
+                Pa(entry & ADDRESS)
+            } else if entry & VALID != 0 {
+                return Err(MapError::Mapped(Ipa(ipa)));
+            } else {
+                let fresh = memory.allocate().ok_or(MapError::NoMemory)?;
+                memory.write(page, slot, fresh.0 | VALID | TABLE_OR_PAGE);
+                fresh
+            };
+        }
+        let (page, slot) = Self::slot(table, ipa, level);
+        if memory.read(page, slot) & VALID != 0 {
+            return Err(MapError::Mapped(Ipa(ipa)));
+        }
+        let kind = if level == 3 { TABLE_OR_PAGE } else { 0 };
+        memory.write(page, slot, pa | bits | VALID | kind);
+        Ok(())
+    }
+
+    /// What `ipa` leads to: the walk that the hardware does.
+    pub fn translate(&self, ipa: Ipa, memory: &impl TableMemory) -> Option<Translation> {
+        if ipa.0 >> IPA_BITS != 0 {
+            return None;
+        }
+        let mut table = self.root;
+        for level in 1..=3 {
+            let (page, slot) = Self::slot(table, ipa.0, level);
+            let entry = memory.read(page, slot);
+            if entry & VALID == 0 {
+                return None;
+            }
+            if is_table(entry, level) {
+                table = Pa(entry & ADDRESS);
+                continue;
+            }
+            let size = 1 << shift(level);
+            let offset = ipa.0 & (size - 1);
+            return Some(Translation {
+                pa: Pa((entry & ADDRESS & !(size - 1)) + offset),
+                remaining: size - offset,
+                writable: entry & WRITE != 0,
+            });
+        }
+        None
+    }
+
+    /// Takes the next piece out of the tree, in the order of IPAs, or `None` when only the root is
+    /// left. Bounded work: it looks at the entries of at most one table of each level.
+    pub fn take_piece(&mut self, memory: &mut impl TableMemory) -> Option<Piece> {
+        while self.teardown >> IPA_BITS == 0 {
+            if let Some(piece) = self.take_below(self.root, 1, memory) {
+                return Some(piece);
+            }
+            self.teardown = ((self.teardown >> shift(1)) + 1) << shift(1);
+        }
+        None
+    }
+
+    /// Takes a piece out of what the entry for the cursor in `table` covers.
+    fn take_below(&self, table: Pa, level: u32, memory: &mut impl TableMemory) -> Option<Piece> {
+        let (page, slot) = Self::slot(table, self.teardown, level);
+        let entry = memory.read(page, slot);
+        if entry & VALID == 0 {
+            return None;
+        }
+        if !is_table(entry, level) {
+            memory.write(page, slot, 0);
+            let size = 1 << shift(level);
+            return Some(Piece::Block(PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size }));
+        }
+        let below = Pa(entry & ADDRESS);
+        if let Some(piece) = Self::take_from(below, level + 1, memory) {
+            return Some(piece);
+        }
+        memory.write(page, slot, 0);
+        Some(Piece::Table(below))
+    }
+
+    /// Takes the first piece out of a whole table below the root, or `None` where it is empty.
+    fn take_from(table: Pa, level: u32, memory: &mut impl TableMemory) -> Option<Piece> {
+        for slot in 0..ENTRIES {
+            let entry = memory.read(table, slot);
+            if entry & VALID == 0 {
+                continue;
+            }
+            if is_table(entry, level) {
+                let below = Pa(entry & ADDRESS);
+                if let Some(piece) = Self::take_from(below, level + 1, memory) {
+                    return Some(piece);
+                }
+                memory.write(table, slot, 0);
+                return Some(Piece::Table(below));
+            }
+            memory.write(table, slot, 0);
+            let size = 1 << shift(level);
+            return Some(Piece::Block(PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size }));
+        }
+        None
+    }
+}
+
+/// VTCR_EL2 for these tables (Arm ARM D24.2.206).
+///
+/// T0SZ 24 gives 40 bits, SL0 1 begins at level 1, walks are write-back and inner shareable, PS is
+/// the host's PARange, and bit 31 is RES1. `vmid_bits_16` is VS: 16-bit VMIDs where the host has them.
+pub const fn vtcr(parange: u64, vmid_bits_16: bool) -> u64 {
+    let t0sz = 64 - IPA_BITS as u64;
+    let sl0 = 1 << 6;
+    let irgn0 = 0b01 << 8;
+    let orgn0 = 0b01 << 10;
+    let sh0 = 0b11 << 12;
+    // Values above 0b0101 (48 bits) need LPA2 tables, which these are not.
+    let ps = if parange > 5 { 5 } else { parange } << 16;
+    let vs = (vmid_bits_16 as u64) << 19;
+    t0sz | sl0 | irgn0 | orgn0 | sh0 | ps | vs | 1 << 31
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! What guests see of shared devices, from the device's side: the virtio-mmio transport, split
+//! virtqueues, a multiport console, and the two PrimeCells of QEMU's `virt` machine.
+//!
+//! Each device is a plain value that can stand in a static table: it is made by a `const fn`,
+//! never allocates, and answers each access with a bounded amount of work. It decides and
+//! returns; the caller moves bytes, drives interrupt lines and takes locks.
+//!
+//! Guest memory is reached only through [`memory::GuestMemory`], which copies. Nothing here keeps
+//! a reference into it or reads a field twice where the first reading was checked.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod console;
+pub mod memory;
+pub mod mmio;
+pub mod pl011;
+pub mod pl031;
+pub mod queue;
+
+#[cfg(test)]
+mod testing;

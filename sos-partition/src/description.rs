@@ -1,0 +1,353 @@
+//! System description to guests' specs.
+//!
+//! The description is the boot archive's member `system.dtb`; its bindings are in `dts/bindings`.
+//! What the bindings do not know is an error that names node and property, so that a misspelled
+//! property never goes unnoticed. Of `/service-partition` only EL2 reads the properties.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
+use hv_abi::message::{ImageFormat, VmSpec};
+
+use crate::spec::{self, SpecError};
+
+/// The member of the boot archive that holds the description.
+pub const FILE: &str = "system.dtb";
+/// Most bytes that a description has.
+pub const SIZE_MAX: usize = 64 * 1024;
+/// Most guests in a description.
+pub const GUESTS_MAX: usize = 64;
+
+/// What is wrong with the description, and where.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DescriptionError {
+    /// The archive has none.
+    #[error("{FILE} is not in the boot archive")]
+    Missing,
+    /// More bytes than a description may have.
+    #[error("{FILE}: {0} bytes, at most {SIZE_MAX}")]
+    TooBig(usize),
+    /// Not a device tree.
+    #[error("{FILE}: no valid device tree: {0}")]
+    Tree(String),
+    /// A node that must be there.
+    #[error("{FILE}: {0}: node is missing")]
+    NodeMissing(&'static str),
+    /// A node that no binding knows.
+    #[error("{FILE}: {0}: unknown node")]
+    UnknownNode(String),
+    /// A node twice.
+    #[error("{FILE}: {0}: node is there twice")]
+    NodeTwice(String),
+    /// More guests than [`GUESTS_MAX`].
+    #[error("{FILE}: /guests: more than {GUESTS_MAX} guests")]
+    TooManyGuests,
+    /// Something about a property.
+    #[error("{FILE}: {node}: property {property:?}: {problem}")]
+    Property {
+        /// Path of its node.
+        node: String,
+        /// Its name.
+        property: String,
+        /// What is wrong with it.
+        problem: PropertyProblem,
+    },
+    /// A guest with a value that is not allowed.
+    #[error("{FILE}: {node}: {error}")]
+    Spec {
+        /// Path of its node.
+        node: String,
+        /// What is wrong.
+        error: SpecError,
+    },
+}
+
+/// What is wrong with a property.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PropertyProblem {
+    /// No binding knows it.
+    #[error("unknown")]
+    Unknown,
+    /// It must be there.
+    #[error("is missing")]
+    Missing,
+    /// It is there twice.
+    #[error("is there twice")]
+    Twice,
+    /// It must be one 32-bit cell.
+    #[error("must be one 32-bit cell")]
+    NotU32,
+    /// It must be one 64-bit number.
+    #[error("must be one /bits/ 64 number")]
+    NotU64,
+    /// It must be a string.
+    #[error("must be one string")]
+    NotString,
+    /// It must be a list of strings.
+    #[error("must be a list of strings")]
+    NotStrings,
+    /// It takes no value.
+    #[error("takes no value")]
+    NotFlag,
+    /// It must have another value.
+    #[error("must be {0:?}")]
+    NotConstant(&'static str),
+    /// It must be one of two values.
+    #[error("must be \"linux\" or \"raw\"")]
+    NotFormat,
+    /// Only raw images have it.
+    #[error("only for image-format \"raw\"")]
+    NotForLinux,
+}
+
+type Result<T> = core::result::Result<T, DescriptionError>;
+
+/// The guests of a description, in its order.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
+    if dtb.len() > SIZE_MAX {
+        return Err(DescriptionError::TooBig(dtb.len()));
+    }
+    let tree = Fdt::new(dtb).map_err(|error| DescriptionError::Tree(format!("{error}")))?;
+    let root = tree.root();
+    let mut reader = Reader::new("/", &root);
+    reader.constant("compatible", "dormouse,system")?;
+    reader.take("model")?.map_or(Ok(""), |found| reader.string(found))?;
+    reader.finish()?;
+    let (mut partition, mut guests) = (None, None);
+    for node in root.children() {
+        let place = match node.name() {
+            "service-partition" => &mut partition,
+            "guests" => &mut guests,
+            name => return Err(DescriptionError::UnknownNode(path("/", name))),
+        };
+        if place.replace(node).is_some() {
+            return Err(DescriptionError::NodeTwice(path("/", node.name())));
+        }
+    }
+    check_partition(&partition.ok_or(DescriptionError::NodeMissing("/service-partition"))?)?;
+    guests.map_or(Ok(Vec::new()), |node| parse_guests(&node))
+}
+
+/// The properties of the service partition's node, which EL2 reads and checks.
+const PARTITION: [&str; 9] = [
+    "image",
+    "memory",
+    "idle-timeout-ms",
+    "boot-timeout-ms",
+    "max-busy-ms",
+    "power",
+    "when-idle",
+    "console-escape",
+    "console-first",
+];
+
+fn check_partition(node: &FdtNode<'_>) -> Result<()> {
+    let mut reader = Reader::new("/service-partition", node);
+    reader.constant("compatible", "dormouse,service-partition")?;
+    for name in PARTITION {
+        reader.take(name)?;
+    }
+    reader.finish()?;
+    no_children("/service-partition", node)
+}
+
+fn parse_guests(node: &FdtNode<'_>) -> Result<Vec<VmSpec>> {
+    Reader::new("/guests", node).finish()?;
+    let mut guests: Vec<VmSpec> = Vec::new();
+    for child in node.children() {
+        let guest = path("/guests/", child.name());
+        if guests.len() == GUESTS_MAX {
+            return Err(DescriptionError::TooManyGuests);
+        }
+        if guests.iter().any(|earlier| earlier.name == child.name()) {
+            return Err(DescriptionError::NodeTwice(guest));
+        }
+        no_children(&guest, &child)?;
+        guests.push(parse_guest(&guest, &child)?);
+    }
+    Ok(guests)
+}
+
+fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
+    let mut reader = Reader::new(at, node);
+    reader.constant("compatible", "dormouse,guest")?;
+    let memory = reader.required("memory")?;
+    let image = reader.required("image")?;
+    let spec = VmSpec {
+        name: node.name().to_owned(),
+        memory: reader.u64(memory)?,
+        vcpus: reader.small("vcpus", 1, SpecError::Vcpus)?,
+        image: reader.string(image)?.to_owned(),
+        format: parse_format(&mut reader)?,
+        initrd: reader.optional_string("initrd")?,
+        bootargs: reader.optional_string("bootargs")?.unwrap_or_default(),
+        autostart: reader.flag("autostart")?,
+        grants: reader.strings("grants")?,
+        ports: reader.small("ports", 0, SpecError::Ports)?,
+    };
+    reader.finish()?;
+    spec::check(&spec).map_err(|error| reader.spec(error))?;
+    Ok(spec)
+}
+
+fn parse_format(reader: &mut Reader<'_>) -> Result<ImageFormat> {
+    let format = reader.optional_string("image-format")?;
+    let address = reader.take("load-address")?;
+    match (format.as_deref(), address) {
+        (None | Some("linux"), None) => Ok(ImageFormat::Linux),
+        (None | Some("linux"), Some(found)) => {
+            Err(reader.problem(found.name, PropertyProblem::NotForLinux))
+        }
+        (Some("raw"), Some(found)) => Ok(ImageFormat::Raw {
+            load_address: reader.u64(found)?,
+        }),
+        (Some("raw"), None) => Err(reader.problem("load-address", PropertyProblem::Missing)),
+        (Some(_), _) => Err(reader.problem("image-format", PropertyProblem::NotFormat)),
+    }
+}
+
+fn no_children(at: &str, node: &FdtNode<'_>) -> Result<()> {
+    match node.children().next() {
+        None => Ok(()),
+        Some(child) => Err(DescriptionError::UnknownNode(format!(
+            "{at}/{}",
+            child.name()
+        ))),
+    }
+}
+
+fn path(parent: &str, name: &str) -> String {
+    format!("{parent}{name}")
+}
+
+/// A property that was taken.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    name: &'a str,
+    value: &'a [u8],
+}
+
+/// A node whose properties are taken one by one; what is left at the end is unknown.
+struct Reader<'a> {
+    path: &'a str,
+    left: Vec<Found<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a str, node: &FdtNode<'a>) -> Self {
+        let mut left = Vec::with_capacity(16);
+        left.extend(node.properties().map(|property| Found {
+            name: property.name,
+            value: property.value,
+        }));
+        Self { path, left }
+    }
+
+    fn problem(&self, property: &str, problem: PropertyProblem) -> DescriptionError {
+        DescriptionError::Property {
+            node: self.path.to_owned(),
+            property: property.to_owned(),
+            problem,
+        }
+    }
+
+    fn spec(&self, error: SpecError) -> DescriptionError {
+        DescriptionError::Spec {
+            node: self.path.to_owned(),
+            error,
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Result<Option<Found<'a>>> {
+        let Some(index) = self.left.iter().position(|found| found.name == name) else {
+            return Ok(None);
+        };
+        let found = self.left.remove(index);
+        if self.left.iter().any(|other| other.name == name) {
+            return Err(self.problem(name, PropertyProblem::Twice));
+        }
+        Ok(Some(found))
+    }
+
+    fn required(&mut self, name: &str) -> Result<Found<'a>> {
+        self.take(name)?
+            .ok_or_else(|| self.problem(name, PropertyProblem::Missing))
+    }
+
+    fn constant(&mut self, name: &'static str, value: &'static str) -> Result<()> {
+        let found = self.required(name)?;
+        if self.string(found)? == value {
+            Ok(())
+        } else {
+            Err(self.problem(name, PropertyProblem::NotConstant(value)))
+        }
+    }
+
+    fn u64(&self, found: Found<'a>) -> Result<u64> {
+        let bytes = found.value.try_into();
+        bytes
+            .map(u64::from_be_bytes)
+            .map_err(|_| self.problem(found.name, PropertyProblem::NotU64))
+    }
+
+    /// A 32-bit number whose allowed values fit a byte; `refuse` makes the error for one that does not.
+    fn small(&mut self, name: &str, default: u8, refuse: fn(u32) -> SpecError) -> Result<u8> {
+        let Some(found) = self.take(name)? else {
+            return Ok(default);
+        };
+        let bytes = found.value.try_into();
+        let number = bytes
+            .map(u32::from_be_bytes)
+            .map_err(|_| self.problem(name, PropertyProblem::NotU32))?;
+        u8::try_from(number).map_err(|_| self.spec(refuse(number)))
+    }
+
+    fn string(&self, found: Found<'a>) -> Result<&'a str> {
+        let (last, text) = found.value.split_last().unwrap_or((&1, &[]));
+        let text = core::str::from_utf8(text).ok();
+        text.filter(|text| *last == 0 && !text.contains('\0'))
+            .ok_or_else(|| self.problem(found.name, PropertyProblem::NotString))
+    }
+
+    fn optional_string(&mut self, name: &str) -> Result<Option<String>> {
+        self.take(name)?
+            .map(|found| self.string(found).map(str::to_owned))
+            .transpose()
+    }
+
+    fn strings(&mut self, name: &str) -> Result<Vec<String>> {
+        let Some(found) = self.take(name)? else {
+            return Ok(Vec::new());
+        };
+        let list = found.value.split_last().and_then(|(last, text)| {
+            let text = core::str::from_utf8(text).ok()?;
+            (*last == 0).then(|| text.split('\0').map(str::to_owned).collect())
+        });
+        list.ok_or_else(|| self.problem(name, PropertyProblem::NotStrings))
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool> {
+        match self.take(name)? {
+            None => Ok(false),
+            Some(found) if found.value.is_empty() => Ok(true),
+            Some(_) => Err(self.problem(name, PropertyProblem::NotFlag)),
+        }
+    }
+
+    fn finish(&self) -> Result<()> {
+        match self.left.first() {
+            None => Ok(()),
+            Some(found) => Err(self.problem(found.name, PropertyProblem::Unknown)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Everything that can go wrong, each naming its object, and what an asker is told of it.
+
+use alloc::string::{String, ToString};
+
+use hv_abi::Status;
+use hv_abi::message::{Failure, FailureCode};
+
+use crate::builder::Step;
+use crate::description::DescriptionError;
+use crate::image::ImageError;
+use crate::plan::PlanError;
+use crate::spec::SpecError;
+
+/// What went wrong.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// The system description.
+    #[error("{0}")]
+    Description(#[from] DescriptionError),
+    /// A ring of the mailbox whose index is impossible.
+    #[error("mailbox: {filled} frames in the {ring} ring")]
+    Mailbox {
+        /// Which.
+        ring: &'static str,
+        /// Frames that it claims to hold.
+        filled: u32,
+    },
+    /// Neither a spec nor a VM has the name.
+    #[error("vm {0:?}: no such VM")]
+    NoSuchVm(String),
+    /// Nothing to copy a spec from.
+    #[error("vm {name:?}: from {from:?}: no such guest")]
+    NoSuchGuest {
+        /// The VM that was to be made.
+        name: String,
+        /// The guest that does not exist.
+        from: String,
+    },
+    /// The name has a spec, or a VM, already.
+    #[error("vm {0:?} exists already")]
+    Exists(String),
+    /// It runs already.
+    #[error("vm {0:?} runs already")]
+    Runs(String),
+    /// It does not run.
+    #[error("vm {0:?} does not run")]
+    NotRunning(String),
+    /// A guest of the description that does not run: there is nothing to destroy.
+    #[error("vm {0:?} does not run, and its spec stays: it is part of the system description")]
+    Described(String),
+    /// A spec that is not allowed.
+    #[error("vm {name:?}: {error}")]
+    Spec {
+        /// The VM.
+        name: String,
+        /// What is wrong.
+        error: SpecError,
+    },
+    /// A member of the boot archive that is not there.
+    #[error("vm {name:?}: {role} {member:?} is not in the boot archive")]
+    NoMember {
+        /// The VM.
+        name: String,
+        /// `image` or `initrd`.
+        role: &'static str,
+        /// The member.
+        member: String,
+    },
+    /// A Linux image with a bad header.
+    #[error("vm {name:?}: image {member:?}: {error}")]
+    Image {
+        /// The VM.
+        name: String,
+        /// The member.
+        member: String,
+        /// What is wrong.
+        error: ImageError,
+    },
+    /// Things that do not fit into the VM's RAM.
+    #[error("vm {name:?}: {error}")]
+    Plan {
+        /// The VM.
+        name: String,
+        /// What does not fit.
+        error: PlanError,
+    },
+    /// A privileged call that failed while a VM was built.
+    #[error("vm {name:?}: {step}: {status}")]
+    Step {
+        /// The VM.
+        name: String,
+        /// What was being done.
+        step: Step,
+        /// EL2's answer.
+        status: Status,
+    },
+    /// A privileged call that failed elsewhere.
+    #[error("{call}: {status}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// EL2's answer.
+        status: Status,
+    },
+    /// A note that cannot be read.
+    #[error("note {0}: not readable")]
+    Note(u64),
+    /// A note that is full.
+    #[error("note {note}: no room for {bytes} bytes, it takes {}", hv_abi::call::NOTE_MAX)]
+    NoteFull {
+        /// The note.
+        note: u64,
+        /// What it was to hold.
+        bytes: usize,
+    },
+    /// A request that cannot be read.
+    #[error("request: {0}")]
+    Request(&'static str),
+    /// Something that this build does not do.
+    #[error("fault injection is not part of this build")]
+    NoFaults,
+}
+
+impl Error {
+    /// The kind that programs see.
+    pub const fn code(&self) -> FailureCode {
+        match self {
+            Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoMember { .. } => {
+                FailureCode::NotFound
+            }
+            Self::Exists(_) => FailureCode::Exists,
+            Self::Runs(_) | Self::NotRunning(_) | Self::Described(_) => FailureCode::WrongState,
+            Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } => FailureCode::Invalid,
+            Self::NoteFull { .. } => FailureCode::NoResources,
+            Self::Step { status, .. } | Self::Call { status, .. } => code_of(*status),
+            Self::Request(_) => FailureCode::BadRequest,
+            Self::NoFaults => FailureCode::Denied,
+            Self::Description(_) | Self::Mailbox { .. } | Self::Note(_) => FailureCode::Internal,
+        }
+    }
+
+    /// What the asker is told.
+    pub fn failure(&self) -> Failure {
+        Failure {
+            code: self.code(),
+            message: self.to_string(),
+        }
+    }
+}
+
+/// The kind of failure that a status of EL2 is.
+const fn code_of(status: Status) -> FailureCode {
+    match status {
+        Status::NoMemory => FailureCode::NoResources,
+        Status::Exists => FailureCode::Exists,
+        Status::WrongState => FailureCode::WrongState,
+        Status::Denied => FailureCode::Denied,
+        _ => FailureCode::Internal,
+    }
+}

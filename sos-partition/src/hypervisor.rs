@@ -1,0 +1,141 @@
+//! The privileged calls as a trait: one method for each, in the order of the call table.
+//!
+//! Implementations only carry arguments over the border; nothing here decides or retries.
+
+use alloc::vec::Vec;
+
+use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants};
+use hv_abi::handle::Label;
+use hv_abi::message::Fault;
+use hv_abi::record::{QueryKind, VmRecord};
+use hv_abi::{Status, VmHandle};
+
+/// A global note as EL2 keeps it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Note {
+    /// Its bytes; empty where it was never set.
+    pub bytes: Vec<u8>,
+    /// Its version, for [`Hypervisor::note_set`].
+    pub version: u64,
+}
+
+/// A VM found by [`Hypervisor::vm_query`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueryAnswer {
+    /// What EL2 knows of it.
+    pub record: VmRecord,
+    /// The slot to ask for next, or `None` behind the last VM.
+    pub next: Option<u64>,
+}
+
+/// EL2, as the service partition calls it. Every method returns EL2's status as its error;
+/// `hv_abi::call` says what each call does.
+pub trait Hypervisor {
+    /// `doorbell`.
+    ///
+    /// # Errors
+    /// `NO_ROOM`: the receiver has no room for the reply, which was taken back.
+    fn doorbell(&mut self) -> Result<(), Status>;
+
+    /// `vm_create`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_create(&mut self, label: Label, vcpus: u8) -> Result<VmHandle, Status>;
+
+    /// `vm_memory`: bytes done, less than asked where EL2 answers `AGAIN`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_memory(&mut self, vm: VmHandle, ipa: u64, bytes: u64) -> Result<u64, Status>;
+
+    /// `vm_copy_in` of `bytes`, which lie in this partition's memory or in the boot archive: bytes done.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_copy_in(&mut self, vm: VmHandle, target: u64, bytes: &[u8]) -> Result<u64, Status>;
+
+    /// `vm_device`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status>;
+
+    /// `vcpu_init`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vcpu_init(&mut self, vm: VmHandle, entry: u64, x0: u64) -> Result<(), Status>;
+
+    /// `vm_start`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_start(&mut self, vm: VmHandle) -> Result<(), Status>;
+
+    /// `vm_stop`.
+    ///
+    /// # Errors
+    /// EL2's status, `AGAIN` among them.
+    fn vm_stop(&mut self, vm: VmHandle) -> Result<(), Status>;
+
+    /// `vm_destroy`.
+    ///
+    /// # Errors
+    /// EL2's status, `AGAIN` among them.
+    fn vm_destroy(&mut self, vm: VmHandle) -> Result<(), Status>;
+
+    /// `vm_query`.
+    ///
+    /// # Errors
+    /// EL2's status; `NO_SUCH_VM` where no VM is left.
+    fn vm_query(&mut self, slot: u64) -> Result<QueryAnswer, Status>;
+
+    /// `vm_grant`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status>;
+
+    /// `hv_query`: the record's bytes.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn hv_query(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Status>;
+
+    /// `hv_config`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status>;
+
+    /// `sos_ready`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn sos_ready(&mut self) -> Result<(), Status>;
+
+    /// `sos_idle`. Does not return where EL2 takes an agreement.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn sos_idle(&mut self, answer: DrainAnswer) -> Result<(), Status>;
+
+    /// `sos_note_get`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn note_get(&mut self, note: u64) -> Result<Note, Status>;
+
+    /// `sos_note_set`: the new version.
+    ///
+    /// # Errors
+    /// EL2's status; `CONFLICT` where the note has another version than `replaces`.
+    fn note_set(&mut self, note: u64, bytes: &[u8], replaces: u64) -> Result<u64, Status>;
+
+    /// No call: makes this partition fail, in builds with the feature `fault-injection`.
+    ///
+    /// # Errors
+    /// `DENIED` in every other build.
+    fn inject(&mut self, fault: Fault) -> Result<(), Status>;
+}

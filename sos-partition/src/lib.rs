@@ -1,0 +1,44 @@
+//! The service partition: manages VMs, and is off while there is nothing to manage.
+//!
+//! It is written as a library over the trait [`Hypervisor`], so that tests put an EL2 of their own
+//! under it. Its life begins from nothing each time: what runs is asked from EL2, what is defined
+//! is read from the system description and from EL2's notes. It never holds a truth of its own.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`hypervisor`] | the privileged calls, as a trait |
+//! | [`ring`] | the mailbox page, seen from its owner |
+//! | [`description`] | system description to [`hv_abi::message::VmSpec`] |
+//! | [`spec`] | what a spec may say |
+//! | [`notes`] | what outlives a life: created specs, how VMs ended |
+//! | [`image`], [`plan`] | where image, tree and initrd go in a guest's RAM |
+//! | [`tree`] | the guest's device tree |
+//! | [`builder`] | a spec becomes a VM, in privileged calls |
+//! | [`manager`] | requests to replies |
+//! | [`assembly`], [`outbox`] | messages of many frames, in and out |
+//! | [`service`] | one turn of the main loop |
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod assembly;
+pub mod builder;
+pub mod description;
+pub mod error;
+pub mod hypervisor;
+pub mod image;
+pub mod manager;
+pub mod notes;
+pub mod outbox;
+pub mod plan;
+pub mod ring;
+pub mod service;
+pub mod spec;
+pub mod tree;
+
+#[cfg(test)]
+mod fake;
+
+pub use error::Error;
+pub use hypervisor::Hypervisor;

@@ -1,0 +1,73 @@
+//! The PL011 at 0x0900_0000 (Arm DDI 0183): lines out, characters in.
+
+use core::fmt::{self, Write};
+use hv_abi::guest_map::UART_BASE;
+use spin::Mutex;
+
+const DR: u64 = UART_BASE;
+const FR: u64 = UART_BASE + 0x18;
+const IMSC: u64 = UART_BASE + 0x38;
+const ICR: u64 = UART_BASE + 0x44;
+const FR_RXFE: u32 = 1 << 4;
+const FR_TXFF: u32 = 1 << 5;
+/// Receive and receive time-out interrupts.
+const RX_INTERRUPTS: u32 = 1 << 4 | 1 << 6;
+
+/// One line at a time, whichever vCPU prints it.
+static LINE: Mutex<Uart> = Mutex::new(Uart);
+
+struct Uart;
+
+impl Write for Uart {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().for_each(put);
+        Ok(())
+    }
+}
+
+/// Writes one byte, waiting for room.
+pub fn put(byte: u8) {
+    while read(FR) & FR_TXFF != 0 {
+        crate::cpu::relax();
+    }
+    write(DR, u32::from(byte));
+}
+
+/// A received byte, if there is one.
+pub fn get() -> Option<u8> {
+    (read(FR) & FR_RXFE == 0).then(|| read(DR) as u8)
+}
+
+/// Unmasks the receive interrupts: the sign that this guest listens.
+pub fn listen() {
+    write(ICR, 0x7ff);
+    write(IMSC, RX_INTERRUPTS);
+}
+
+/// Takes back the receive interrupts that are pending.
+pub fn acknowledge() {
+    write(ICR, RX_INTERRUPTS);
+}
+
+#[doc(hidden)]
+pub fn print(arguments: fmt::Arguments<'_>) {
+    // Uart::write_str never fails.
+    let _ = LINE.lock().write_fmt(format_args!("{arguments}\r\n"));
+}
+
+/// Prints a line.
+#[macro_export]
+macro_rules! println {
+    ($($argument:tt)*) => { $crate::console::print(format_args!($($argument)*)) };
+}
+pub use crate::println;
+
+fn read(address: u64) -> u32 {
+    // SAFETY: a PL011 register of this machine; reading it has no effect on Rust's memory.
+    unsafe { (address as *const u32).read_volatile() }
+}
+
+fn write(address: u64, value: u32) {
+    // SAFETY: as above.
+    unsafe { (address as *mut u32).write_volatile(value) }
+}

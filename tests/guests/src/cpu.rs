@@ -1,0 +1,65 @@
+//! vCPUs: who runs, starting the others, waiting.
+
+use crate::entry::{CPUS_MAX, GUEST_STACKS};
+use core::arch::asm;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use smccc::{Hvc, psci};
+
+unsafe extern "C" {
+    safe fn guest_secondary();
+}
+
+/// What each secondary vCPU runs, a `fn(usize)`.
+static ENTRIES: [AtomicUsize; CPUS_MAX] = [const { AtomicUsize::new(0) }; CPUS_MAX];
+
+/// Number of the vCPU that runs this (MPIDR_EL1.Aff0).
+pub fn current() -> usize {
+    (crate::read_register!("mpidr_el1") & 0xff) as usize
+}
+
+/// Starts vCPU `cpu` in `entry` with its number; it powers itself off when that returns.
+pub fn start(cpu: usize, entry: fn(usize)) {
+    ENTRIES[cpu].store(entry as usize, Ordering::Release);
+    let address = guest_secondary as *const () as u64;
+    psci::cpu_on::<Hvc>(cpu as u64, address, GUEST_STACKS.top(cpu)).expect("PSCI CPU_ON");
+}
+
+/// First Rust code on a secondary vCPU.
+pub(crate) extern "C" fn secondary_main() -> ! {
+    crate::exception::install();
+    crate::mmu::enable();
+    let cpu = current();
+    let entry = ENTRIES[cpu].load(Ordering::Acquire);
+    // SAFETY: start() stored a fn(usize) before it powered this vCPU on.
+    let entry: fn(usize) = unsafe { core::mem::transmute::<usize, fn(usize)>(entry) };
+    entry(cpu);
+    let _ = psci::cpu_off::<Hvc>();
+    loop {
+        wait();
+    }
+}
+
+/// WFI.
+pub fn wait() {
+    // SAFETY: WFI changes no state.
+    unsafe { asm!("dsb sy", "wfi", options(nostack)) }
+}
+
+/// A hint in a spin loop. YIELD, because QEMU's turn-taking under icount heeds it; the ISB of
+/// `core::hint::spin_loop` would burn a whole turn.
+pub fn relax() {
+    // SAFETY: YIELD is a hint.
+    unsafe { asm!("yield", options(nomem, nostack)) }
+}
+
+/// Takes interrupts from here on.
+pub fn unmask_interrupts() {
+    // SAFETY: the vectors of crate::exception are installed.
+    unsafe { asm!("msr daifclr, #2", options(nostack)) }
+}
+
+/// Takes no interrupts from here on.
+pub fn mask_interrupts() {
+    // SAFETY: only delays interrupts.
+    unsafe { asm!("msr daifset, #2", options(nostack)) }
+}

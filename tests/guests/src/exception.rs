@@ -1,0 +1,109 @@
+//! Vectors for guests that expect no exception but interrupts, and a way to try what may fault.
+
+use core::arch::{asm, global_asm};
+use core::sync::atomic::AtomicU64;
+
+global_asm!(
+    r#"
+    .section .text.vectors, "ax"
+    .balign 2048
+guest_vectors:
+    .rept   16
+    .balign 128
+    b       guest_exception
+    .endr
+
+guest_exception:                // everything that an attempt does not catch
+    stp     x0, x1, [sp, #-16]!
+    adrp    x0, {recovery}
+    add     x0, x0, :lo12:{recovery}
+    ldr     x1, [x0]
+    cbz     x1, 1f
+    str     xzr, [x0]           // one exception for each attempt
+    mov     sp, x1              // where guest_attempt left it
+    mrs     x0, esr_el1
+    mrs     x1, isr_el1
+    b       guest_attempt_failed
+1:  mrs     x0, esr_el1
+    mrs     x1, elr_el1
+    mrs     x2, far_el1
+    mrs     x3, isr_el1
+    bl      {unexpected}
+
+    // x0 = code, x1 to x3 = its x0 to x2 -> x0 = 0, or ESR_EL1 of the exception that ended it
+    .global guest_attempt
+guest_attempt:
+    stp     x29, x30, [sp, #-96]!
+    stp     x19, x20, [sp, #16]
+    stp     x21, x22, [sp, #32]
+    stp     x23, x24, [sp, #48]
+    stp     x25, x26, [sp, #64]
+    stp     x27, x28, [sp, #80]
+    adrp    x9, {recovery}
+    add     x9, x9, :lo12:{recovery}
+    mov     x10, sp
+    str     x10, [x9]
+    mov     x9, x0
+    mov     x0, x1
+    mov     x1, x2
+    mov     x2, x3
+    blr     x9
+    msr     spsel, #1
+    adrp    x9, {recovery}
+    add     x9, x9, :lo12:{recovery}
+    ldr     x10, [x9]
+    str     xzr, [x9]
+    mov     sp, x10
+    mov     x0, #0
+guest_attempt_failed:           // as if it had returned, with x0 as its result
+    msr     daifset, #15
+    ldp     x19, x20, [sp, #16]
+    ldp     x21, x22, [sp, #32]
+    ldp     x23, x24, [sp, #48]
+    ldp     x25, x26, [sp, #64]
+    ldp     x27, x28, [sp, #80]
+    ldp     x29, x30, [sp], #96
+    ret
+    "#,
+    recovery = sym RECOVERY,
+    unexpected = sym unexpected,
+);
+
+unsafe extern "C" {
+    safe fn guest_vectors();
+    fn guest_attempt(code: u64, x0: u64, x1: u64, x2: u64) -> u64;
+}
+
+/// Stack pointer of the attempt in progress, or 0. Attempts are for the boot vCPU only.
+static RECOVERY: AtomicU64 = AtomicU64::new(0);
+
+/// Makes this vCPU use the vectors of this module.
+pub fn install() {
+    crate::write_register!("vbar_el1", guest_vectors as *const () as u64);
+}
+
+/// Runs the code at `code` with those arguments until it returns or an exception ends it.
+///
+/// Gives 0, or ESR_EL1 of the exception. FP registers are not kept.
+///
+/// # Safety
+/// Whatever the code does to this guest's memory and registers is the caller's risk.
+pub unsafe fn attempt(code: u64, arguments: [u64; 3]) -> u64 {
+    let [x0, x1, x2] = arguments;
+    // SAFETY: guest_attempt keeps the callee-saved registers and the stack.
+    unsafe { guest_attempt(code, x0, x1, x2) }
+}
+
+extern "C" fn unexpected(esr: u64, elr: u64, far: u64, isr: u64) -> ! {
+    crate::println!("GUEST exception esr={esr:#x} elr={elr:#x} far={far:#x} isr={isr:#x}");
+    crate::power::off()
+}
+
+/// Makes this vCPU use the vectors at `address`.
+///
+/// # Safety
+/// They must be 16 vectors, on a 2 KiB boundary, that keep what the interrupted code needs.
+pub unsafe fn install_at(address: u64) {
+    // SAFETY: by this function's contract.
+    unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) address, options(nostack)) }
+}

@@ -1,0 +1,2 @@
+//! Room.
+#![cfg_attr(not(test), no_std)]

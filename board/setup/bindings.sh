@@ -6,7 +6,24 @@
 # Says file, node and property for everything that no binding allows. dt-validate's exit status
 # does not tell (0 with errors), so any output of it counts.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+# shellcheck source=board/setup/common.sh
+. "$(dirname "$0")/common.sh"
+
+# dt-schema is not in every Debian. libfdt's module, which would have to be compiled, comes from there.
+REQUIREMENTS=(dtschema==2026.9 jsonschema==4.26.0 ruamel.yaml==0.19.1 rfc3987==1.3.8)
+venv=.cache/venv
+
+if [ ! -e $venv/complete ]; then
+    say "installing ${REQUIREMENTS[0]} from PyPI into $venv (once): checks system descriptions against their bindings"
+    rm -rf $venv
+    /usr/bin/python3 -m venv --system-site-packages $venv
+    pip=("$venv"/bin/pip install --quiet --disable-pip-version-check --retries 0)
+    if ! { "${pip[@]}" "${REQUIREMENTS[@]:1}" && "${pip[@]}" --no-deps "${REQUIREMENTS[0]}"; }; then
+        die "pip could not install ${REQUIREMENTS[*]}; see above. The first check needs the network"
+    fi
+    touch $venv/complete
+fi
+PATH=$PWD/$venv/bin:$PATH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

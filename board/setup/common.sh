@@ -17,7 +17,7 @@ die() {
 
 # Version of the installed QEMU, as 10.0.2; nothing if there is none.
 qemu_version() {
-    qemu-system-aarch64 --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'
+    { qemu-system-aarch64 --version 2>/dev/null || true; } | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'
 }
 
 # version_at_least HAVE WANT

@@ -9,7 +9,10 @@
 #   .cache/debian/busybox             statically linked
 #   .cache/debian/packages            what it was taken from
 set -euo pipefail
+# shellcheck source=board/setup/common.sh
 . "$(dirname "$0")/common.sh"
+# What a caller pipes in is for the board, and not to be eaten here.
+exec </dev/null
 
 SUITE=bookworm
 KERNEL=linux-image-cloud-arm64
@@ -66,7 +69,7 @@ END
 
 # The package that the metapackage stands for.
 real_kernel() {
-    apt-cache depends --important "$KERNEL" | sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1
+    apt-cache depends --important "$KERNEL" | sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1 || true
 }
 
 # unpack PACKAGE... from the debs in the current directory, one directory each.
@@ -84,18 +87,18 @@ unpack() {
 # pick PATTERN NAME: gives the one file that matches a name of its own.
 pick() {
     local file
-    file=$(compgen -G "$1" | head -n 1)
+    file=$(compgen -G "$1" | head -n 1) || true
     [ -s "$file" ] || die "Debian's packages lack $1"
     ln "$file" "$2"
 }
 
 say "fetching Debian $SUITE's arm64 kernel and busybox from $mirror (about 40 MB, once; kept in .cache/debian)"
 prepare_tree
-apt-get update </dev/null || die "$mirror cannot be reached or its signature is wrong; the first run needs the network"
+apt-get update || die "$mirror cannot be reached or its signature is wrong; the first run needs the network"
 kernel=$(real_kernel)
 [ -n "$kernel" ] || die "$SUITE at $mirror has no $KERNEL for arm64"
 cd "$partial"
-apt-get download "$kernel" "$BUSYBOX" </dev/null || die "$mirror gave no $kernel or $BUSYBOX; see above"
+apt-get download "$kernel" "$BUSYBOX" || die "$mirror gave no $kernel or $BUSYBOX; see above"
 say "unpacking $kernel"
 unpack "$kernel" "$BUSYBOX"
 pick "linux-image-*/boot/vmlinuz-*" vmlinuz

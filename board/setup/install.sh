@@ -6,7 +6,10 @@
 # Says what it will do and why before it changes anything. With nothing missing it is silent, and
 # it uses the network only to install.
 set -euo pipefail
+# shellcheck source=board/setup/common.sh
 . "$(dirname "$0")/common.sh"
+# What a caller pipes in is for the board, and not to be eaten here.
+exec </dev/null
 
 RUST_TARGETS=(aarch64-unknown-none-softfloat aarch64-unknown-none aarch64-unknown-linux-musl)
 RUST_COMPONENTS=(rustfmt clippy)
@@ -37,14 +40,17 @@ find_missing() {
     need make make "runs the build"
     need cc gcc "links the tools that run on this machine"
     need dpkg-deb dpkg "unpacks Debian's kernel"
-    if command -v cc >/dev/null && ! [ -e /usr/include/stdlib.h ]; then
+    if ! [ -e /usr/include/stdlib.h ]; then
         packages+=(libc6-dev)
         reasons+=("libc6-dev: links the tools that run on this machine")
     fi
     for group in "$@"; do
         case $group in
         check)
-            need dt-validate dt-schema "checks system descriptions against their bindings"
+            if ! /usr/bin/python3 -c 'import ensurepip, libfdt' 2>/dev/null; then
+                packages+=(python3-venv python3-libfdt)
+                reasons+=("python3-venv, python3-libfdt: check system descriptions against their bindings")
+            fi
             need aarch64-linux-gnu-objdump binutils-aarch64-linux-gnu "disassembles the EL2 image"
             ;;
         gdb) need gdb-multiarch gdb-multiarch "the debugger" ;;
@@ -63,7 +69,7 @@ as_root() {
 }
 
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@" </dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@"
 }
 
 # Whether apt would install a QEMU that is new enough; further arguments go to apt-cache.
@@ -73,20 +79,21 @@ qemu_candidate() {
     version_at_least "${version%%[!0-9.]*}" "$QEMU_MIN"
 }
 
-# Sets qemu_options to what makes apt take a QEMU that is new enough, adding a source only if it must.
+# Sets qemu_packages to what makes apt take a QEMU that is new enough, adding a source only if it must.
 find_qemu() {
-    local mirror keyring
-    qemu_options=()
+    local mirror keyring backports=$os_codename-backports
+    qemu_packages=(qemu-system-arm)
     qemu_candidate && return
-    qemu_options=(-t "$os_codename-backports")
-    qemu_candidate "${qemu_options[@]}" && return
+    # Only QEMU itself from there: what it shares with other packages stays the suite's own.
+    qemu_packages=(qemu-system-{arm,common,data}"/$backports")
+    qemu_candidate -t "$backports" && return
     mirror=$(debian_mirror) || die "no Debian mirror in this machine's apt sources; QEMU $QEMU_MIN or later has to come from one"
     keyring=$(debian_keyring) || die "the package debian-archive-keyring is not installed"
     say "$os_name has no QEMU $QEMU_MIN in its own suite; adding $BACKPORTS:"
-    say "  $os_codename-backports from $mirror (apt prefers nothing from there by itself)"
-    echo "deb [signed-by=$keyring] $mirror $os_codename-backports main" | as_root tee "$BACKPORTS" >/dev/null
+    say "  $backports from $mirror (apt prefers nothing from there by itself)"
+    echo "deb [signed-by=$keyring] $mirror $backports main" | as_root tee "$BACKPORTS" >/dev/null
     apt_get update || true
-    qemu_candidate "${qemu_options[@]}" || die "$os_codename-backports at $mirror gives no QEMU $QEMU_MIN or later; network?"
+    qemu_candidate -t "$backports" || die "$backports at $mirror gives no QEMU $QEMU_MIN or later; network?"
 }
 
 install_packages() {
@@ -105,7 +112,7 @@ install_packages() {
     apt_get update || say "apt could not read all of its sources; going on with the others"
     if [ $qemu = missing ]; then
         find_qemu
-        apt_get install -y --no-install-recommends "${qemu_options[@]}" qemu-system-arm ||
+        apt_get install -y --no-install-recommends "${qemu_packages[@]}" ||
             die "apt could not install QEMU; see above"
     fi
     if [ ${#packages[@]} != 0 ]; then
@@ -128,9 +135,6 @@ missing_of() {
 
 install_rust() {
     local version missing
-    if ! command -v rustup >/dev/null || ! command -v cargo >/dev/null; then
-        die "rustup is missing; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
-    fi
     # Asking for anything else while the toolchain is absent would install it without a word.
     if ! rustup toolchain list | grep -q '^stable-' && [ -z "${RUSTUP_TOOLCHAIN:-}" ]; then
         say "will install the stable Rust toolchain by rustup: the compiler"
@@ -154,13 +158,19 @@ install_rust() {
 }
 
 install_miri() {
-    if ! rustup toolchain list | grep -q '^nightly-' ||
-        ! rustup component list --toolchain nightly --installed | grep -q '^miri'; then
-        say "will install the nightly Rust toolchain with miri by rustup: the interpreter that finds undefined behavior"
-        rustup toolchain install nightly --profile minimal --component miri,rust-src --no-self-update
+    if ! rustup toolchain list | grep -q '^nightly-'; then
+        say "will install the nightly Rust toolchain by rustup: miri, which finds undefined behavior, is part of it"
+        rustup toolchain install nightly --profile minimal --no-self-update
+    fi
+    if ! rustup component list --toolchain nightly --installed | grep -q '^miri'; then
+        say "will add miri to the nightly Rust toolchain by rustup: it finds undefined behavior"
+        rustup component add --toolchain nightly miri rust-src
     fi
 }
 
+if ! command -v rustup >/dev/null || ! command -v cargo >/dev/null; then
+    die "rustup is missing; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+fi
 find_missing "$@"
 if [ ${#reasons[@]} != 0 ]; then
     install_packages

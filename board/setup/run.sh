@@ -8,6 +8,7 @@
 # QEMU_ARGS adds to QEMU's command line. The exit status is QEMU's, or 1 if EL2 gave up
 # (`dormouse: fatal:` in the console's log).
 set -euo pipefail
+# shellcheck source=board/setup/common.sh
 . "$(dirname "$0")/common.sh"
 
 # Where QEMU puts an arm64 Image whose text_offset is 0 (hw/arm/boot.c).
@@ -34,7 +35,8 @@ if [ "${1:-}" = gdb ]; then
     start_qemu "pty,id=console" -S -gdb tcp:127.0.0.1:1234 </dev/null &
     qemu=$!
     trap 'kill $qemu 2>/dev/null || true' EXIT
-    gdb-multiarch -q build/hyp.elf -ex "symbol-file build/hyp.elf -o $LOAD_ADDRESS" -ex "target remote 127.0.0.1:1234"
+    gdb-multiarch -q build/hyp.elf -ex "symbol-file build/hyp.elf -o $LOAD_ADDRESS" \
+        -ex "target remote 127.0.0.1:1234" -ex "thbreak *$LOAD_ADDRESS" -ex continue
     exit
 fi
 

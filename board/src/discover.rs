@@ -5,17 +5,17 @@
 
 use arrayvec::ArrayVec;
 use fdt::helpers::UnalignedFallibleNode;
-use hv_core::addr::{FRAME_SIZE, IntId, Pa, PaRange};
+use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
 
 use crate::cells;
 use crate::error::{Fault, NodePath, TreeError};
 use crate::model::{
-    Board, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS,
-    MAX_GICR_REGIONS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, MPIDR_AFFINITY, Psci, PsciVersion,
-    Reserved, ReservedKind, Secret, Secrets, TimerPpis, Uart,
+    Board, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_RESERVED, MAX_SMMUS,
+    MAX_UARTS, MPIDR_AFFINITY, Psci, Reserved, ReservedKind, Secret, Secrets, Uart,
 };
+use crate::nodes::{self, Kind};
 use crate::tree::{Node, Tree};
-use crate::wiring::{Chosen, Wired};
+use crate::wiring::{Wired, stdout_path};
 
 impl Board {
     /// Reads the board from the device tree `blob`, whose length is its [`total_size`].
@@ -32,35 +32,6 @@ impl Board {
         draft.take_reservations()?;
         tree.visit(|node| draft.take_node(node))?;
         draft.finish()
-    }
-}
-
-/// What a node is to EL2, by the first string of `compatible` that EL2 knows.
-enum Kind {
-    Uart,
-    Rtc,
-    GicV3,
-    GicV2,
-    Smmu,
-    Timer,
-    Psci(PsciVersion),
-    PciHost,
-}
-
-impl Kind {
-    fn of(node: &Node) -> Option<Self> {
-        cells::strings(node.properties.compatible?).find_map(|name| match name {
-            b"arm,pl011" => Some(Self::Uart),
-            b"arm,pl031" => Some(Self::Rtc),
-            b"arm,gic-v3" => Some(Self::GicV3),
-            b"arm,gic-400" | b"arm,cortex-a15-gic" => Some(Self::GicV2),
-            b"arm,smmu-v3" => Some(Self::Smmu),
-            b"arm,armv8-timer" => Some(Self::Timer),
-            b"arm,psci-1.0" => Some(Self::Psci(PsciVersion::V1)),
-            b"arm,psci-0.2" => Some(Self::Psci(PsciVersion::V0_2)),
-            b"pci-host-ecam-generic" => Some(Self::PciHost),
-            _ => None,
-        })
     }
 }
 
@@ -94,7 +65,7 @@ struct Draft<'t, 'a> {
     ecams: ArrayVec<PaRange, MAX_ECAMS>,
     initrd: Option<PaRange>,
     secrets: Secrets,
-    chosen: Chosen<'a>,
+    stdout: Option<&'a [u8]>,
     aliases: Option<UnalignedFallibleNode<'a>>,
 }
 
@@ -114,7 +85,7 @@ impl<'t, 'a> Draft<'t, 'a> {
             ecams: ArrayVec::new(),
             initrd: None,
             secrets: Secrets::default(),
-            chosen: Chosen::default(),
+            stdout: None,
             aliases: None,
         }
     }
@@ -129,43 +100,58 @@ impl<'t, 'a> Draft<'t, 'a> {
     }
 
     fn take_node(&mut self, node: &Node<'_, 'a>) -> Result<(), TreeError> {
-        match (node.depth(), node.parent_name(), node.name.name) {
-            (1, _, "chosen") => return self.take_chosen(node),
-            (1, _, "aliases") => self.aliases = Some(node.raw()),
-            (1, _, _) if has_type(node, b"memory") => return self.take_memory(node),
-            (2, "cpus", _) if has_type(node, b"cpu") => return self.take_cpu(node),
-            (2, "reserved-memory", _) => return self.take_reserved_memory(node),
+        // Names are read only where they matter: to read one costs as much as several properties.
+        match node.depth() {
+            1 if has_type(node, b"memory") => return self.take_memory(node),
+            1 if node.properties.reg.is_none() => match node.name().name {
+                "chosen" => return self.take_chosen(node),
+                "aliases" => self.aliases = Some(node.raw()),
+                _ => {}
+            },
+            2 => match node.parent_name() {
+                "cpus" if has_type(node, b"cpu") => return self.take_cpu(node),
+                "reserved-memory" => return self.take_reserved_memory(node),
+                _ => {}
+            },
             _ => {}
         }
         match Kind::of(node) {
-            Some(kind) if node.enabled() => self.take_device(node, &kind),
+            Some(kind) if node.enabled() => self.take_device(node, kind),
             _ => Ok(()),
         }
     }
 
-    fn take_device(&mut self, node: &Node<'_, 'a>, kind: &Kind) -> Result<(), TreeError> {
+    fn take_device(&mut self, node: &Node<'_, 'a>, kind: Kind) -> Result<(), TreeError> {
         let Some(regs) = node.reg(0)? else {
             return match kind {
                 Kind::Timer => {
                     self.timer.get_or_insert(Wired::of(node));
                     Ok(())
                 }
-                Kind::Psci(version) => self.take_psci(node, *version),
+                Kind::Psci(version) => {
+                    let psci = nodes::psci(node, version)?;
+                    self.psci.get_or_insert(psci);
+                    Ok(())
+                }
                 // Not on a bus that CPUs reach.
                 _ => Ok(()),
             };
         };
         match kind {
             Kind::Uart => {
-                let uart = UartDraft { regs, path: node.path(), wired: Wired::of(node) };
+                let uart = UartDraft {
+                    regs,
+                    path: node.path(),
+                    wired: Wired::of(node),
+                };
                 push(&mut self.uarts, uart, || node.path(), "PL011s")
             }
             Kind::Rtc => {
                 self.rtc.get_or_insert(regs);
                 Ok(())
             }
-            Kind::GicV3 => self.take_gic(node, gic_v3(node, regs)?),
-            Kind::GicV2 => self.take_gic(node, gic_v2(node, regs)?),
+            Kind::GicV3 => self.take_gic(node, nodes::gic_v3(node, regs)?),
+            Kind::GicV2 => self.take_gic(node, nodes::gic_v2(node, regs)?),
             Kind::Smmu => push(&mut self.smmus, regs, || node.path(), "SMMUs"),
             Kind::PciHost => push(&mut self.ecams, regs, || node.path(), "PCI host bridges"),
             Kind::Timer | Kind::Psci(_) => Ok(()),
@@ -173,14 +159,19 @@ impl<'t, 'a> Draft<'t, 'a> {
     }
 
     fn take_chosen(&mut self, node: &Node<'_, 'a>) -> Result<(), TreeError> {
-        let properties = &node.properties;
+        let properties = node.properties;
         let locate = |value: Option<&[u8]>| {
-            value.map(|value| Secret { offset: self.tree.offset_of(value), length: value.len() })
+            value.map(|value| Secret {
+                offset: self.tree.offset_of(value),
+                length: value.len(),
+            })
         };
-        self.secrets =
-            Secrets { rng: locate(properties.rng_seed), kaslr: locate(properties.kaslr_seed) };
-        self.chosen = Chosen { stdout: properties.stdout_path };
-        self.initrd = initrd(node)?;
+        self.secrets = Secrets {
+            rng: locate(properties.rng_seed),
+            kaslr: locate(properties.kaslr_seed),
+        };
+        self.stdout = properties.stdout_path;
+        self.initrd = nodes::initrd(node)?;
         Ok(())
     }
 
@@ -192,7 +183,9 @@ impl<'t, 'a> Draft<'t, 'a> {
             return Err(node.error("reg", Fault::Missing));
         }
         for index in 0.. {
-            let Some(bank) = node.own_reg(index)? else { break };
+            let Some(bank) = node.own_reg(index)? else {
+                break;
+            };
             if bank.size != 0 {
                 push(&mut self.memory, bank, || node.path(), "memory banks")?;
             }
@@ -210,7 +203,9 @@ impl<'t, 'a> Draft<'t, 'a> {
         };
         // Without `reg` the node asks the operating system for memory, and nobody else has it yet.
         for index in 0.. {
-            let Some(range) = node.own_reg(index)? else { break };
+            let Some(range) = node.own_reg(index)? else {
+                break;
+            };
             self.reserve(range, kind, || node.path())?;
         }
         Ok(())
@@ -233,7 +228,9 @@ impl<'t, 'a> Draft<'t, 'a> {
         if !node.enabled() {
             return Ok(());
         }
-        let Some(reg) = node.own_reg(0)? else { return Err(node.error("reg", Fault::Missing)) };
+        let Some(reg) = node.own_reg(0)? else {
+            return Err(node.error("reg", Fault::Missing));
+        };
         let mpidr = reg.start.0;
         if mpidr & !MPIDR_AFFINITY != 0 {
             return Err(node.error("reg", Fault::Value(mpidr)));
@@ -241,25 +238,15 @@ impl<'t, 'a> Draft<'t, 'a> {
         if self.cpus.iter().any(|cpu| cpu.mpidr == mpidr) {
             return Err(TreeError::CpuTwice(mpidr));
         }
-        let start = cpu_start(node)?;
+        let start = nodes::cpu_start(node)?;
         if let CpuStart::SpinTable { release } = start {
-            let page = PaRange { start: release.frame(), size: FRAME_SIZE };
+            let page = PaRange {
+                start: release.frame(),
+                size: FRAME_SIZE,
+            };
             self.reserve(page, ReservedKind::SpinTable, || node.path())?;
         }
         push(&mut self.cpus, Cpu { mpidr, start }, || node.path(), "CPUs")
-    }
-
-    fn take_psci(&mut self, node: &Node, version: PsciVersion) -> Result<(), TreeError> {
-        let Some(method) = node.properties.method else {
-            return Err(node.error("method", Fault::Missing));
-        };
-        let conduit = match cells::string(method) {
-            b"smc" => Conduit::Smc,
-            b"hvc" => Conduit::Hvc,
-            _ => return Err(node.error("method", Fault::Unknown)),
-        };
-        self.psci.get_or_insert(Psci { conduit, version });
-        Ok(())
     }
 
     fn take_gic(&mut self, node: &Node<'_, 'a>, gic: Gic) -> Result<(), TreeError> {
@@ -271,7 +258,12 @@ impl<'t, 'a> Draft<'t, 'a> {
             _ => return Err(node.error("#interrupt-cells", Fault::Unknown)),
         };
         let phandle = node.properties.phandle.and_then(cells::cell);
-        self.gic = Some(GicDraft { gic, phandle, interrupt_cells, wired: Wired::of(node) });
+        self.gic = Some(GicDraft {
+            gic,
+            phandle,
+            interrupt_cells,
+            wired: Wired::of(node),
+        });
         Ok(())
     }
 
@@ -279,8 +271,10 @@ impl<'t, 'a> Draft<'t, 'a> {
         sort_memory(&mut self.memory)?;
         let gic = self.gic.ok_or(TreeError::Absent("interrupt controller"))?;
         let timer = self.timer.ok_or(TreeError::Absent("timer"))?;
-        for (present, what) in [(!self.memory.is_empty(), "memory"), (!self.cpus.is_empty(), "CPU")]
-        {
+        for (present, what) in [
+            (!self.memory.is_empty(), "memory"),
+            (!self.cpus.is_empty(), "CPU"),
+        ] {
             if !present {
                 return Err(TreeError::Absent(what));
             }
@@ -289,10 +283,12 @@ impl<'t, 'a> Draft<'t, 'a> {
             Some(_) => Some(gic.wired.irq(0, gic.interrupt_cells)?.id),
             None => None,
         };
-        let stdout = self.chosen.stdout_path(self.aliases);
+        let stdout = self
+            .stdout
+            .and_then(|value| stdout_path(value, self.aliases));
         Ok(Board {
             uarts: order_uarts(self.uarts, &gic, stdout),
-            timer: timer_ppis(&timer, gic.interrupt_cells)?,
+            timer: nodes::timer_ppis(&timer, gic.interrupt_cells)?,
             maintenance,
             gic: gic.gic,
             memory: self.memory,
@@ -309,7 +305,9 @@ impl<'t, 'a> Draft<'t, 'a> {
 }
 
 fn has_type(node: &Node, kind: &[u8]) -> bool {
-    node.properties.device_type.is_some_and(|value| cells::string(value) == kind)
+    node.properties
+        .device_type
+        .is_some_and(|value| cells::is(cells::string(value), kind))
 }
 
 fn push<T, const N: usize>(
@@ -318,7 +316,11 @@ fn push<T, const N: usize>(
     path: impl FnOnce() -> NodePath,
     what: &'static str,
 ) -> Result<(), TreeError> {
-    list.try_push(item).map_err(|_| TreeError::TooMany { path: path(), what, max: N })
+    list.try_push(item).map_err(|_| TreeError::TooMany {
+        path: path(),
+        what,
+        max: N,
+    })
 }
 
 /// Sorts the banks and makes sure that no byte is in two of them.
@@ -334,92 +336,6 @@ fn sort_memory(memory: &mut [PaRange]) -> Result<(), TreeError> {
     Ok(())
 }
 
-fn cpu_start(node: &Node) -> Result<CpuStart, TreeError> {
-    const RELEASE: &str = "cpu-release-addr";
-    match node.properties.enable_method.map(cells::string) {
-        Some(b"psci") => Ok(CpuStart::Psci),
-        Some(b"spin-table") => {
-            let value = node.properties.cpu_release_addr;
-            let value = value.ok_or_else(|| node.error(RELEASE, Fault::Missing))?;
-            let release = cells::number(value)
-                .ok_or_else(|| node.error(RELEASE, Fault::Length(value.len())))?;
-            // The CPU reads a doubleword there, and the page is reserved.
-            if release % 8 != 0 {
-                return Err(node.error(RELEASE, Fault::Value(release)));
-            }
-            Ok(CpuStart::SpinTable { release: Pa(release) })
-        }
-        _ => Ok(CpuStart::Unspecified),
-    }
-}
-
-/// GICD, then the redistributor regions; the GICv2 frames that may follow are of no interest.
-fn gic_v3(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
-    let read = |value: Option<&[u8]>, property| match value {
-        None => Ok(None),
-        Some(value) => cells::number(value)
-            .map(Some)
-            .ok_or_else(|| node.error(property, Fault::Length(value.len()))),
-    };
-    let count = read(node.properties.redistributor_regions, "#redistributor-regions")?.unwrap_or(1);
-    let stride = read(node.properties.redistributor_stride, "redistributor-stride")?;
-    if let Some(stride) = stride
-        && (stride == 0 || stride % 0x1_0000 != 0)
-    {
-        return Err(node.error("redistributor-stride", Fault::Value(stride)));
-    }
-    if !(1..=MAX_GICR_REGIONS as u64).contains(&count) {
-        return Err(node.error("#redistributor-regions", Fault::Value(count)));
-    }
-    let mut gicr = ArrayVec::new();
-    for index in 1..=count as usize {
-        let region = node.reg(index)?.ok_or_else(|| node.error("reg", Fault::Unreachable))?;
-        push(&mut gicr, region, || node.path(), "redistributor regions")?;
-    }
-    Ok(Gic::V3(GicV3 { gicd, gicr, stride }))
-}
-
-/// GICD, GICC, GICH, GICV.
-fn gic_v2(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
-    let gicc = node.reg(1)?.ok_or_else(|| node.error("reg", Fault::Unreachable))?;
-    Ok(Gic::V2(GicV2 { gicd, gicc, gich: node.reg(2)?, gicv: node.reg(3)? }))
-}
-
-/// The boot archive: `[start, end)`, each of one or two cells. Equal ends mean that there is none.
-fn initrd(node: &Node) -> Result<Option<PaRange>, TreeError> {
-    const NAMES: [&str; 2] = ["linux,initrd-start", "linux,initrd-end"];
-    let values = [node.properties.initrd_start, node.properties.initrd_end];
-    let (start, end) = match values {
-        [None, None] => return Ok(None),
-        [None, Some(_)] => return Err(node.error(NAMES[0], Fault::Missing)),
-        [Some(_), None] => return Err(node.error(NAMES[1], Fault::Missing)),
-        [Some(start), Some(end)] => (start, end),
-    };
-    let read = |value: &[u8], name| {
-        cells::number(value).ok_or_else(|| node.error(name, Fault::Length(value.len())))
-    };
-    let (start, end) = (read(start, NAMES[0])?, read(end, NAMES[1])?);
-    match end.checked_sub(start) {
-        None => Err(node.error(NAMES[1], Fault::Value(end))),
-        Some(0) => Ok(None),
-        Some(size) => Ok(PaRange::new(Pa(start), size)),
-    }
-}
-
-/// The timer's interrupts: by name where the tree gives names, else in the order of the binding, which
-/// is secure physical, physical, virtual, hypervisor.
-fn timer_ppis(timer: &Wired, interrupt_cells: u32) -> Result<TimerPpis, TreeError> {
-    let ppi = |name: &[u8], default| -> Result<IntId, TreeError> {
-        let index = timer.position(name).unwrap_or(default);
-        Ok(timer.irq(index, interrupt_cells)?.id)
-    };
-    Ok(TimerPpis {
-        physical: ppi(b"phys", 1)?,
-        virt: ppi(b"virt", 2)?,
-        hypervisor: ppi(b"hyp-phys", 3)?,
-    })
-}
-
 /// Puts the console first and the others behind it by address. A UART whose interrupt does not go to
 /// the GIC has none.
 fn order_uarts(
@@ -433,7 +349,16 @@ fn order_uarts(
     });
     let irq = |wired: &Wired| -> Option<Irq> {
         let reaches_gic = wired.parent.is_none() || wired.parent == gic.phandle;
-        wired.irq(0, gic.interrupt_cells).ok().filter(|_| reaches_gic)
+        wired
+            .irq(0, gic.interrupt_cells)
+            .ok()
+            .filter(|_| reaches_gic)
     };
-    found.iter().map(|uart| Uart { regs: uart.regs, irq: irq(&uart.wired) }).collect()
+    found
+        .iter()
+        .map(|uart| Uart {
+            regs: uart.regs,
+            irq: irq(&uart.wired),
+        })
+        .collect()
 }

@@ -7,10 +7,12 @@
 //! and before its MMU is on there is nothing else.
 #![cfg_attr(not(test), no_std)]
 
+mod bus;
 mod cells;
 mod discover;
 mod error;
 mod model;
+mod nodes;
 mod tree;
 mod wiring;
 

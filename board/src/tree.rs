@@ -12,6 +12,7 @@ use fdt::parsing::NoPanic;
 use fdt::parsing::unaligned::UnalignedParser;
 use hv_core::addr::{Pa, PaRange};
 
+use crate::bus::{Bus, translate};
 use crate::cells;
 use crate::error::{Fault, NodePath, TreeError};
 
@@ -61,11 +62,11 @@ macro_rules! properties {
 
         impl<'a> Properties<'a> {
             /// Keeps a property that EL2 reads. The first of two of one name counts.
-            fn keep(&mut self, name: &str, value: &'a [u8]) {
-                match name {
-                    $($name => { self.$field.get_or_insert(value); })*
-                    _ => {}
-                }
+            fn keep(&mut self, name: &'a str, value: &'a [u8]) {
+                $(if cells::is(name.as_bytes(), $name.as_bytes()) {
+                    self.$field.get_or_insert(value);
+                    return;
+                })*
             }
         }
     };
@@ -98,20 +99,16 @@ properties! {
 }
 
 /// What a node hands down to its children.
-#[derive(Clone, Copy)]
 struct Level<'a> {
-    name: NodeName<'a>,
-    address_cells: u32,
-    size_cells: u32,
-    ranges: Option<&'a [u8]>,
+    raw: UnalignedFallibleNode<'a>,
+    bus: Bus<'a>,
     interrupt_parent: Option<u32>,
     enabled: bool,
 }
 
 /// A node on the walk.
 pub(crate) struct Node<'w, 'a> {
-    pub(crate) name: NodeName<'a>,
-    pub(crate) properties: Properties<'a>,
+    pub(crate) properties: &'w Properties<'a>,
     raw: UnalignedFallibleNode<'a>,
     above: &'w [Level<'a>],
 }
@@ -122,20 +119,29 @@ impl<'a> Node<'_, 'a> {
         self.above.len()
     }
 
+    /// The node's name.
+    pub(crate) fn name(&self) -> NodeName<'a> {
+        name(&self.raw)
+    }
+
     /// The parent's name without unit address; the root's is `/`.
     pub(crate) fn parent_name(&self) -> &'a str {
-        self.above.last().map_or("", |level| level.name.name)
+        self.above.last().map_or("", |level| name(&level.raw).name)
     }
 
     /// The node's path.
     pub(crate) fn path(&self) -> NodePath {
-        let above = self.above.iter().skip(1).map(|level| level.name);
-        NodePath::from_names(above.chain([self.name]))
+        let above = self.above.iter().skip(1).map(|level| name(&level.raw));
+        NodePath::from_names(above.chain([self.name()]))
     }
 
     /// The error that a property of this node is wrong.
     pub(crate) fn error(&self, property: &'static str, fault: Fault) -> TreeError {
-        TreeError::Property { path: self.path(), property, fault }
+        TreeError::Property {
+            path: self.path(),
+            property,
+            fault,
+        }
     }
 
     /// Whether the node and the buses above it are in use (Devicetree 0.4 §2.3.4).
@@ -157,16 +163,52 @@ impl<'a> Node<'_, 'a> {
     /// The entry `index` of `reg`, as CPUs see it. `None`: there is no such entry, or no `ranges` leads
     /// to it.
     pub(crate) fn reg(&self, index: usize) -> Result<Option<PaRange>, TreeError> {
-        let Some((address, size)) = self.reg_entry(index)? else { return Ok(None) };
-        let Some(start) = translate(self.above, address, size) else { return Ok(None) };
+        let Some((address, size)) = self.reg_entry(index)? else {
+            return Ok(None);
+        };
+        let Some(start) = translate(self.above.iter().map(|level| &level.bus), address, size)
+        else {
+            return Ok(None);
+        };
         self.range(start, size).map(Some)
     }
 
     /// The entry `index` of `reg` as it stands, for nodes that are on no bus: `/memory` and
     /// `/reserved-memory`.
     pub(crate) fn own_reg(&self, index: usize) -> Result<Option<PaRange>, TreeError> {
-        let Some((start, size)) = self.reg_entry(index)? else { return Ok(None) };
+        let Some((start, size)) = self.reg_entry(index)? else {
+            return Ok(None);
+        };
         self.range(start, size).map(Some)
+    }
+
+    /// The cells of addresses and of sizes on the bus below. The defaults are those of Devicetree 0.4 §2.3.5.
+    fn cell_counts(&self) -> Result<(u32, u32), TreeError> {
+        let count = |value: Option<&[u8]>, property, default| match value {
+            None => Ok(default),
+            Some(value) => {
+                cells::cell(value).ok_or_else(|| self.error(property, Fault::Length(value.len())))
+            }
+        };
+        Ok((
+            count(self.properties.address_cells, "#address-cells", 2)?,
+            count(self.properties.size_cells, "#size-cells", 1)?,
+        ))
+    }
+
+    /// What the children inherit.
+    #[inline]
+    fn below(&self, (address_cells, size_cells): (u32, u32)) -> Level<'a> {
+        Level {
+            raw: self.raw,
+            bus: Bus {
+                address_cells,
+                size_cells,
+                ranges: self.properties.ranges,
+            },
+            interrupt_parent: self.interrupt_parent(),
+            enabled: self.enabled(),
+        }
     }
 
     fn range(&self, start: u64, size: u64) -> Result<PaRange, TreeError> {
@@ -174,8 +216,12 @@ impl<'a> Node<'_, 'a> {
     }
 
     fn reg_entry(&self, index: usize) -> Result<Option<(u64, u64)>, TreeError> {
-        let Some(reg) = self.properties.reg else { return Ok(None) };
-        let Some(bus) = self.above.last() else { return Ok(None) };
+        let Some(reg) = self.properties.reg else {
+            return Ok(None);
+        };
+        let Some(Level { bus, .. }) = self.above.last() else {
+            return Ok(None);
+        };
         for count in [bus.address_cells, bus.size_cells] {
             if count > cells::MAX_CELLS {
                 return Err(self.error("reg", Fault::Cells(count)));
@@ -185,52 +231,23 @@ impl<'a> Node<'_, 'a> {
         if length == 0 || !reg.len().is_multiple_of(length) {
             return Err(self.error("reg", Fault::Length(reg.len())));
         }
-        let Some(mut entry) = reg.chunks_exact(length).nth(index) else { return Ok(None) };
+        let Some(mut entry) = reg.chunks_exact(length).nth(index) else {
+            return Ok(None);
+        };
         let address = cells::take(&mut entry, bus.address_cells);
         let size = cells::take(&mut entry, bus.size_cells);
         Ok(address.zip(size))
     }
 }
 
+/// A node's name. The gate has checked that each is one.
+fn name<'a>(node: &UnalignedFallibleNode<'a>) -> NodeName<'a> {
+    node.name().unwrap_or(NodeName::new("?", None))
+}
+
 /// The default of `status` is `okay`.
 fn is_okay(status: Option<&[u8]>) -> bool {
     status.is_none_or(|status| matches!(cells::string(status), b"okay" | b"ok"))
-}
-
-/// Translates an address on the bus that `levels` ends in into one that CPUs use (Devicetree 0.4 §2.3.8):
-/// through the `ranges` of each bus, up to the root.
-fn translate(levels: &[Level], mut address: u64, size: u64) -> Option<u64> {
-    let mut levels = levels;
-    while let [rest @ .., bus] = levels
-        && let Some(parent) = rest.last()
-    {
-        address = through(bus, parent, (address, size))?;
-        levels = rest;
-    }
-    Some(address)
-}
-
-/// One step up: from the children of `bus` to its siblings, the children of `parent`. An empty `ranges`
-/// changes nothing; without one there is no way up.
-fn through(bus: &Level, parent: &Level, (address, size): (u64, u64)) -> Option<u64> {
-    let mut ranges = bus.ranges?;
-    if ranges.is_empty() {
-        return Some(address);
-    }
-    // Entries without a byte would never end.
-    if [bus.address_cells, parent.address_cells, bus.size_cells] == [0; 3] {
-        return None;
-    }
-    while !ranges.is_empty() {
-        let child = cells::take(&mut ranges, bus.address_cells)?;
-        let up = cells::take(&mut ranges, parent.address_cells)?;
-        let length = cells::take(&mut ranges, bus.size_cells)?;
-        let Some(offset) = address.checked_sub(child) else { continue };
-        if offset.checked_add(size).is_some_and(|end| offset < length && end <= length) {
-            return up.checked_add(offset);
-        }
-    }
-    None
 }
 
 /// A validated device tree.
@@ -251,17 +268,26 @@ impl<'a> Tree<'a> {
         // agree, or nodes would be lost without a word.
         let exact = fdt.header().structs_size >= MIN_STRUCT_SIZE
             && fdt.structs_block().ends_with(&STRUCT_END);
-        if exact { Ok(Self { blob, gate, fdt }) } else { Err(TreeError::Structure) }
+        if exact {
+            Ok(Self { blob, gate, fdt })
+        } else {
+            Err(TreeError::Structure)
+        }
     }
 
     /// The ranges of `/memreserve/`: address and size.
     pub(crate) fn reservations(&self) -> impl Iterator<Item = (u64, u64)> + 'a {
-        self.gate.memory_reservations().map(|range| (range.address(), range.size()))
+        self.gate
+            .memory_reservations()
+            .map(|range| (range.address(), range.size()))
     }
 
     /// How far from the blob's start a property's value lies, in bytes.
     pub(crate) fn offset_of(&self, value: &[u8]) -> usize {
-        value.as_ptr().addr().wrapping_sub(self.blob.as_ptr().addr())
+        value
+            .as_ptr()
+            .addr()
+            .wrapping_sub(self.blob.as_ptr().addr())
     }
 
     /// Visits each node below the root once, parents before children.
@@ -270,59 +296,50 @@ impl<'a> Tree<'a> {
         mut visitor: impl FnMut(&Node<'_, 'a>) -> Result<(), TreeError>,
     ) -> Result<(), TreeError> {
         let root = self.fdt.find_node("/").map_err(|_| TreeError::Structure)?;
-        let root = read(root.ok_or(TreeError::Structure)?, &[])?;
         let mut levels = ArrayVec::<Level<'a>, { MAX_DEPTH + 1 }>::new();
-        levels.push(level(&root)?);
+        let mut properties = Properties::default();
+        let raw = root.ok_or(TreeError::Structure)?;
+        collect(raw, &mut properties)?;
+        let root = Node {
+            raw,
+            properties: &properties,
+            above: &[],
+        };
+        let below = root.below(root.cell_counts()?);
+        levels.push(below);
         for entry in self.fdt.all_nodes().map_err(|_| TreeError::Structure)? {
             let (depth, raw) = entry.map_err(|_| TreeError::Structure)?;
             levels.truncate(depth);
             if levels.len() != depth {
                 return Err(TreeError::Structure);
             }
-            let node = read(raw, &levels)?;
+            collect(raw, &mut properties)?;
+            let node = Node {
+                raw,
+                properties: &properties,
+                above: &levels,
+            };
             if depth > MAX_DEPTH {
                 return Err(TreeError::Depth { path: node.path() });
             }
             visitor(&node)?;
-            let below = level(&node)?;
+            let below = node.below(node.cell_counts()?);
             levels.push(below);
         }
         Ok(())
     }
 }
 
-/// Reads a node's properties. The walk through them ends at the first error: `fdt` would repeat it for
+/// Collects a node's properties. The walk through them ends at the first error: `fdt` would repeat it for
 /// ever.
-fn read<'w, 'a>(
+fn collect<'a>(
     raw: UnalignedFallibleNode<'a>,
-    above: &'w [Level<'a>],
-) -> Result<Node<'w, 'a>, TreeError> {
-    let name = raw.name().map_err(|_| TreeError::Structure)?;
-    let mut properties = Properties::default();
+    properties: &mut Properties<'a>,
+) -> Result<(), TreeError> {
+    *properties = Properties::default();
     for property in raw.properties().map_err(|_| TreeError::Structure)? {
         let property = property.map_err(|_| TreeError::Structure)?;
         properties.keep(property.name, property.value);
     }
-    Ok(Node { name, properties, raw, above })
+    Ok(())
 }
-
-/// What the node's children inherit. The defaults of the cell counts are those of Devicetree 0.4 §2.3.5.
-fn level<'a>(node: &Node<'_, 'a>) -> Result<Level<'a>, TreeError> {
-    let count = |value: Option<&[u8]>, property, default| match value {
-        None => Ok(default),
-        Some(value) => {
-            cells::cell(value).ok_or_else(|| node.error(property, Fault::Length(value.len())))
-        }
-    };
-    Ok(Level {
-        name: node.name,
-        address_cells: count(node.properties.address_cells, "#address-cells", 2)?,
-        size_cells: count(node.properties.size_cells, "#size-cells", 1)?,
-        ranges: node.properties.ranges,
-        interrupt_parent: node.interrupt_parent(),
-        enabled: node.enabled(),
-    })
-}
-
-#[cfg(test)]
-mod tests;

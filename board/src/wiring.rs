@@ -42,12 +42,19 @@ impl<'a> Wired<'a> {
     /// The interrupt `index`, of which each has `interrupt_cells` cells of the GIC's binding: type,
     /// number, flags, and what does not matter here.
     pub(crate) fn irq(&self, index: usize, interrupt_cells: u32) -> Result<Irq, TreeError> {
-        let wrong =
-            |fault| TreeError::Property { path: self.path, property: "interrupts", fault };
-        let Some(interrupts) = self.interrupts else { return Err(wrong(Fault::Missing)) };
+        let wrong = |fault| TreeError::Property {
+            path: self.path,
+            property: "interrupts",
+            fault,
+        };
+        let Some(interrupts) = self.interrupts else {
+            return Err(wrong(Fault::Missing));
+        };
         let length = interrupt_cells as usize * cells::CELL;
         let entry = interrupts.chunks_exact(length.max(cells::CELL)).nth(index);
-        let Some(mut entry) = entry else { return Err(wrong(Fault::Length(interrupts.len()))) };
+        let Some(mut entry) = entry else {
+            return Err(wrong(Fault::Length(interrupts.len())));
+        };
         let mut next = || cells::take(&mut entry, 1).ok_or(wrong(Fault::Length(interrupts.len())));
         let (kind, number, flags) = (next()?, next()?, next()?);
         let id = int_id(kind, number).ok_or(wrong(Fault::Value(number)))?;
@@ -77,28 +84,19 @@ fn trigger(flags: u64) -> Option<Trigger> {
     }
 }
 
-/// What `/chosen` says of the console.
-#[derive(Default)]
-pub(crate) struct Chosen<'a> {
-    /// `stdout-path`.
-    pub(crate) stdout: Option<&'a [u8]>,
-}
-
-impl<'a> Chosen<'a> {
-    /// The console's path: `stdout-path` up to the colon before its options, where it does not begin
-    /// with a slash replaced by what `/aliases` gives for it (Devicetree 0.4 §3.6).
-    pub(crate) fn stdout_path(
-        &self,
-        aliases: Option<UnalignedFallibleNode<'a>>,
-    ) -> Option<&'a [u8]> {
-        let stdout = cells::string(self.stdout?).split(|byte| *byte == b':').next()?;
-        if stdout.starts_with(b"/") {
-            return Some(stdout);
-        }
-        let alias = core::str::from_utf8(stdout).ok()?;
-        let path = aliases?.raw_property(alias).ok()??;
-        Some(cells::string(path.value))
+/// The console's path: the value of `stdout-path` up to the colon before its options, where it does not
+/// begin with a slash replaced by what `/aliases` gives for it (Devicetree 0.4 §3.6).
+pub(crate) fn stdout_path<'a>(
+    value: &'a [u8],
+    aliases: Option<UnalignedFallibleNode<'a>>,
+) -> Option<&'a [u8]> {
+    let stdout = cells::string(value).split(|byte| *byte == b':').next()?;
+    if stdout.starts_with(b"/") {
+        return Some(stdout);
     }
+    let alias = core::str::from_utf8(stdout).ok()?;
+    let path = aliases?.raw_property(alias).ok()??;
+    Some(cells::string(path.value))
 }
 
 impl NodePath {
@@ -110,7 +108,8 @@ impl NodePath {
             match (own.next(), wanted.next()) {
                 (None, None) => return true,
                 (Some(name), Some(want)) if name == want => {}
-                (Some(name), Some(want)) if name.split(|byte| *byte == b'@').next() == Some(want) => {}
+                (Some(name), Some(want))
+                    if name.split(|byte| *byte == b'@').next() == Some(want) => {}
                 _ => return false,
             }
         }
@@ -132,7 +131,13 @@ mod tests {
 
     #[test]
     fn numbers_beyond_their_type_are_refused() {
-        for (kind, number) in [(0, 988), (1, 16), (0, u64::from(u32::MAX)), (2, 0), (0, u64::MAX)] {
+        for (kind, number) in [
+            (0, 988),
+            (1, 16),
+            (0, u64::from(u32::MAX)),
+            (2, 0),
+            (0, u64::MAX),
+        ] {
             assert_eq!(int_id(kind, number), None, "{kind} {number}");
         }
     }
@@ -149,12 +154,22 @@ mod tests {
 
     #[test]
     fn a_path_may_leave_out_unit_addresses_but_nothing_else() {
-        let names = [NodeName::new("soc", None), NodeName::new("serial", Some("7e201000"))];
+        let names = [
+            NodeName::new("soc", None),
+            NodeName::new("serial", Some("7e201000")),
+        ];
         let path = NodePath::from_names(names.into_iter());
         for wanted in ["/soc/serial@7e201000", "/soc/serial"] {
             assert!(path.is_meant_by(wanted.as_bytes()), "{wanted}");
         }
-        for wanted in ["/soc", "/soc/serial@7e201", "/serial", "/soc/serial/x", "", "/"] {
+        for wanted in [
+            "/soc",
+            "/soc/serial@7e201",
+            "/serial",
+            "/soc/serial/x",
+            "",
+            "/",
+        ] {
             assert!(!path.is_meant_by(wanted.as_bytes()), "{wanted}");
         }
     }

@@ -1,2 +1,53 @@
-//! image
-fn main() {}
+//! Dormouse: the EL2 image. Boot from top to bottom is in [`boot`], the run loop in [`cpu`], one match
+//! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
+//!
+//! All statics of the image stand here. Locks are spin locks, taken with interrupts masked, in this
+//! order: [`SOS`], a VM's control, its mailbox and ports, its serial line, its GIC, [`FRAMES`],
+//! [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
+#![no_std]
+#![no_main]
+
+mod boot;
+mod calls;
+mod console;
+mod cpu;
+mod devices;
+mod exits;
+mod firmware;
+mod interrupts;
+mod log_ring;
+mod machine;
+mod mailbox;
+mod memory;
+mod ports;
+mod query;
+mod report;
+mod sos;
+mod vcpu;
+mod vm;
+
+use hv_arch::frames::Frames;
+use hv_core::frames::MAX_VMS;
+use hv_core::sched::{MAX_CPUS, MAX_VCPUS_TOTAL, Scheduler};
+use spin::{Mutex, Once};
+
+/// What does not change after boot.
+static MACHINE: Once<machine::Machine> = Once::new();
+/// All of RAM.
+static FRAMES: Once<Mutex<Frames>> = Once::new();
+/// Which vCPU runs where.
+static SCHEDULER: Mutex<Scheduler> = Mutex::new(Scheduler::new());
+/// VMs; slot 0 is the service partition.
+static VMS: [vm::Vm; MAX_VMS] = [const { vm::Vm::new() }; MAX_VMS];
+/// vCPUs of all VMs.
+static VCPUS: [vcpu::Vcpu; MAX_VCPUS_TOTAL] = [const { vcpu::Vcpu::new() }; MAX_VCPUS_TOTAL];
+/// The service partition's life and the requests for it.
+static SOS: Mutex<sos::SosControl> = Mutex::new(sos::SosControl::new());
+/// Global notes.
+static NOTES: Mutex<memory::Notes> = Mutex::new(memory::Notes::new());
+/// The board's UARTs.
+static CONSOLE: Mutex<console::Console> = Mutex::new(console::Console::new());
+/// What EL2 said.
+static LOG: Mutex<log_ring::LogRing> = Mutex::new(log_ring::LogRing::new());
+/// What each CPU waits for; locked by its CPU for ever.
+static TIMERS: [Mutex<cpu::Timers>; MAX_CPUS] = [const { Mutex::new(cpu::Timers::new()) }; MAX_CPUS];

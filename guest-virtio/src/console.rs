@@ -187,8 +187,9 @@ impl Console {
     }
 
     /// Copies `bytes` into the buffers that the driver gave `port`, as far as there is room, and
-    /// returns how many went. At most [`MAX_BYTES_PER_CALL`] go by one call. When fewer than
-    /// that go, the driver notifies of its next buffer ([`ConsoleEffect::Receive`]).
+    /// returns how many went. At most [`MAX_BYTES_PER_CALL`] go by one call; each call fills
+    /// buffers of its own. After a call by which none went, the driver notifies of its next
+    /// buffer ([`ConsoleEffect::Receive`]).
     ///
     /// # Errors
     /// If the port does not exist or nobody has it open.

@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node, Property};
 use hv_abi::message::{ImageFormat, VmSpec};
 
@@ -118,7 +118,7 @@ pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
     let root = tree.root();
     let mut reader = Reader::new("/", &root);
     reader.constant("compatible", "dormouse,system")?;
-    reader.take("model")?.map_or(Ok(""), |found| reader.string(found))?;
+    reader.optional_string("model")?;
     reader.finish()?;
     let (mut partition, mut guests) = (None, None);
     for node in root.children() {
@@ -182,9 +182,9 @@ fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
     let image = reader.required("image")?;
     let spec = VmSpec {
         name: node.name().to_owned(),
-        memory: reader.u64(memory)?,
+        memory: reader.u64(&memory)?,
         vcpus: reader.small("vcpus", 1, SpecError::Vcpus)?,
-        image: reader.string(image)?.to_owned(),
+        image: reader.string(&image)?.to_owned(),
         format: parse_format(&mut reader)?,
         initrd: reader.optional_string("initrd")?,
         bootargs: reader.optional_string("bootargs")?.unwrap_or_default(),
@@ -203,10 +203,10 @@ fn parse_format(reader: &mut Reader<'_>) -> Result<ImageFormat> {
     match (format.as_deref(), address) {
         (None | Some("linux"), None) => Ok(ImageFormat::Linux),
         (None | Some("linux"), Some(found)) => {
-            Err(reader.problem(found.name, PropertyProblem::NotForLinux))
+            Err(reader.problem(found.name(), PropertyProblem::NotForLinux))
         }
         (Some("raw"), Some(found)) => Ok(ImageFormat::Raw {
-            load_address: reader.u64(found)?,
+            load_address: reader.u64(&found)?,
         }),
         (Some("raw"), None) => Err(reader.problem("load-address", PropertyProblem::Missing)),
         (Some(_), _) => Err(reader.problem("image-format", PropertyProblem::NotFormat)),
@@ -227,26 +227,16 @@ fn path(parent: &str, name: &str) -> String {
     format!("{parent}{name}")
 }
 
-/// A property that was taken.
-#[derive(Clone, Copy)]
-struct Found<'a> {
-    name: &'a str,
-    value: &'a [u8],
-}
-
 /// A node whose properties are taken one by one; what is left at the end is unknown.
 struct Reader<'a> {
     path: &'a str,
-    left: Vec<Found<'a>>,
+    left: Vec<FdtProperty<'a>>,
 }
 
 impl<'a> Reader<'a> {
     fn new(path: &'a str, node: &FdtNode<'a>) -> Self {
         let mut left = Vec::with_capacity(16);
-        left.extend(node.properties().map(|property| Found {
-            name: property.name,
-            value: property.value,
-        }));
+        left.extend(node.properties());
         Self { path, left }
     }
 
@@ -265,36 +255,36 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, name: &str) -> Result<Option<Found<'a>>> {
-        let Some(index) = self.left.iter().position(|found| found.name == name) else {
+    fn take(&mut self, name: &str) -> Result<Option<FdtProperty<'a>>> {
+        let Some(index) = self.left.iter().position(|found| found.name() == name) else {
             return Ok(None);
         };
         let found = self.left.remove(index);
-        if self.left.iter().any(|other| other.name == name) {
+        if self.left.iter().any(|other| other.name() == name) {
             return Err(self.problem(name, PropertyProblem::Twice));
         }
         Ok(Some(found))
     }
 
-    fn required(&mut self, name: &str) -> Result<Found<'a>> {
+    fn required(&mut self, name: &str) -> Result<FdtProperty<'a>> {
         self.take(name)?
             .ok_or_else(|| self.problem(name, PropertyProblem::Missing))
     }
 
     fn constant(&mut self, name: &'static str, value: &'static str) -> Result<()> {
         let found = self.required(name)?;
-        if self.string(found)? == value {
+        if self.string(&found)? == value {
             Ok(())
         } else {
             Err(self.problem(name, PropertyProblem::NotConstant(value)))
         }
     }
 
-    fn u64(&self, found: Found<'a>) -> Result<u64> {
-        let bytes = found.value.try_into();
+    fn u64(&self, found: &FdtProperty<'_>) -> Result<u64> {
+        let bytes = found.value().try_into();
         bytes
             .map(u64::from_be_bytes)
-            .map_err(|_| self.problem(found.name, PropertyProblem::NotU64))
+            .map_err(|_| self.problem(found.name(), PropertyProblem::NotU64))
     }
 
     /// A 32-bit number whose allowed values fit a byte; `refuse` makes the error for one that does not.
@@ -302,23 +292,23 @@ impl<'a> Reader<'a> {
         let Some(found) = self.take(name)? else {
             return Ok(default);
         };
-        let bytes = found.value.try_into();
+        let bytes = found.value().try_into();
         let number = bytes
             .map(u32::from_be_bytes)
             .map_err(|_| self.problem(name, PropertyProblem::NotU32))?;
         u8::try_from(number).map_err(|_| self.spec(refuse(number)))
     }
 
-    fn string(&self, found: Found<'a>) -> Result<&'a str> {
-        let (last, text) = found.value.split_last().unwrap_or((&1, &[]));
+    fn string<'p>(&self, found: &'p FdtProperty<'_>) -> Result<&'p str> {
+        let (last, text) = found.value().split_last().unwrap_or((&1, &[]));
         let text = core::str::from_utf8(text).ok();
         text.filter(|text| *last == 0 && !text.contains('\0'))
-            .ok_or_else(|| self.problem(found.name, PropertyProblem::NotString))
+            .ok_or_else(|| self.problem(found.name(), PropertyProblem::NotString))
     }
 
     fn optional_string(&mut self, name: &str) -> Result<Option<String>> {
         self.take(name)?
-            .map(|found| self.string(found).map(str::to_owned))
+            .map(|found| self.string(&found).map(str::to_owned))
             .transpose()
     }
 
@@ -326,7 +316,7 @@ impl<'a> Reader<'a> {
         let Some(found) = self.take(name)? else {
             return Ok(Vec::new());
         };
-        let list = found.value.split_last().and_then(|(last, text)| {
+        let list = found.value().split_last().and_then(|(last, text)| {
             let text = core::str::from_utf8(text).ok()?;
             (*last == 0).then(|| text.split('\0').map(str::to_owned).collect())
         });
@@ -336,7 +326,7 @@ impl<'a> Reader<'a> {
     fn flag(&mut self, name: &str) -> Result<bool> {
         match self.take(name)? {
             None => Ok(false),
-            Some(found) if found.value.is_empty() => Ok(true),
+            Some(found) if found.value().is_empty() => Ok(true),
             Some(_) => Err(self.problem(name, PropertyProblem::NotFlag)),
         }
     }
@@ -344,7 +334,7 @@ impl<'a> Reader<'a> {
     fn finish(&self) -> Result<()> {
         match self.left.first() {
             None => Ok(()),
-            Some(found) => Err(self.problem(found.name, PropertyProblem::Unknown)),
+            Some(found) => Err(self.problem(found.name(), PropertyProblem::Unknown)),
         }
     }
 }

@@ -106,7 +106,10 @@ pub enum Error {
     #[error("note {0}: not readable")]
     Note(u64),
     /// A note that is full.
-    #[error("note {note}: no room for {bytes} bytes, it takes {}", hv_abi::call::NOTE_MAX)]
+    #[error(
+        "note {note}: no room for {bytes} bytes, it takes {}",
+        hv_abi::call::NOTE_MAX
+    )]
     NoteFull {
         /// The note.
         note: u64,

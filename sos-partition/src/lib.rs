@@ -36,6 +36,7 @@ pub mod ring;
 pub mod service;
 pub mod spec;
 pub mod tree;
+mod vm;
 
 #[cfg(test)]
 mod fake;

@@ -11,7 +11,6 @@
 //! ```
 
 use hv_abi::guest_map::RAM_BASE;
-use hv_abi::message::{ImageFormat, VmSpec};
 
 use crate::image::{BASE_ALIGNMENT, LinuxImage, Placement};
 
@@ -22,6 +21,8 @@ const BLOCK: u64 = BASE_ALIGNMENT;
 const PAGE: u64 = 4096;
 /// Linux finds the initrd in a window of this size around its image.
 const INITRD_WINDOW: u64 = 32 << 30;
+/// More than any RAM (`crate::spec::MEMORY_MAX`), and far from an overflow.
+const SIZE_MAX: u64 = 1 << 48;
 
 /// What does not fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -37,6 +38,9 @@ pub enum PlanError {
     /// The tree is larger than Linux takes.
     #[error("device tree: {0} bytes, at most 2 MiB")]
     Tree(u64),
+    /// Image and initrd do not fit the window that Linux finds an initrd in.
+    #[error("initrd: image and initrd together are larger than 32 GiB")]
+    Window,
     /// Nothing is left for the tree beside a raw image.
     #[error("memory: no 2 MiB block for the device tree beside the image")]
     NoTreeBlock,
@@ -80,35 +84,42 @@ pub struct LoadPlan {
     pub initrd: Option<Extent>,
 }
 
-/// Places everything. `linux` is the header of a Linux image; a raw one has none.
+/// What is started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// A Linux image with this header.
+    Linux(LinuxImage),
+    /// Bytes that are entered where they are loaded.
+    Raw {
+        /// IPA, inside RAM.
+        load_address: u64,
+    },
+}
+
+/// Places everything in `memory` bytes of RAM.
 ///
 /// # Errors
 /// What does not fit.
-pub fn plan(spec: &VmSpec, linux: Option<LinuxImage>, sizes: Sizes) -> Result<LoadPlan, PlanError> {
+pub fn plan(memory: u64, payload: Payload, sizes: Sizes) -> Result<LoadPlan, PlanError> {
     if sizes.tree > TREE_MAX {
         return Err(PlanError::Tree(sizes.tree));
     }
-    match (spec.format, linux) {
-        (ImageFormat::Raw { load_address }, _) => plan_raw(spec.memory, load_address, sizes),
-        (ImageFormat::Linux, Some(image)) => plan_linux(spec.memory, image, sizes),
-        // Without its header nothing is known of a Linux image; as raw bytes it would not start.
-        (ImageFormat::Linux, None) => Err(PlanError::NoTreeBlock),
+    match payload {
+        Payload::Raw { load_address } => plan_raw(memory, load_address, sizes),
+        Payload::Linux(image) => plan_linux(memory, image, sizes),
     }
 }
 
 fn plan_linux(memory: u64, linux: LinuxImage, sizes: Sizes) -> Result<LoadPlan, PlanError> {
-    let refuse = |needed| PlanError::Memory { needed, memory };
-    // Every part is checked against RAM before the next is added, so that no sum can overflow:
-    // memory_size is the guest image's own word.
-    let fits = |size: u64| if size > memory { Err(refuse(size)) } else { Ok(size) };
+    // memory_size is the image's own word; what is beyond any RAM is cut so that no sum overflows.
+    let [size, initrd] = [linux.memory_size, sizes.initrd].map(|size| size.min(SIZE_MAX));
     let base = match linux.placement {
         Placement::Anywhere => BLOCK,
         Placement::NearStart => 0,
     };
     let image_start = base + linux.text_offset;
-    let image_end = image_start + fits(linux.memory_size)?;
-    let initrd_start = image_end.next_multiple_of(PAGE);
-    let initrd_end = initrd_start + fits(sizes.initrd)?;
+    let initrd_start = (image_start + size).next_multiple_of(PAGE);
+    let initrd_end = initrd_start + initrd;
     let (tree_start, end) = match linux.placement {
         Placement::Anywhere => (0, initrd_end),
         Placement::NearStart => {
@@ -116,8 +127,14 @@ fn plan_linux(memory: u64, linux: LinuxImage, sizes: Sizes) -> Result<LoadPlan, 
             (start, start + sizes.tree)
         }
     };
-    if end > memory || initrd_end > INITRD_WINDOW {
-        return Err(refuse(end));
+    if end > memory {
+        return Err(PlanError::Memory {
+            needed: end,
+            memory,
+        });
+    }
+    if initrd_end > INITRD_WINDOW {
+        return Err(PlanError::Window);
     }
     Ok(LoadPlan {
         image: Extent {

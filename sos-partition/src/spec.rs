@@ -124,6 +124,3 @@ fn check_format(spec: &VmSpec) -> Result<(), SpecError> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,6 +20,8 @@ pub(crate) enum Access {
     Read,
     /// Variables.
     Write,
+    /// Both code and variables.
+    WriteExecute,
 }
 
 /// One PT_LOAD segment.
@@ -126,13 +128,11 @@ impl<'a> Program<'a> {
         if offset < self.memory_size() as u64 {
             return Err(fail("overlaps the one below"));
         }
-        let access = access(header.p_flags(endian))
-            .ok_or_else(|| fail("is both writable and executable"))?;
         Ok(Segment {
             offset: offset as usize,
             data,
             memory_size: memory_size as usize,
-            access,
+            access: access(header.p_flags(endian)),
         })
     }
 
@@ -141,11 +141,28 @@ impl<'a> Program<'a> {
         self.segments.last().map_or(0, Segment::end)
     }
 
-    /// The bytes of `segments` laid out from the base, gaps zeroed, without what is zero at the end
+    /// Refuses a program with memory that is both writable and executable.
+    pub(crate) fn check_write_xor_execute(&self, input: &Input) -> Result<()> {
+        let both = |segment: &&Segment<'_>| segment.access == Access::WriteExecute;
+        match self.segments.iter().find(both) {
+            Some(segment) => {
+                let address = self.base + segment.offset as u64;
+                let problem = format!("segment at {address:#x}: is both writable and executable");
+                Err(input.elf_error(problem))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The segments' bytes laid out from the base, gaps zeroed, without what is zero at the end
     /// because no file bytes back it.
-    pub(crate) fn flatten(segments: &[Segment<'_>]) -> Vec<u8> {
+    pub(crate) fn flatten(&self) -> Vec<u8> {
         let mut image = Vec::new();
-        for segment in segments.iter().filter(|segment| !segment.data.is_empty()) {
+        for segment in self
+            .segments
+            .iter()
+            .filter(|segment| !segment.data.is_empty())
+        {
             image.resize(segment.offset, 0);
             image.extend_from_slice(segment.data);
         }
@@ -153,12 +170,11 @@ impl<'a> Program<'a> {
     }
 }
 
-/// `None` for a segment that is writable and executable: no image of ours has one (W^X).
-fn access(flags: elf::ProgramFlags) -> Option<Access> {
+fn access(flags: elf::ProgramFlags) -> Access {
     match (flags.contains(PF_W), flags.contains(PF_X)) {
-        (true, true) => None,
-        (true, false) => Some(Access::Write),
-        (false, true) => Some(Access::Execute),
-        (false, false) => Some(Access::Read),
+        (true, true) => Access::WriteExecute,
+        (true, false) => Access::Write,
+        (false, true) => Access::Execute,
+        (false, false) => Access::Read,
     }
 }

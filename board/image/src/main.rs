@@ -5,7 +5,7 @@
 //! from the ELF files and from `hv-abi`.
 
 mod archive;
-mod el2;
+mod arm64;
 mod elf;
 mod error;
 mod file;
@@ -43,6 +43,13 @@ enum Command {
     /// Flatten the service partition's ELF file and put its header in front
     Sos {
         /// ELF file of the service partition
+        elf: PathBuf,
+        /// Image to write
+        out: PathBuf,
+    },
+    /// Flatten a bare-metal guest's ELF file into an arm64 Linux Image
+    Guest {
+        /// Position-independent ELF file, linked at 0
         elf: PathBuf,
         /// Image to write
         out: PathBuf,
@@ -93,12 +100,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<String> {
     match command {
-        Command::El2 { elf, out } => write(&out, "EL2 image", &el2::image(&Input::read(&elf)?)?),
+        Command::El2 { elf, out } => write(&out, "EL2 image", &arm64::image(&Input::read(&elf)?)?),
         Command::Sos { elf, out } => write(
             &out,
             "service partition image",
             &sos::image(&Input::read(&elf)?)?,
         ),
+        Command::Guest { elf, out } => {
+            write(&out, "guest image", &arm64::image(&Input::read(&elf)?)?)
+        }
         Command::Archive { out, members } => {
             let members = members
                 .into_iter()
@@ -114,8 +124,8 @@ fn run(command: Command) -> Result<String> {
         Command::Nofp { allow } => {
             let count = nofp::check(&standard_input()?, &allow)?;
             Ok(format!(
-                "no FP/SIMD register in {count} instructions outside of {}",
-                allow.join(", ")
+                "{count} instructions, FP/SIMD registers only in: {}",
+                allow.join(" ")
             ))
         }
     }

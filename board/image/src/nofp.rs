@@ -49,11 +49,14 @@ fn report(offences: &[String], allowed: &[String]) -> Result<()> {
     if offences.is_empty() {
         return Ok(());
     }
+    let place = match allowed {
+        [] => String::new(),
+        _ => format!(" outside of {}", allowed.join(" and ")),
+    };
     let shown = offences[..offences.len().min(SHOWN_MAX)].join("\n");
     Err(Error::Disassembly(format!(
-        "{} instructions use FP/SIMD registers outside of {}; the first:\n{shown}",
-        offences.len(),
-        allowed.join(" and "),
+        "{} instructions use FP/SIMD registers{place}; the first:\n{shown}",
+        offences.len()
     )))
 }
 
@@ -102,7 +105,7 @@ fn uses_fp(operands: &str) -> bool {
     let operands = match operands.split_once('<') {
         Some((before, _)) => before
             .trim_end()
-            .rsplit_once(|at: char| at == ' ' || at == ',' || at == '\t')
+            .rsplit_once([' ', ',', '\t'])
             .map_or("", |(kept, _)| kept),
         None => operands,
     };

@@ -24,10 +24,11 @@ pub(crate) fn image(input: &Input) -> Result<Vec<u8>> {
         );
         return Err(input.elf_error(problem));
     }
+    program.check_write_xor_execute(input)?;
     let front = (program.base - RAM_BASE) as usize;
     let read_only = front + read_only_end(input, &program, front)?;
     let mut image = vec![0; front];
-    image.extend(Program::flatten(&program.segments));
+    image.extend(program.flatten());
     let stored = image.len().max(read_only).next_multiple_of(PAGE);
     image.resize(stored, 0);
     let bss = (front + program.memory_size()).saturating_sub(stored);

@@ -53,7 +53,7 @@ pub(crate) fn read_newc(archive: &[u8]) -> Vec<Found> {
 }
 
 fn round_4(value: usize) -> usize {
-    (value + 3) / 4 * 4
+    value + value.wrapping_neg() % 4
 }
 
 /// What GNU cpio prints for `arguments` with `archive` on its standard input.

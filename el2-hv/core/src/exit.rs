@@ -1,7 +1,10 @@
 //! Why a guest came to EL2: the syndrome registers, decoded into one enum.
 //!
 //! Pure reading of ESR_EL2, FAR_EL2 and HPFAR_EL2 (Arm ARM D24.2.40 and the sections of those names). It must never
-//! look at the guest's memory, and it never fails: what it cannot name is [`Exit::Unknown`].
+//! look at the guest's memory, and it never fails: what it cannot name is [`RareExit::Unknown`].
+//!
+//! Two steps: [`decode`] knows the exits that a running guest makes all the time, and is inlined into the run loop's match;
+//! [`Syndrome::decode_rare`] knows the others. In one step every hot path would carry the fields of the rare ones.
 
 use crate::addr::{Ipa, Va};
 use crate::mmio::AccessSize;
@@ -88,7 +91,11 @@ impl MmioAccess {
         }
         let unused = 64 - 8 * self.size.bytes();
         let extended = (((value << unused) as i64) >> unused) as u64;
-        if self.width64 { extended } else { extended & 0xffff_ffff }
+        if self.width64 {
+            extended
+        } else {
+            extended & 0xffff_ffff
+        }
     }
 }
 
@@ -198,11 +205,6 @@ pub enum Exit {
         /// The instruction's immediate.
         imm: u16,
     },
-    /// SMC from AArch64, trapped before it was executed.
-    Smc {
-        /// The instruction's immediate.
-        imm: u16,
-    },
     /// MRS, MSR or a system instruction.
     SystemRegister(SysRegAccess),
     /// A load or store that can be emulated.
@@ -212,6 +214,20 @@ pub enum Exit {
         /// Which.
         kind: WfxKind,
     },
+    /// Anything else: [`Syndrome::decode_rare`] says what.
+    Rare(Syndrome),
+}
+
+/// The exits of a guest that does something unusual, or something wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RareExit {
+    /// SMC from AArch64, trapped before it was executed.
+    Smc {
+        /// The instruction's immediate.
+        imm: u16,
+    },
+    /// FP or SIMD while CPTR_EL2.TFP is set.
+    FpAccess,
     /// A stage-2 fault of a load or store that cannot be emulated.
     UndescribedAbort(UndescribedAbort),
     /// Cache maintenance by address of something that stage 2 does not map. Nothing is cached of what is not
@@ -228,8 +244,6 @@ pub enum Exit {
     ExternalAbort(ExternalAbort),
     /// An abort of another kind.
     OtherAbort(OtherAbort),
-    /// FP or SIMD while CPTR_EL2.TFP is set.
-    FpAccess,
     /// SVE, which no guest has.
     Sve,
     /// SME, which no guest has.
@@ -255,17 +269,24 @@ impl Exit {
     /// Bytes from the exception's return address to the instruction behind the one that was handled.
     ///
     /// HVC has been executed, so its ELR_EL2 is past it already; what traps before it executes has not (Arm ARM D1.3,
-    /// preferred exception return address).
-    /// Zero, too, for what is answered by an exception in the guest or by trying again. For AArch32 use [`step_over`].
+    /// preferred exception return address). An instruction that is answered by an exception in the guest, or tried
+    /// again, is not stepped over whatever this says. For AArch32 use [`step_over`].
     #[inline]
     pub const fn advances(&self) -> u64 {
         match self {
-            Self::Smc { .. }
-            | Self::SystemRegister(_)
-            | Self::Mmio(_)
-            | Self::Wfx { .. }
-            | Self::CacheMaintenance { .. } => 4,
-            _ => 0,
+            Self::SystemRegister(_) | Self::Mmio(_) | Self::Wfx { .. } => 4,
+            Self::Hvc { .. } | Self::Rare(_) => 0,
+        }
+    }
+}
+
+impl RareExit {
+    /// As [`Exit::advances`].
+    pub const fn advances(&self) -> u64 {
+        if matches!(self, Self::Smc { .. } | Self::CacheMaintenance { .. }) {
+            4
+        } else {
+            0
         }
     }
 }

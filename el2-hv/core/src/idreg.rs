@@ -10,7 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{FIELDS, FieldRow, Policy};
+pub use table::{FIELDS, Field, FieldRow, Policy};
 
 /// Registers in the ID space that HCR_EL2.TID3 traps, CRm 0 to 7 with op2 0 to 7. CRm 0 is not trapped and stays 0.
 const REGISTERS: usize = 64;
@@ -26,7 +26,9 @@ const EL0_AARCH32: u64 = 2;
 
 impl IdRegisters {
     /// All registers zero: a place to build the values in.
-    pub const EMPTY: Self = Self { values: [0; REGISTERS] };
+    pub const EMPTY: Self = Self {
+        values: [0; REGISTERS],
+    };
 
     /// The guest's values on a CPU whose registers `read` gives.
     ///
@@ -35,12 +37,16 @@ impl IdRegisters {
     pub fn from_host(mut read: impl FnMut(SysReg) -> u64) -> Self {
         let aarch32 = read(table::ID_AA64PFR0_EL1) & 0xf == EL0_AARCH32;
         let mut registers = Self::EMPTY;
-        for row in FIELDS {
-            if !aarch32 && row.is_aarch32() {
+        for field in &table::POLICIES {
+            if !aarch32 && field.is_aarch32() {
                 continue;
             }
-            let host = if row.policy.needs_host() { row.extract(read(row.register)) } else { 0 };
-            registers.values[index(row.register)] |= row.guest_value(host) << row.shift;
+            let host = if field.policy.needs_host() {
+                field.extract(read(field.register))
+            } else {
+                0
+            };
+            registers.values[index(field.register)] |= field.guest_value(host) << field.shift;
         }
         registers
     }
@@ -53,11 +59,21 @@ impl IdRegisters {
 
     /// The registers of the CPU that the allow-list looks at, once each.
     pub fn sources() -> impl Iterator<Item = SysReg> {
-        let rows = FIELDS.iter().enumerate().filter(|(_, row)| row.policy.needs_host());
-        rows.filter(|(at, row)| {
-            !FIELDS[..*at].iter().any(|earlier| earlier.register == row.register && earlier.policy.needs_host())
-        })
-        .map(|(_, row)| row.register)
+        let fields = table::POLICIES
+            .iter()
+            .filter(|field| field.policy.needs_host());
+        // The fields of a register are neighbours.
+        fields
+            .scan(None, |last, field| {
+                Some((last.replace(field.register), field.register))
+            })
+            .filter_map(|(last, register)| {
+                if last == Some(register) {
+                    None
+                } else {
+                    Some(register)
+                }
+            })
     }
 }
 
@@ -67,7 +83,7 @@ const fn index(register: SysReg) -> usize {
     (((register.crm() & 7) << 3 | register.op2()) as usize) & (REGISTERS - 1)
 }
 
-impl FieldRow {
+impl Field {
     /// The field's bits, at their place.
     pub const fn mask(&self) -> u64 {
         (u64::MAX >> (64 - self.width)) << self.shift

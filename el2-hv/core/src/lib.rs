@@ -6,10 +6,19 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod description;
 pub mod frames;
 pub mod requests;
+pub mod ring;
 pub mod sched;
 pub mod sos;
 pub mod stage2;
 pub mod mmio;
 pub mod vgic;
+pub mod exit;
+pub mod idreg;
+pub mod inject;
+pub mod psci;
+pub mod sysreg;
+pub mod timer;
+pub mod trap_config;

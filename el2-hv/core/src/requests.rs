@@ -234,6 +234,14 @@ impl Requests {
         self.drop_frames(|open| matches!(open.progress, Progress::Failed(_)));
     }
 
+    /// All errors that are to be sent.
+    pub fn failures(&self) -> impl Iterator<Item = (Asker, u32, HvErrorKind)> {
+        self.open.iter().flatten().filter_map(|open| match open.progress {
+            Progress::Failed(kind) => Some((open.asker, open.id, kind)),
+            _ => None,
+        })
+    }
+
     /// An error that is to be sent to `asker`: its request's id and the kind.
     pub fn failed(&self, asker: Asker) -> Option<(u32, HvErrorKind)> {
         self.open.iter().flatten().filter(|open| open.asker == asker).find_map(|open| match open.progress {

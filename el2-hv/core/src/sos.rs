@@ -279,7 +279,8 @@ impl SosLife {
             self.failures_in_row = 0;
         }
         self.not_before = now + self.back_off();
-        self.enter(State::Off, None, Action::Nothing);
+        self.state = State::Off;
+        self.deadline = None;
         if waiting > 0 { self.wake(now) } else { Action::Nothing }
     }
 

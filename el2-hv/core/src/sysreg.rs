@@ -7,12 +7,15 @@
 use core::fmt;
 
 use crate::exit::Direction;
+use crate::vgic::SgiRegister;
 
+mod passed;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{PASSED, PassedRow, TRAPPED, TrapRow};
+pub use passed::{PASSED, PassedRow};
+pub use table::{Answer, TRAPPED, TrapRow};
 
 /// A system register or system instruction: op0, op1, CRn, CRm, op2.
 ///
@@ -120,17 +123,6 @@ pub const CNTP_CVAL_EL0: SysReg = SysReg::new(3, 3, 14, 2, 2);
 /// OSLSR_EL1.
 pub const OSLSR_EL1: SysReg = SysReg::new(2, 0, 1, 1, 4);
 
-/// Which register a guest generates an SGI with (IHI0069 §12.2).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum SgiKind {
-    /// ICC_SGI1R_EL1: Group 1 of the caller's Security state, which is the only group that a guest has.
-    Group1,
-    /// ICC_ASGI1R_EL1: Group 1 of the other Security state.
-    AlternateGroup1,
-    /// ICC_SGI0R_EL1: Group 0.
-    Group0,
-}
-
 /// A register of the EL1 physical timer (Arm ARM D11.2.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TimerRegister {
@@ -143,12 +135,14 @@ pub enum TimerRegister {
 }
 
 /// What EL2 does about a trapped access.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SysRegAction {
     /// Read it from [`crate::idreg::IdRegisters`].
     IdRegister,
-    /// Give the written value to the vGIC's SGI generation.
-    Sgi(SgiKind),
+    /// Give the written value to [`crate::vgic::Vgic::send_sgi`].
+    Sgi(SgiRegister),
+    /// Give the written INTID to the vGIC's deactivation.
+    DeactivateInterrupt,
     /// Give it to [`crate::timer::PhysicalTimer`].
     PhysicalTimer(TimerRegister),
     /// A read gives zero, a write has no effect.
@@ -174,7 +168,10 @@ pub enum Access {
 
 impl Access {
     const fn allows(self, direction: Direction) -> bool {
-        !matches!((self, direction), (Self::ReadOnly, Direction::Write) | (Self::WriteOnly, Direction::Read))
+        !matches!(
+            (self, direction),
+            (Self::ReadOnly, Direction::Write) | (Self::WriteOnly, Direction::Read)
+        )
     }
 }
 
@@ -188,12 +185,18 @@ pub struct Pattern {
 impl Pattern {
     /// Exactly `register`.
     pub const fn one(register: SysReg) -> Self {
-        Self { value: register.0, mask: SysReg::MASK }
+        Self {
+            value: register.0,
+            mask: SysReg::MASK,
+        }
     }
 
     /// All registers that agree with `register` in the bits that `fixed` has set.
     pub const fn group(register: SysReg, fixed: SysReg) -> Self {
-        Self { value: register.0 & fixed.0, mask: fixed.0 }
+        Self {
+            value: register.0 & fixed.0,
+            mask: fixed.0,
+        }
     }
 
     /// Whether `register` is one of them.
@@ -213,16 +216,16 @@ pub fn classify(register: SysReg, direction: Direction) -> SysRegAction {
         };
     }
     match (register, direction) {
-        (ICC_SGI1R_EL1, Direction::Write) => SysRegAction::Sgi(SgiKind::Group1),
+        (ICC_SGI1R_EL1, Direction::Write) => SysRegAction::Sgi(SgiRegister::Sgi1),
         _ => look_up(register, direction),
     }
 }
 
 /// The table's answer. Its first rows are what a running guest uses; the rest is for boot.
 fn look_up(register: SysReg, direction: Direction) -> SysRegAction {
-    TRAPPED
+    table::ANSWERS
         .iter()
-        .find(|row| row.pattern.contains(register))
-        .filter(|row| row.access.allows(direction))
-        .map_or(SysRegAction::Undefined, |row| row.action)
+        .find(|answer| answer.pattern.contains(register))
+        .filter(|answer| answer.access.allows(direction))
+        .map_or(SysRegAction::Undefined, |answer| answer.action)
 }

@@ -10,7 +10,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use rows::{CNTHCTL_ROWS, CPTR_ROWS, HCR_ROWS, MDCR_ROWS, OTHER_ROWS, OtherRow};
+pub use rows::{CNTHCTL_ROWS, CPTR_ROWS, HCR_ROWS, HCRX_ROWS, MDCR_ROWS, OTHER_ROWS, OtherRow};
 
 /// A field of a control register and the value it gets.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,10 @@ const fn compose(rows: &[Field]) -> u64 {
     while next < rows.len() {
         let row = &rows[next];
         assert!(row.value < 1 << row.width, "a value must fit its field");
-        assert!(value & (((1 << row.width) - 1) << row.shift) == 0, "fields must not overlap");
+        assert!(
+            value & (((1 << row.width) - 1) << row.shift) == 0,
+            "fields must not overlap"
+        );
         value |= row.value << row.shift;
         next += 1;
     }
@@ -73,8 +76,8 @@ pub const CNTHCTL_GUEST: u64 = compose(CNTHCTL_ROWS);
 /// HSTR_EL2: AArch32 EL0 of a guest has no coprocessor register that the other controls leave open.
 pub const HSTR_GUEST: u64 = 0;
 
-/// HCRX_EL2, where FEAT_HCX is implemented: every feature that it enables stays off, and its registers trap.
-pub const HCRX_GUEST: u64 = 0;
+/// HCRX_EL2, where FEAT_HCX is implemented.
+pub const HCRX_GUEST: u64 = compose(HCRX_ROWS);
 
 /// HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2, HAFGRTR_EL2, where FEAT_FGT is implemented.
 ///

@@ -17,11 +17,13 @@ pub struct Machine {
     pub bootargs: &'static str,
     /// Whether the tree has a mailbox.
     pub mailbox: bool,
+    /// The virtual counter when Rust code was entered.
+    pub entry_count: u64,
 }
 
 impl Machine {
-    /// Reads the tree at `address`.
-    pub fn read(address: u64) -> Self {
+    /// Reads the tree at `address`; `entry_count` is the counter at entry.
+    pub fn read(address: u64, entry_count: u64) -> Self {
         // SAFETY: the boot protocol puts a device tree there, and nothing writes to it later.
         let tree = unsafe { Fdt::from_raw(address as *const u8) }.expect("device tree in x0");
         let memory = tree.find_node("/memory").expect("node /memory");
@@ -40,6 +42,7 @@ impl Machine {
             memory: region.size().expect("/memory size"),
             bootargs: bootargs(&tree).unwrap_or(""),
             mailbox: has_mailbox(tree),
+            entry_count,
         }
     }
 
@@ -54,14 +57,17 @@ impl Machine {
     /// The number of the option `key`, or `default`.
     pub fn number(&self, key: &str, default: u64) -> u64 {
         match self.option(key) {
-            Some(text) => text.parse().unwrap_or_else(|_| panic!("{key}={text}: no number")),
+            Some(text) => text
+                .parse()
+                .unwrap_or_else(|_| panic!("{key}={text}: no number")),
             None => default,
         }
     }
 
     /// Whether the comma-separated option `key` names `item`; without the option everything is named.
     pub fn chooses(&self, key: &str, item: &str) -> bool {
-        self.option(key).is_none_or(|list| list.split(',').any(|name| name == item))
+        self.option(key)
+            .is_none_or(|list| list.split(',').any(|name| name == item))
     }
 }
 

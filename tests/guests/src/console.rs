@@ -25,11 +25,16 @@ impl Write for Uart {
     }
 }
 
-/// Writes one byte, waiting for room.
-pub fn put(byte: u8) {
+/// Waits until there is room for a byte.
+pub fn await_room() {
     while read(FR) & FR_TXFF != 0 {
         crate::cpu::relax();
     }
+}
+
+/// Writes one byte, waiting for room.
+pub fn put(byte: u8) {
+    await_room();
     write(DR, u32::from(byte));
 }
 
@@ -47,6 +52,20 @@ pub fn listen() {
 /// Takes back the receive interrupts that are pending.
 pub fn acknowledge() {
     write(ICR, RX_INTERRUPTS);
+}
+
+/// Puts the control registers back to what a line at power-on has: 8 bits, FIFOs, both directions on,
+/// every interrupt masked.
+pub fn reset() {
+    for (offset, value) in [
+        (0x38, 0),
+        (0x48, 0),
+        (0x2c, 0x70),
+        (0x30, 0x301),
+        (0x44, 0x7ff),
+    ] {
+        write(UART_BASE + offset, value);
+    }
 }
 
 #[doc(hidden)]

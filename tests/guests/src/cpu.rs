@@ -19,9 +19,14 @@ pub fn current() -> usize {
 
 /// Starts vCPU `cpu` in `entry` with its number; it powers itself off when that returns.
 pub fn start(cpu: usize, entry: fn(usize)) {
+    try_start(cpu, entry).expect("PSCI CPU_ON");
+}
+
+/// As [`start`], for a vCPU that may be on.
+pub fn try_start(cpu: usize, entry: fn(usize)) -> Result<(), psci::Error> {
     ENTRIES[cpu].store(entry as usize, Ordering::Release);
     let address = guest_secondary as *const () as u64;
-    psci::cpu_on::<Hvc>(cpu as u64, address, GUEST_STACKS.top(cpu)).expect("PSCI CPU_ON");
+    psci::cpu_on::<Hvc>(cpu as u64, address, GUEST_STACKS.top(cpu))
 }
 
 /// First Rust code on a secondary vCPU.

@@ -3,7 +3,7 @@
 //! Linux, Documentation/arch/arm64/booting.rst: entered at EL1 with the MMU off and the device
 //! tree's address in x0, anywhere in RAM on a 2 MiB boundary.
 
-use crate::{Machine, console, exception, heap, mmu, power};
+use crate::{Machine, console, exception, heap, mmu, power, timer};
 
 /// vCPUs that have a stack.
 pub const CPUS_MAX: usize = 8;
@@ -93,10 +93,11 @@ unsafe extern "Rust" {
 
 /// First Rust code on the boot vCPU.
 extern "C" fn main(tree: u64) -> ! {
+    let count = timer::now();
     exception::install();
     mmu::enable();
     heap::init();
-    let machine = Machine::read(tree);
+    let machine = Machine::read(tree, count);
     console::println!(
         "GUEST vcpus {} memory {} bootargs \"{}\"",
         machine.vcpus,

@@ -13,8 +13,7 @@ guest_vectors:
     b       guest_exception
     .endr
 
-guest_exception:                // everything that an attempt does not catch
-    stp     x0, x1, [sp, #-16]!
+guest_exception:                // no register is kept: nobody returns from here, and sp may be anything
     adrp    x0, {recovery}
     add     x0, x0, :lo12:{recovery}
     ldr     x1, [x0]
@@ -22,9 +21,8 @@ guest_exception:                // everything that an attempt does not catch
     str     xzr, [x0]           // one exception for each attempt
     mov     sp, x1              // where guest_attempt left it
     mrs     x0, esr_el1
-    mrs     x1, isr_el1
     b       guest_attempt_failed
-1:  mrs     x0, esr_el1
+1:  mrs     x0, esr_el1         // outside of an attempt
     mrs     x1, elr_el1
     mrs     x2, far_el1
     mrs     x3, isr_el1
@@ -33,12 +31,16 @@ guest_exception:                // everything that an attempt does not catch
     // x0 = code, x1 to x3 = its x0 to x2 -> x0 = 0, or ESR_EL1 of the exception that ended it
     .global guest_attempt
 guest_attempt:
-    stp     x29, x30, [sp, #-96]!
+    stp     x29, x30, [sp, #-160]!
     stp     x19, x20, [sp, #16]
     stp     x21, x22, [sp, #32]
     stp     x23, x24, [sp, #48]
     stp     x25, x26, [sp, #64]
     stp     x27, x28, [sp, #80]
+    stp     d8, d9, [sp, #96]
+    stp     d10, d11, [sp, #112]
+    stp     d12, d13, [sp, #128]
+    stp     d14, d15, [sp, #144]
     adrp    x9, {recovery}
     add     x9, x9, :lo12:{recovery}
     mov     x10, sp
@@ -62,7 +64,15 @@ guest_attempt_failed:           // as if it had returned, with x0 as its result
     ldp     x23, x24, [sp, #48]
     ldp     x25, x26, [sp, #64]
     ldp     x27, x28, [sp, #80]
-    ldp     x29, x30, [sp], #96
+    mov     x9, #(3 << 20)      // CPACR_EL1.FPEN
+    msr     cpacr_el1, x9
+    isb
+    msr     fpcr, xzr
+    ldp     d8, d9, [sp, #96]
+    ldp     d10, d11, [sp, #112]
+    ldp     d12, d13, [sp, #128]
+    ldp     d14, d15, [sp, #144]
+    ldp     x29, x30, [sp], #160
     ret
     "#,
     recovery = sym RECOVERY,
@@ -84,7 +94,7 @@ pub fn install() {
 
 /// Runs the code at `code` with those arguments until it returns or an exception ends it.
 ///
-/// Gives 0, or ESR_EL1 of the exception. FP registers are not kept.
+/// Gives 0, or ESR_EL1 of the exception.
 ///
 /// # Safety
 /// Whatever the code does to this guest's memory and registers is the caller's risk.

@@ -20,6 +20,13 @@ const PRIORITY: u8 = 0xa0;
 /// An acknowledged INTID at or above this is none (IHI0069 §2.2.1).
 pub const SPECIAL: u32 = 1020;
 
+/// Brings back what the virtual timer's interrupt needs to arrive on this vCPU, whatever was written.
+pub fn revive_timer() {
+    write32(GICD_CTLR, ARE_AND_GROUP1);
+    init_cpu();
+    enable_ppi(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
+}
+
 /// Brings up the distributor with every interrupt disabled, in group 1, of one priority.
 pub fn init_distributor() {
     write32(GICD_CTLR, ARE_AND_GROUP1);
@@ -58,7 +65,10 @@ pub fn redistributor(cpu: usize) -> u64 {
 
 /// Enables PPI `interrupt` (16 to 31) of this vCPU.
 pub fn enable_ppi(interrupt: u32) {
-    write32(redistributor(cpu::current()) + SGI_BASE + 0x100, 1 << interrupt);
+    write32(
+        redistributor(cpu::current()) + SGI_BASE + 0x100,
+        1 << interrupt,
+    );
 }
 
 /// Enables SPI `spi` (INTID - 32) and routes it to this vCPU.

@@ -58,8 +58,12 @@ impl Table {
     /// Fills it with the identity map.
     pub fn identity(&self) {
         for gib in 0..ENTRIES as u64 {
-            let attributes = if RAM_GIBS.contains(&gib) { NORMAL } else { DEVICE };
-            self.set(gib as usize, gib * GIB | attributes);
+            let attributes = if RAM_GIBS.contains(&gib) {
+                NORMAL
+            } else {
+                DEVICE
+            };
+            self.set(gib as usize, (gib * GIB) | attributes);
         }
     }
 }
@@ -87,6 +91,15 @@ pub fn enable() {
     enable_with(&IDENTITY, 0);
 }
 
+/// Turns the MMU on with everything, devices too, as normal memory that can be executed.
+pub fn enable_normal() {
+    static NORMAL_MAP: Table = Table::new();
+    for gib in 0..ENTRIES as u64 {
+        NORMAL_MAP.set(gib as usize, (gib * GIB) | NORMAL);
+    }
+    enable_with(&NORMAL_MAP, 0);
+}
+
 /// Turns the MMU on, or over to the table `root` under `asid`; `root` maps this code where it is.
 pub fn enable_with(root: &Table, asid: u64) {
     // SAFETY: the root maps all that runs at its own address.
@@ -96,6 +109,9 @@ pub fn enable_with(root: &Table, asid: u64) {
             "msr mair_el1, {mair}",
             "msr tcr_el1, {tcr}",
             "msr ttbr0_el1, {ttbr}",
+            "isb",
+            "tlbi vmalle1",
+            "dsb nsh",
             "isb",
             "mrs {tmp}, sctlr_el1",
             "orr {tmp}, {tmp}, {on}",

@@ -8,7 +8,30 @@ use hv_abi::mailbox::{
     BODY_MAX, Frame, INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER,
     OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
+use hv_mailbox::Page;
 use zerocopy::{FromBytes, IntoBytes};
+
+/// The mailbox page of this VM, for the mailbox client.
+#[derive(Clone, Copy, Debug)]
+pub struct MailboxPage;
+
+impl Page for MailboxPage {
+    fn load_u32(&self, offset: usize) -> u32 {
+        load(offset)
+    }
+
+    fn store_u32(&self, offset: usize, value: u32) {
+        publish(offset, value);
+    }
+
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        read_bytes(offset, into);
+    }
+
+    fn write(&self, offset: usize, from: &[u8]) {
+        write_bytes(offset, from);
+    }
+}
 
 /// Both rings, as their owner keeps them.
 pub struct Rings {
@@ -30,7 +53,10 @@ impl Rings {
         if self.produced.wrapping_sub(load(OUTBOUND_CONSUMER)) >= SLOTS {
             return false;
         }
-        write_bytes(slot_offset(OUTBOUND_SLOTS, self.produced), Slot::new(frame, body).as_bytes());
+        write_bytes(
+            slot_offset(OUTBOUND_SLOTS, self.produced),
+            Slot::new(frame, body).as_bytes(),
+        );
         self.produced = self.produced.wrapping_add(1);
         publish(OUTBOUND_PRODUCER, self.produced);
         true
@@ -47,11 +73,15 @@ impl Rings {
         if !self.pending() {
             return None;
         }
-        let bytes = read_bytes(slot_offset(INBOUND_SLOTS, self.consumed));
+        let mut bytes = [0; SLOT_SIZE];
+        read_bytes(slot_offset(INBOUND_SLOTS, self.consumed), &mut bytes);
         self.consumed = self.consumed.wrapping_add(1);
         publish(INBOUND_CONSUMER, self.consumed);
         let slot = Slot::read_from_bytes(&bytes).expect("a slot has a slot's size");
-        Some((Frame::parse(&slot.header).expect("frame from EL2"), slot.body))
+        Some((
+            Frame::parse(&slot.header).expect("frame from EL2"),
+            slot.body,
+        ))
     }
 }
 
@@ -100,12 +130,11 @@ pub fn write_bytes(offset: usize, bytes: &[u8]) {
     }
 }
 
-fn read_bytes(offset: usize) -> [u8; SLOT_SIZE] {
-    let mut bytes = [0; SLOT_SIZE];
+/// Reads bytes of the page, a word at a time.
+pub fn read_bytes(offset: usize, bytes: &mut [u8]) {
     for (i, word) in bytes.chunks_exact_mut(4).enumerate() {
         // SAFETY: inside the mailbox page, aligned to 4.
         let value = unsafe { (place(offset + i * 4) as *const u32).read_volatile() };
         word.copy_from_slice(&value.to_le_bytes());
     }
-    bytes
 }

@@ -1,8 +1,9 @@
-//! The decoder proper: ESR_EL2.EC picks the form of the ISS.
+//! The decoder proper: ESR_EL2.EC picks the form of the ISS. First what is hot, then what is rare.
 
 use super::{
-    Accessor, DebugKind, Direction, Exit, ExternalAbort, InstructionAbort, MemoryAccess, MmioAccess, OtherAbort,
-    PermissionFault, Syndrome, SysRegAccess, UndescribedAbort, WfxKind,
+    Accessor, DebugKind, Direction, Exit, ExternalAbort, InstructionAbort, MemoryAccess,
+    MmioAccess, OtherAbort, PermissionFault, RareExit, Syndrome, SysRegAccess, UndescribedAbort,
+    WfxKind,
 };
 use crate::addr::{Ipa, Va};
 use crate::mmio::AccessSize;
@@ -54,21 +55,76 @@ const HPFAR_FIPA: u64 = 0x0000_0fff_ffff_fff0;
 /// Decodes a synchronous exception from a guest.
 #[inline]
 pub fn decode(syndrome: Syndrome) -> Exit {
-    let iss = (syndrome.esr & ISS_MASK) as u32;
-    let ec = (syndrome.esr >> 26 & 0x3f) as u8;
-    match ec {
+    let iss = syndrome.iss();
+    match syndrome.class() {
         class::HVC64 => Exit::Hvc { imm: iss as u16 },
         class::SYSREG => Exit::SystemRegister(SysRegAccess {
             register: SysReg::from_iss(iss),
-            direction: if iss & 1 == 0 { Direction::Write } else { Direction::Read },
+            direction: if iss & 1 == 0 {
+                Direction::Write
+            } else {
+                Direction::Read
+            },
             rt: (iss >> 5 & 31) as u8,
         }),
-        class::DATA_ABORT_LOWER => decode_data_abort(iss, &syndrome),
-        class::WFX => Exit::Wfx { kind: wfx_kind(iss) },
-        class::SMC64 => Exit::Smc { imm: iss as u16 },
-        class::FP => Exit::FpAccess,
-        class::INSTRUCTION_ABORT_LOWER => decode_instruction_abort(iss, &syndrome),
-        _ => decode_rare(ec, iss),
+        class::DATA_ABORT_LOWER if is_emulated(iss) => Exit::Mmio(MmioAccess {
+            ipa: fault_ipa(&syndrome),
+            size: AccessSize::from_log2((iss >> SAS_SHIFT & 3) as u8),
+            direction: abort_direction(iss),
+            register: (iss >> SRT_SHIFT & 31) as u8,
+            sign_extend: iss & SSE != 0,
+            width64: iss & SF != 0,
+        }),
+        class::WFX => Exit::Wfx {
+            kind: wfx_kind(iss),
+        },
+        _ => Exit::Rare(syndrome),
+    }
+}
+
+/// Whether a Data Abort is an access to nothing that the ISS describes.
+#[inline]
+fn is_emulated(iss: u32) -> bool {
+    iss & (ISV | CM | S1PTW) == ISV && status(iss) == Status::NotMapped
+}
+
+impl Syndrome {
+    #[inline]
+    const fn class(&self) -> u8 {
+        (self.esr >> 26 & 0x3f) as u8
+    }
+
+    #[inline]
+    const fn iss(&self) -> u32 {
+        (self.esr & ISS_MASK) as u32
+    }
+
+    /// Decodes what [`decode`] leaves as [`Exit::Rare`].
+    #[cold]
+    pub fn decode_rare(&self) -> RareExit {
+        let iss = self.iss();
+        match self.class() {
+            class::SMC64 => RareExit::Smc { imm: iss as u16 },
+            class::FP => RareExit::FpAccess,
+            class::DATA_ABORT_LOWER => decode_data_abort(iss, self),
+            class::INSTRUCTION_ABORT_LOWER => decode_instruction_abort(iss, self),
+            class::CP15_MCR
+            | class::CP15_MCRR
+            | class::CP14_MCR
+            | class::CP14_LDC
+            | class::CP10_VMRS
+            | class::CP14_MRRC => RareExit::Aarch32Register,
+            class::PAUTH | class::FPAC => RareExit::PointerAuth,
+            class::ILLEGAL_STATE => RareExit::IllegalState,
+            class::SVE => RareExit::Sve,
+            class::SME => RareExit::Sme,
+            class::BREAKPOINT_LOWER => RareExit::Debug(DebugKind::Breakpoint),
+            class::STEP_LOWER => RareExit::Debug(DebugKind::SoftwareStep),
+            class::WATCHPOINT_LOWER => RareExit::Debug(DebugKind::Watchpoint),
+            class::BKPT32 => RareExit::Debug(DebugKind::Bkpt32),
+            class::BRK64 => RareExit::Debug(DebugKind::Brk),
+            ec => RareExit::Unknown { ec, iss },
+        }
     }
 }
 
@@ -119,26 +175,14 @@ const fn fault_ipa(syndrome: &Syndrome) -> Ipa {
 
 #[inline]
 const fn abort_direction(iss: u32) -> Direction {
-    if iss & WNR == 0 { Direction::Read } else { Direction::Write }
-}
-
-#[inline]
-fn decode_data_abort(iss: u32, syndrome: &Syndrome) -> Exit {
-    if iss & (ISV | CM | S1PTW) != ISV || status(iss) != Status::NotMapped {
-        return decode_other_data_abort(iss, syndrome);
+    if iss & WNR == 0 {
+        Direction::Read
+    } else {
+        Direction::Write
     }
-    Exit::Mmio(MmioAccess {
-        ipa: fault_ipa(syndrome),
-        size: AccessSize::from_log2((iss >> SAS_SHIFT & 3) as u8),
-        direction: abort_direction(iss),
-        register: (iss >> SRT_SHIFT & 31) as u8,
-        sign_extend: iss & SSE != 0,
-        width64: iss & SF != 0,
-    })
 }
 
-#[cold]
-fn decode_other_data_abort(iss: u32, syndrome: &Syndrome) -> Exit {
+fn decode_data_abort(iss: u32, syndrome: &Syndrome) -> RareExit {
     let direction = abort_direction(iss);
     if status(iss) != Status::NotMapped {
         let access = match direction {
@@ -149,10 +193,17 @@ fn decode_other_data_abort(iss: u32, syndrome: &Syndrome) -> Exit {
     }
     let walk = iss & S1PTW != 0;
     if iss & CM != 0 && !walk {
-        return Exit::CacheMaintenance { ipa: fault_ipa(syndrome) };
+        return RareExit::CacheMaintenance {
+            ipa: fault_ipa(syndrome),
+        };
     }
     let (ipa, accessor) = faulting_access(walk, syndrome);
-    Exit::UndescribedAbort(UndescribedAbort { ipa, va: Va(syndrome.far), direction, accessor })
+    RareExit::UndescribedAbort(UndescribedAbort {
+        ipa,
+        va: Va(syndrome.far),
+        direction,
+        accessor,
+    })
 }
 
 /// For a walk, the offset of the descriptor in its frame is not reported.
@@ -164,52 +215,43 @@ const fn faulting_access(walk: bool, syndrome: &Syndrome) -> (Ipa, Accessor) {
     }
 }
 
-#[cold]
-fn decode_instruction_abort(iss: u32, syndrome: &Syndrome) -> Exit {
+fn decode_instruction_abort(iss: u32, syndrome: &Syndrome) -> RareExit {
     if status(iss) != Status::NotMapped {
         return decode_refused(MemoryAccess::Fetch, iss, syndrome);
     }
     let (ipa, accessor) = faulting_access(iss & S1PTW != 0, syndrome);
-    Exit::InstructionAbort(InstructionAbort { ipa, va: Va(syndrome.far), accessor })
+    RareExit::InstructionAbort(InstructionAbort {
+        ipa,
+        va: Va(syndrome.far),
+        accessor,
+    })
 }
 
 /// Aborts that something other than an empty stage 2 caused.
-fn decode_refused(access: MemoryAccess, iss: u32, syndrome: &Syndrome) -> Exit {
+fn decode_refused(access: MemoryAccess, iss: u32, syndrome: &Syndrome) -> RareExit {
     let va = Va(syndrome.far);
     match status(iss) {
         Status::External(accessor) => {
             // FnV is defined for 0b010000 alone and RES0 for the rest, so it can be asked for all.
             let va = if iss & FNV == 0 { Some(va) } else { None };
-            Exit::ExternalAbort(ExternalAbort { access, va, accessor })
+            RareExit::ExternalAbort(ExternalAbort {
+                access,
+                va,
+                accessor,
+            })
         }
         Status::Permission => {
-            let ipa = if iss & S1PTW == 0 { None } else { Some(Ipa(fault_frame(syndrome.hpfar))) };
-            Exit::PermissionFault(PermissionFault { access, va, ipa })
+            let ipa = if iss & S1PTW == 0 {
+                None
+            } else {
+                Some(Ipa(fault_frame(syndrome.hpfar)))
+            };
+            RareExit::PermissionFault(PermissionFault { access, va, ipa })
         }
-        Status::NotMapped | Status::Other => {
-            Exit::OtherAbort(OtherAbort { access, va, status: (iss & 0x3f) as u8 })
-        }
-    }
-}
-
-#[cold]
-fn decode_rare(ec: u8, iss: u32) -> Exit {
-    match ec {
-        class::CP15_MCR
-        | class::CP15_MCRR
-        | class::CP14_MCR
-        | class::CP14_LDC
-        | class::CP10_VMRS
-        | class::CP14_MRRC => Exit::Aarch32Register,
-        class::PAUTH | class::FPAC => Exit::PointerAuth,
-        class::ILLEGAL_STATE => Exit::IllegalState,
-        class::SVE => Exit::Sve,
-        class::SME => Exit::Sme,
-        class::BREAKPOINT_LOWER => Exit::Debug(DebugKind::Breakpoint),
-        class::STEP_LOWER => Exit::Debug(DebugKind::SoftwareStep),
-        class::WATCHPOINT_LOWER => Exit::Debug(DebugKind::Watchpoint),
-        class::BKPT32 => Exit::Debug(DebugKind::Bkpt32),
-        class::BRK64 => Exit::Debug(DebugKind::Brk),
-        _ => Exit::Unknown { ec, iss },
+        Status::NotMapped | Status::Other => RareExit::OtherAbort(OtherAbort {
+            access,
+            va,
+            status: (iss & 0x3f) as u8,
+        }),
     }
 }

@@ -18,24 +18,42 @@ pub enum Policy {
     Hide,
 }
 
-/// One field, or several neighbours that share policy and reason.
+/// One field, or several neighbours that share a policy.
 #[derive(Clone, Copy, Debug)]
-pub struct FieldRow {
+pub struct Field {
     /// The register.
     pub register: SysReg,
-    /// Its name.
-    pub register_name: &'static str,
-    /// The field's name.
-    pub name: &'static str,
     /// Lowest bit.
     pub shift: u8,
     /// Bits.
     pub width: u8,
     /// What a guest sees.
     pub policy: Policy,
-    /// Why.
+}
+
+/// A field, and the words of `docs/TRAPS.md`.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldRow {
+    /// The field.
+    pub field: Field,
+    /// Its register's name.
+    pub register_name: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Why a guest sees this of it.
     pub reason: &'static str,
 }
+
+/// [`FIELDS`] without the words, which stay out of EL2's image.
+pub(super) static POLICIES: [Field; FIELDS.len()] = {
+    let mut fields = [FIELDS[0].field; FIELDS.len()];
+    let mut next = 1;
+    while next < FIELDS.len() {
+        fields[next] = FIELDS[next].field;
+        next += 1;
+    }
+    fields
+};
 
 use Policy::{AtMost, Fixed, Hide, Pass, SignedAtMost};
 
@@ -49,12 +67,9 @@ const fn id(crm: u32, op2: u32) -> SysReg {
 macro_rules! rows {
     ($($register:ident($crm:literal, $op2:literal) { $($name:literal [$shift:literal; $width:literal] $policy:expr, $reason:expr;)* })*) => {
         &[$($(FieldRow {
-            register: id($crm, $op2),
+            field: Field { register: id($crm, $op2), shift: $shift, width: $width, policy: $policy },
             register_name: stringify!($register),
             name: $name,
-            shift: $shift,
-            width: $width,
-            policy: $policy,
             reason: $reason,
         },)*)*]
     };

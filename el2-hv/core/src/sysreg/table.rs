@@ -1,47 +1,67 @@
-//! The table of system registers: what traps and is answered, and what a guest has to itself.
+//! The table of system registers that trap.
 
 use super::{
-    Access, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, ICC_ASGI1R_EL1, ICC_SGI0R_EL1, ICC_SGI1R_EL1, ICC_SRE_EL1,
-    OSLSR_EL1, Pattern, SgiKind, SysReg, SysRegAction, TimerRegister,
+    Access, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, ICC_ASGI1R_EL1, ICC_SGI0R_EL1,
+    ICC_SGI1R_EL1, ICC_SRE_EL1, OSLSR_EL1, Pattern, SysReg, SysRegAction, TimerRegister,
 };
+use crate::vgic::SgiRegister;
 
-/// A register, or a group of them, whose accesses trap.
+/// A register, or a group of them, whose accesses trap: the answer, and the words of `docs/TRAPS.md`.
 #[derive(Clone, Copy, Debug)]
 pub struct TrapRow {
     /// The architecture's name.
     pub name: &'static str,
-    /// Which encodings.
-    pub pattern: Pattern,
-    /// What a guest may do; the rest is UNDEFINED.
-    pub access: Access,
-    /// What EL2 answers.
-    pub action: SysRegAction,
+    /// What EL2 does.
+    pub answer: Answer,
     /// The control that makes it trap.
     pub control: &'static str,
     /// Why that is the answer.
     pub reason: &'static str,
 }
 
-/// Registers or instructions that a guest uses without EL2.
+/// What a row says without words, so that the words stay out of EL2's image.
 #[derive(Clone, Copy, Debug)]
-pub struct PassedRow {
-    /// Which.
-    pub name: &'static str,
-    /// Who keeps guests apart, and why no trap is needed.
-    pub reason: &'static str,
+pub struct Answer {
+    /// Which encodings.
+    pub pattern: Pattern,
+    /// What a guest may do; the rest is UNDEFINED.
+    pub access: Access,
+    /// What EL2 answers.
+    pub action: SysRegAction,
 }
 
+/// The answers of [`TRAPPED`], in its order.
+pub(super) static ANSWERS: [Answer; TRAPPED.len()] = {
+    let mut answers = [TRAPPED[0].answer; TRAPPED.len()];
+    let mut next = 1;
+    while next < TRAPPED.len() {
+        answers[next] = TRAPPED[next].answer;
+        next += 1;
+    }
+    answers
+};
+
 use Access::{ReadOnly, ReadWrite, WriteOnly};
-use SysRegAction::{PhysicalTimer, ReadValue, ReadZeroWriteIgnore, SetWayCache, Sgi, Undefined};
+use SysRegAction::{DeactivateInterrupt, PhysicalTimer, ReadValue, ReadZeroWriteIgnore, SetWayCache, Sgi, Undefined};
 
 const fn row(name: &'static str, pattern: Pattern) -> TrapRow {
-    TrapRow { name, pattern, access: ReadWrite, action: Undefined, control: "", reason: "" }
+    let answer = Answer {
+        pattern,
+        access: ReadWrite,
+        action: Undefined,
+    };
+    TrapRow {
+        name,
+        answer,
+        control: "",
+        reason: "",
+    }
 }
 
 impl TrapRow {
     const fn answers(mut self, access: Access, action: SysRegAction) -> Self {
-        self.access = access;
-        self.action = action;
+        self.answer.access = access;
+        self.answer.action = action;
         self
     }
 
@@ -58,12 +78,18 @@ const fn reg(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> Pattern {
 
 /// All registers with these op0, op1, CRn and CRm.
 const fn any_op2(op0: u32, op1: u32, crn: u32, crm: u32) -> Pattern {
-    Pattern::group(SysReg::new(op0, op1, crn, crm, 0), SysReg::new(3, 7, 15, 15, 0))
+    Pattern::group(
+        SysReg::new(op0, op1, crn, crm, 0),
+        SysReg::new(3, 7, 15, 15, 0),
+    )
 }
 
 /// All registers with these op0, op1 and CRn.
 const fn any_crm(op0: u32, op1: u32, crn: u32) -> Pattern {
-    Pattern::group(SysReg::new(op0, op1, crn, 0, 0), SysReg::new(3, 7, 15, 0, 0))
+    Pattern::group(
+        SysReg::new(op0, op1, crn, 0, 0),
+        SysReg::new(3, 7, 15, 0, 0),
+    )
 }
 
 /// The two breakpoint or watchpoint registers, numbers 0 and 1, with this op2.
@@ -71,16 +97,25 @@ const fn first_two(op2: u32) -> Pattern {
     Pattern::group(SysReg::new(2, 0, 0, 0, op2), SysReg::new(3, 7, 15, 14, 7))
 }
 
+/// A debug register that is there and does nothing.
+const fn idle(name: &'static str, pattern: Pattern) -> TrapRow {
+    row(name, pattern)
+        .answers(ReadWrite, ReadZeroWriteIgnore)
+        .because(DEBUG, NO_DEBUG_STATE)
+}
+
 const SGI: &str = "HCR_EL2.IMO, FMO";
 const TIMER: &str = "CNTHCTL_EL2.EL1PCEN = 0";
 const DEBUG: &str = "MDCR_EL2.TDA";
 const OS_LOCK: &str = "MDCR_EL2.TDOSA";
-const NO_PMU: &str = "ID_AA64DFR0_EL1.PMUVer reads 0: a guest has no PMU, the counters are the host's";
+const NO_PMU: &str =
+    "ID_AA64DFR0_EL1.PMUVer reads 0: a guest has no PMU, the counters are the host's";
 const NO_DEBUG_STATE: &str = "debug registers are not switched; nothing is armed, nothing is kept";
 const NO_MTE: &str = "ID_AA64PFR1_EL1.MTE reads 0";
 const SET_WAY: &str = "set and way name lines of the physical cache, so of every guest, and reach no other CPU: it is not done. \
      What EL2 writes for a guest is cleaned to PoC by address when it is written";
-const IMPLEMENTATION_DEFINED: &str = "what an implementation puts there is unknown, shared between guests and not switched";
+const IMPLEMENTATION_DEFINED: &str =
+    "what an implementation puts there is unknown, shared between guests and not switched";
 
 /// Everything that traps and has an answer of its own, and the groups that are UNDEFINED on purpose.
 ///
@@ -88,11 +123,14 @@ const IMPLEMENTATION_DEFINED: &str = "what an implementation puts there is unkno
 pub const TRAPPED: &[TrapRow] = &[
     // Used while a guest runs.
     row("ICC_SGI1R_EL1", Pattern::one(ICC_SGI1R_EL1))
-        .answers(WriteOnly, Sgi(SgiKind::Group1))
+        .answers(WriteOnly, Sgi(SgiRegister::Sgi1))
         .because(SGI, "SGIs go to vCPUs, not to CPUs"),
     row("CNTP_CVAL_EL0", Pattern::one(CNTP_CVAL_EL0))
         .answers(ReadWrite, PhysicalTimer(TimerRegister::CompareValue))
-        .because(TIMER, "the timer is emulated: one hardware timer per guest is the virtual one"),
+        .because(
+            TIMER,
+            "the timer is emulated: one hardware timer per guest is the virtual one",
+        ),
     row("CNTP_CTL_EL0", Pattern::one(CNTP_CTL_EL0))
         .answers(ReadWrite, PhysicalTimer(TimerRegister::Control))
         .because(TIMER, "as above"),
@@ -100,166 +138,235 @@ pub const TRAPPED: &[TrapRow] = &[
         .answers(ReadWrite, PhysicalTimer(TimerRegister::TimerValue))
         .because(TIMER, "as above"),
     row("ICC_ASGI1R_EL1", Pattern::one(ICC_ASGI1R_EL1))
-        .answers(WriteOnly, Sgi(SgiKind::AlternateGroup1))
+        .answers(WriteOnly, Sgi(SgiRegister::AlternateSgi1))
         .because(SGI, "SGIs go to vCPUs, not to CPUs"),
     row("ICC_SGI0R_EL1", Pattern::one(ICC_SGI0R_EL1))
-        .answers(WriteOnly, Sgi(SgiKind::Group0))
+        .answers(WriteOnly, Sgi(SgiRegister::Sgi0))
         .because(SGI, "SGIs go to vCPUs, not to CPUs"),
+    row("ICC_DIR_EL1", reg(3, 0, 12, 11, 1))
+        .answers(WriteOnly, DeactivateInterrupt)
+        .because(
+            "ICH_HCR_EL2.TDIR, while an active interrupt has no list register",
+            "the hardware could not find it",
+        ),
     // Used at boot.
     row("ICC_SRE_EL1", Pattern::one(ICC_SRE_EL1))
         .answers(ReadWrite, ReadValue(0b111))
-        .because("ICC_SRE_EL2.Enable = 0", "the system register interface is the only one: SRE, DFB and DIB are RAO/WI"),
+        .because(
+            "ICC_SRE_EL2.Enable = 0",
+            "the system register interface is the only one: SRE, DFB and DIB are RAO/WI",
+        ),
     row("ACTLR_EL1", reg(3, 0, 1, 0, 1))
         .answers(ReadWrite, ReadZeroWriteIgnore)
-        .because("HCR_EL2.TACR", "IMPLEMENTATION DEFINED control of the CPU itself"),
-    row("DC ISW", reg(1, 0, 7, 6, 2)).answers(WriteOnly, SetWayCache).because("HCR_EL2.TSW", SET_WAY),
-    row("DC CSW", reg(1, 0, 7, 10, 2)).answers(WriteOnly, SetWayCache).because("HCR_EL2.TSW", "as above"),
-    row("DC CISW", reg(1, 0, 7, 14, 2)).answers(WriteOnly, SetWayCache).because("HCR_EL2.TSW", "as above"),
+        .because(
+            "HCR_EL2.TACR",
+            "IMPLEMENTATION DEFINED control of the CPU itself",
+        ),
+    row("DC ISW", reg(1, 0, 7, 6, 2))
+        .answers(WriteOnly, SetWayCache)
+        .because("HCR_EL2.TSW", SET_WAY),
+    row("DC CSW", reg(1, 0, 7, 10, 2))
+        .answers(WriteOnly, SetWayCache)
+        .because("HCR_EL2.TSW", "as above"),
+    row("DC CISW", reg(1, 0, 7, 14, 2))
+        .answers(WriteOnly, SetWayCache)
+        .because("HCR_EL2.TSW", "as above"),
     // Debug: present and idle.
-    row("MDSCR_EL1", reg(2, 0, 0, 2, 2)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("MDCCINT_EL1", reg(2, 0, 0, 2, 0)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("MDCCSR_EL0", reg(2, 3, 0, 1, 0)).answers(ReadOnly, ReadZeroWriteIgnore).because(DEBUG, "no debugger, nothing to transfer"),
-    row("DBGDTR_EL0", reg(2, 3, 0, 4, 0)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, "no debugger, nothing to transfer"),
+    idle("MDSCR_EL1", reg(2, 0, 0, 2, 2)),
+    idle("MDCCINT_EL1", reg(2, 0, 0, 2, 0)),
+    row("MDCCSR_EL0", reg(2, 3, 0, 1, 0))
+        .answers(ReadOnly, ReadZeroWriteIgnore)
+        .because(DEBUG, "no debugger, nothing to transfer"),
+    row("DBGDTR_EL0", reg(2, 3, 0, 4, 0))
+        .answers(ReadWrite, ReadZeroWriteIgnore)
+        .because(DEBUG, "no debugger, nothing to transfer"),
     row("DBGDTRRX_EL0, DBGDTRTX_EL0", reg(2, 3, 0, 5, 0))
         .answers(ReadWrite, ReadZeroWriteIgnore)
         .because(DEBUG, "no debugger, nothing to transfer"),
-    row("OSDTRRX_EL1", reg(2, 0, 0, 0, 2)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("OSDTRTX_EL1", reg(2, 0, 0, 3, 2)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("OSECCR_EL1", reg(2, 0, 0, 6, 2)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("DBGBVR0_EL1, DBGBVR1_EL1", first_two(4)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("DBGBCR0_EL1, DBGBCR1_EL1", first_two(5)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("DBGWVR0_EL1, DBGWVR1_EL1", first_two(6)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("DBGWCR0_EL1, DBGWCR1_EL1", first_two(7)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("DBGCLAIMSET_EL1", reg(2, 0, 7, 8, 6)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
-    row("DBGCLAIMCLR_EL1", reg(2, 0, 7, 9, 6)).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE),
+    idle("OSDTRRX_EL1", reg(2, 0, 0, 0, 2)),
+    idle("OSDTRTX_EL1", reg(2, 0, 0, 3, 2)),
+    idle("OSECCR_EL1", reg(2, 0, 0, 6, 2)),
+    idle("DBGBVR0_EL1, DBGBVR1_EL1", first_two(4)),
+    idle("DBGBCR0_EL1, DBGBCR1_EL1", first_two(5)),
+    idle("DBGWVR0_EL1, DBGWVR1_EL1", first_two(6)),
+    idle("DBGWCR0_EL1, DBGWCR1_EL1", first_two(7)),
+    idle("DBGCLAIMSET_EL1", reg(2, 0, 7, 8, 6)),
+    idle("DBGCLAIMCLR_EL1", reg(2, 0, 7, 9, 6)),
     row("DBGAUTHSTATUS_EL1", reg(2, 0, 7, 14, 6))
         .answers(ReadOnly, ReadZeroWriteIgnore)
         .because(DEBUG, "no debug is authorised, none is implemented"),
     row("MDRAR_EL1", reg(2, 0, 1, 0, 0))
         .answers(ReadOnly, ReadZeroWriteIgnore)
-        .because("MDCR_EL2.TDRA", "a guest has no memory-mapped debug; the address would be the host's"),
-    row("OSLAR_EL1", reg(2, 0, 1, 0, 4)).answers(WriteOnly, ReadZeroWriteIgnore).because(OS_LOCK, "the OS lock guards registers that do nothing"),
+        .because(
+            "MDCR_EL2.TDRA",
+            "a guest has no memory-mapped debug; the address would be the host's",
+        ),
+    row("OSLAR_EL1", reg(2, 0, 1, 0, 4))
+        .answers(WriteOnly, ReadZeroWriteIgnore)
+        .because(OS_LOCK, "the OS lock guards registers that do nothing"),
     row("OSLSR_EL1", Pattern::one(OSLSR_EL1))
         .answers(ReadOnly, ReadValue(0b1000))
-        .because(OS_LOCK, "OSLM = 0b10, the OS lock is implemented; OSLK = 0, it is not locked"),
+        .because(
+            OS_LOCK,
+            "OSLM = 0b10, the OS lock is implemented; OSLK = 0, it is not locked",
+        ),
     row("OSDLR_EL1", reg(2, 0, 1, 3, 4))
         .answers(ReadWrite, ReadZeroWriteIgnore)
-        .because(OS_LOCK, "FEAT_DoubleLock reads as absent, and then the register is RAZ/WI"),
-    row("DBGPRCR_EL1", reg(2, 0, 1, 4, 4)).answers(ReadWrite, ReadZeroWriteIgnore).because(OS_LOCK, "power control of the physical CPU"),
+        .because(
+            OS_LOCK,
+            "FEAT_DoubleLock reads as absent, and then the register is RAZ/WI",
+        ),
+    row("DBGPRCR_EL1", reg(2, 0, 1, 4, 4))
+        .answers(ReadWrite, ReadZeroWriteIgnore)
+        .because(OS_LOCK, "power control of the physical CPU"),
     // Features that the ID registers hide. Here so that the trap and its reason are on record; UNDEFINED is the default.
-    row("PMINTENSET_EL1, PMINTENCLR_EL1, PMMIR_EL1", any_op2(3, 0, 9, 14)).because("MDCR_EL2.TPM", NO_PMU),
-    row("PMCR_EL0 to PMCCNTR_EL0, PMXEV*, PMUSERENR_EL0", any_crm(3, 3, 9)).because("MDCR_EL2.TPM, TPMCR", NO_PMU),
+    row(
+        "PMINTENSET_EL1, PMINTENCLR_EL1, PMMIR_EL1",
+        any_op2(3, 0, 9, 14),
+    )
+    .because("MDCR_EL2.TPM", NO_PMU),
+    row(
+        "PMCR_EL0 to PMCCNTR_EL0, PMXEV*, PMUSERENR_EL0",
+        any_crm(3, 3, 9),
+    )
+    .because("MDCR_EL2.TPM, TPMCR", NO_PMU),
     row(
         "PMEVCNTR<n>_EL0, PMEVTYPER<n>_EL0, PMCCFILTR_EL0",
         Pattern::group(SysReg::new(3, 3, 14, 8, 0), SysReg::new(3, 7, 15, 8, 0)),
     )
     .because("MDCR_EL2.TPM", NO_PMU),
-    row("PMS* and PMB* (SPE), TRB* (trace buffer)", any_crm(3, 0, 9))
-        .because("MDCR_EL2.TPMS, E2PB, E2TB", "ID_AA64DFR0_EL1.PMSVer and TraceBuffer read 0; they write memory by EL2's leave only"),
-    row("TRFCR_EL1", reg(3, 0, 1, 2, 1)).because("MDCR_EL2.TTRF", "ID_AA64DFR0_EL1.TraceFilt reads 0"),
-    row("trace registers (op0 2, op1 1)", Pattern::group(SysReg::new(2, 1, 0, 0, 0), SysReg::new(3, 7, 0, 0, 0)))
-        .because("CPTR_EL2.TTA", "ID_AA64DFR0_EL1.TraceVer reads 0"),
-    row("SCXTNUM_EL0", reg(3, 3, 13, 0, 7)).because("HCR_EL2.EnSCXT = 0", "not switched; ID_AA64PFR0_EL1.CSV2 is at most 1"),
-    row("SCXTNUM_EL1", reg(3, 0, 13, 0, 7)).because("HCR_EL2.EnSCXT = 0", "not switched; ID_AA64PFR0_EL1.CSV2 is at most 1"),
-    row("TPIDR2_EL0", reg(3, 3, 13, 0, 5)).because("HFGRTR_EL2.nTPIDR2_EL0 = 0", "SME's; not switched"),
-    row("AMCR_EL0 and the other AM* controls", Pattern::group(SysReg::new(3, 3, 13, 2, 0), SysReg::new(3, 7, 15, 14, 0)))
-        .because("CPTR_EL2.TAM", "ID_AA64PFR0_EL1.AMU reads 0: the activity monitors count for the host"),
-    row("AMEVCNTR<n>_EL0, AMEVTYPER<n>_EL0", Pattern::group(SysReg::new(3, 3, 13, 4, 0), SysReg::new(3, 7, 15, 4, 0)))
-        .because("CPTR_EL2.TAM", "as above"),
-    row("APIAKey, APIBKey", any_op2(3, 0, 2, 1)).because("HCR_EL2.APK = 0", "keys are not switched; ID_AA64ISAR1_EL1 and ISAR2 show no PAuth"),
+    row("PMS* and PMB* (SPE), TRB* (trace buffer)", any_crm(3, 0, 9)).because(
+        "MDCR_EL2.TPMS, E2PB, E2TB",
+        "ID_AA64DFR0_EL1.PMSVer and TraceBuffer read 0; they write memory by EL2's leave only",
+    ),
+    row("TRFCR_EL1", reg(3, 0, 1, 2, 1))
+        .because("MDCR_EL2.TTRF", "ID_AA64DFR0_EL1.TraceFilt reads 0"),
+    row(
+        "trace registers (op0 2, op1 1)",
+        Pattern::group(SysReg::new(2, 1, 0, 0, 0), SysReg::new(3, 7, 0, 0, 0)),
+    )
+    .because("CPTR_EL2.TTA", "ID_AA64DFR0_EL1.TraceVer reads 0"),
+    row("SCXTNUM_EL0", reg(3, 3, 13, 0, 7)).because(
+        "HCR_EL2.EnSCXT = 0",
+        "not switched; ID_AA64PFR0_EL1.CSV2 is at most 1",
+    ),
+    row("SCXTNUM_EL1", reg(3, 0, 13, 0, 7)).because(
+        "HCR_EL2.EnSCXT = 0",
+        "not switched; ID_AA64PFR0_EL1.CSV2 is at most 1",
+    ),
+    row("TPIDR2_EL0", reg(3, 3, 13, 0, 5))
+        .because("HFGRTR_EL2.nTPIDR2_EL0 = 0", "SME's; not switched"),
+    row(
+        "AMCR_EL0 and the other AM* controls",
+        Pattern::group(SysReg::new(3, 3, 13, 2, 0), SysReg::new(3, 7, 15, 14, 0)),
+    )
+    .because(
+        "CPTR_EL2.TAM",
+        "ID_AA64PFR0_EL1.AMU reads 0: the activity monitors count for the host",
+    ),
+    row(
+        "AMEVCNTR<n>_EL0, AMEVTYPER<n>_EL0",
+        Pattern::group(SysReg::new(3, 3, 13, 4, 0), SysReg::new(3, 7, 15, 4, 0)),
+    )
+    .because("CPTR_EL2.TAM", "as above"),
+    row("APIAKey, APIBKey", any_op2(3, 0, 2, 1)).because(
+        "HCR_EL2.APK = 0",
+        "keys are not switched; ID_AA64ISAR1_EL1 and ISAR2 show no PAuth",
+    ),
     row("APDAKey, APDBKey", any_op2(3, 0, 2, 2)).because("HCR_EL2.APK = 0", "as above"),
     row("APGAKey", any_op2(3, 0, 2, 3)).because("HCR_EL2.APK = 0", "as above"),
-    row("GCSCR_EL1, GCSPR_EL1, GCSCRE0_EL1", any_op2(3, 0, 2, 5)).because("HFGRTR_EL2.nGCS_EL1 = 0", "ID_AA64PFR1_EL1.GCS reads 0"),
-    row("GCSPR_EL0", any_op2(3, 3, 2, 5)).because("HFGRTR_EL2.nGCS_EL0 = 0", "ID_AA64PFR1_EL1.GCS reads 0"),
-    row("ERRIDR_EL1, ERRSELR_EL1", any_op2(3, 0, 5, 3)).because("HCR_EL2.TERR", "error records are the host's; ID_AA64PFR0_EL1.RAS reads 0"),
+    row("GCSCR_EL1, GCSPR_EL1, GCSCRE0_EL1", any_op2(3, 0, 2, 5))
+        .because("HFGRTR_EL2.nGCS_EL1 = 0", "ID_AA64PFR1_EL1.GCS reads 0"),
+    row("GCSPR_EL0", any_op2(3, 3, 2, 5))
+        .because("HFGRTR_EL2.nGCS_EL0 = 0", "ID_AA64PFR1_EL1.GCS reads 0"),
+    row("ERRIDR_EL1, ERRSELR_EL1", any_op2(3, 0, 5, 3)).because(
+        "HCR_EL2.TERR",
+        "error records are the host's; ID_AA64PFR0_EL1.RAS reads 0",
+    ),
     row("ERX* (error records)", any_op2(3, 0, 5, 4)).because("HCR_EL2.TERR", "as above"),
     row("ERXMISC<n>_EL1", any_op2(3, 0, 5, 5)).because("HCR_EL2.TERR", "as above"),
-    row("LORSA_EL1, LOREA_EL1, LORN_EL1, LORC_EL1, LORID_EL1", any_op2(3, 0, 10, 4))
-        .because("HCR_EL2.TLOR", "not switched; ID_AA64MMFR1_EL1.LO reads 0"),
-    row("MPAM1_EL1, MPAM0_EL1", any_op2(3, 0, 10, 5)).because("MPAM2_EL2, as reset leaves it", "ID_AA64PFR0_EL1.MPAM reads 0"),
-    row("ZCR_EL1", reg(3, 0, 1, 2, 0)).because("CPTR_EL2.TZ", "SVE state is not switched; ID_AA64PFR0_EL1.SVE reads 0"),
-    row("SMCR_EL1, SMPRI_EL1", Pattern::group(SysReg::new(3, 0, 1, 2, 4), SysReg::new(3, 7, 15, 15, 5)))
-        .because("CPTR_EL2.TSM", "SME state is not switched; ID_AA64PFR1_EL1.SME reads 0"),
+    row(
+        "LORSA_EL1, LOREA_EL1, LORN_EL1, LORC_EL1, LORID_EL1",
+        any_op2(3, 0, 10, 4),
+    )
+    .because("HCR_EL2.TLOR", "not switched; ID_AA64MMFR1_EL1.LO reads 0"),
+    row("MPAM1_EL1, MPAM0_EL1", any_op2(3, 0, 10, 5)).because(
+        "MPAM2_EL2, as reset leaves it",
+        "ID_AA64PFR0_EL1.MPAM reads 0",
+    ),
+    row("ZCR_EL1", reg(3, 0, 1, 2, 0)).because(
+        "CPTR_EL2.TZ",
+        "SVE state is not switched; ID_AA64PFR0_EL1.SVE reads 0",
+    ),
+    row(
+        "SMCR_EL1, SMPRI_EL1",
+        Pattern::group(SysReg::new(3, 0, 1, 2, 4), SysReg::new(3, 7, 15, 15, 5)),
+    )
+    .because(
+        "CPTR_EL2.TSM",
+        "SME state is not switched; ID_AA64PFR1_EL1.SME reads 0",
+    ),
     row("RGSR_EL1", reg(3, 0, 1, 0, 5)).because("HCR_EL2.ATA = 0", NO_MTE),
     row("GCR_EL1", reg(3, 0, 1, 0, 6)).because("HCR_EL2.ATA = 0", NO_MTE),
     row("TFSR_EL1, TFSRE0_EL1", any_op2(3, 0, 5, 6)).because("HCR_EL2.ATA = 0", NO_MTE),
     row("GMID_EL1", reg(3, 1, 0, 0, 4)).because("HCR_EL2.TID5", NO_MTE),
-    row("SCTLR2_EL1", reg(3, 0, 1, 0, 3)).because("HCRX_EL2.SCTLR2En = 0", "not switched; ID_AA64MMFR3_EL1 reads 0"),
-    row("TCR2_EL1", reg(3, 0, 2, 0, 3)).because("HCRX_EL2.TCR2En = 0", "not switched; ID_AA64MMFR3_EL1 reads 0"),
-    row("MAIR2_EL1", reg(3, 0, 10, 2, 1)).because("HFGRTR_EL2.nMAIR2_EL1 = 0", "not switched; ID_AA64MMFR3_EL1 reads 0"),
-    row("PIRE0_EL1, PIR_EL1", Pattern::group(SysReg::new(3, 0, 10, 2, 2), SysReg::new(3, 7, 15, 15, 6)))
-        .because("HFGRTR_EL2.nPIR_EL1, nPIRE0_EL1 = 0", "not switched; ID_AA64MMFR3_EL1 reads 0"),
-    row("POR_EL1, S2POR_EL1", Pattern::group(SysReg::new(3, 0, 10, 2, 4), SysReg::new(3, 7, 15, 15, 6)))
-        .because("HFGRTR_EL2.nPOR_EL1, nS2POR_EL1 = 0", "not switched; ID_AA64MMFR3_EL1 reads 0"),
-    row("AMAIR2_EL1", reg(3, 0, 10, 3, 1)).because("HFGRTR_EL2.nAMAIR2_EL1 = 0", "not switched; ID_AA64MMFR3_EL1 reads 0"),
-    row("POR_EL0", reg(3, 3, 10, 2, 4)).because("HFGRTR_EL2.nPOR_EL0 = 0", "not switched; ID_AA64MMFR3_EL1 reads 0"),
-    row("RCWSMASK_EL1", reg(3, 0, 13, 0, 3)).because("HFGRTR_EL2.nRCWMASK_EL1 = 0", "not switched; ID_AA64PFR1_EL1.THE reads 0"),
-    row("ACCDATA_EL1", reg(3, 0, 13, 0, 5)).because("HFGRTR_EL2.nACCDATA_EL1 = 0", "not switched; ID_AA64ISAR1_EL1.LS64 reads 0"),
-    row("RCWMASK_EL1", reg(3, 0, 13, 0, 6)).because("HFGRTR_EL2.nRCWMASK_EL1 = 0", "not switched; ID_AA64PFR1_EL1.THE reads 0"),
-    row("ALLINT, PM", any_op2(3, 0, 4, 3)).because("HCRX_EL2.TALLINT, HFGRTR_EL2", "ID_AA64PFR1_EL1.NMI reads 0"),
-    row("registers with CRn 11 or 15", Pattern::group(SysReg::new(3, 0, 11, 0, 0), SysReg::new(3, 0, 11, 0, 0)))
-        .because("HCR_EL2.TIDCP", IMPLEMENTATION_DEFINED),
-    row("instructions with CRn 11 or 15", Pattern::group(SysReg::new(1, 0, 11, 0, 0), SysReg::new(3, 0, 11, 0, 0)))
-        .because("HCR_EL2.TIDCP", IMPLEMENTATION_DEFINED),
-];
-
-/// What a guest has to itself, without a trap.
-pub const PASSED: &[PassedRow] = &[
-    PassedRow {
-        name: "X0-X30, SP_EL0, SP_EL1, PC, PSTATE, SPSR_EL1, ELR_EL1",
-        reason: "switched at every change of vCPU",
-    },
-    PassedRow {
-        name: "SCTLR_EL1, CPACR_EL1, TTBR0_EL1, TTBR1_EL1, TCR_EL1, MAIR_EL1, AMAIR_EL1, CONTEXTIDR_EL1, VBAR_EL1, ESR_EL1, FAR_EL1, AFSR0_EL1, AFSR1_EL1, PAR_EL1",
-        reason: "switched at every change of vCPU; stage 2 confines whatever stage 1 does",
-    },
-    PassedRow {
-        name: "TPIDR_EL0, TPIDRRO_EL0, TPIDR_EL1, CSSELR_EL1, CNTKCTL_EL1",
-        reason: "switched at every change of vCPU",
-    },
-    PassedRow {
-        name: "V0-V31, FPCR, FPSR (Q registers)",
-        reason: "switched when the CPU goes from one VM's vCPU to another's",
-    },
-    PassedRow {
-        name: "MIDR_EL1, MPIDR_EL1",
-        reason: "the hardware answers with VPIDR_EL2 and VMPIDR_EL2; the affinity is the vCPU's",
-    },
-    PassedRow {
-        name: "REVIDR_EL1, AIDR_EL1, CTR_EL0, DCZID_EL0, CLIDR_EL1, CCSIDR_EL1",
-        reason: "constants of the CPU that a guest needs for cache maintenance and errata; no state",
-    },
-    PassedRow {
-        name: "CNTVCT_EL0, CNTPCT_EL0, CNTFRQ_EL0 (reading)",
-        reason: "the counts need no trap: CNTVOFF_EL2 is the VM's, and CNTPCT_EL0 is the host's count",
-    },
-    PassedRow {
-        name: "CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTV_TVAL_EL0",
-        reason: "the hardware's virtual timer is the guest's while its vCPU runs, switched with it; its interrupt comes by list register",
-    },
-    PassedRow {
-        name: "ICC_* but the SGI registers and ICC_SRE_EL1",
-        reason: "with HCR_EL2.IMO and FMO they are the virtual CPU interface (ICV_*), whose state is in ICH_*_EL2 (IHI0069 §6.2)",
-    },
-    PassedRow {
-        name: "TLBI of EL1 and EL0, AT S1E0* and S1E1*",
-        reason: "the hardware confines them to the current VMID; HCR_EL2.FB makes local ones reach every CPU where the vCPU may have run",
-    },
-    PassedRow {
-        name: "IC IALLU, IC IALLUIS, IC IVAU, DC by VA, DC ZVA",
-        reason: "by address they reach only what the guest can address; IC IALLU costs others time, never data, and is broadcast by HCR_EL2.FB",
-    },
-    PassedRow {
-        name: "DISR_EL1, ESB",
-        reason: "with HCR_EL2.AMO the hardware answers from VDISR_EL2; RAS reads as absent",
-    },
-    PassedRow {
-        name: "DSB, DMB, ISB, SB, CSDB, hints, YIELD, SEV, WFE",
-        reason: "no state of another; WFE ends by an event or an interrupt, and the time slice bounds it",
-    },
-    PassedRow { name: "SVC, BRK, ERET", reason: "taken to EL1, the guest's own business" },
-    PassedRow {
-        name: "RNDR, RNDRRS, crypto, atomics and other instructions that the ID registers show",
-        reason: "no state beyond the registers above",
-    },
+    row("SCTLR2_EL1", reg(3, 0, 1, 0, 3)).because(
+        "HCRX_EL2.SCTLR2En = 0",
+        "not switched; ID_AA64MMFR3_EL1 reads 0",
+    ),
+    row("TCR2_EL1", reg(3, 0, 2, 0, 3)).because(
+        "HCRX_EL2.TCR2En = 0",
+        "not switched; ID_AA64MMFR3_EL1 reads 0",
+    ),
+    row("MAIR2_EL1", reg(3, 0, 10, 2, 1)).because(
+        "HFGRTR_EL2.nMAIR2_EL1 = 0",
+        "not switched; ID_AA64MMFR3_EL1 reads 0",
+    ),
+    row(
+        "PIRE0_EL1, PIR_EL1",
+        Pattern::group(SysReg::new(3, 0, 10, 2, 2), SysReg::new(3, 7, 15, 15, 6)),
+    )
+    .because(
+        "HFGRTR_EL2.nPIR_EL1, nPIRE0_EL1 = 0",
+        "not switched; ID_AA64MMFR3_EL1 reads 0",
+    ),
+    row(
+        "POR_EL1, S2POR_EL1",
+        Pattern::group(SysReg::new(3, 0, 10, 2, 4), SysReg::new(3, 7, 15, 15, 6)),
+    )
+    .because(
+        "HFGRTR_EL2.nPOR_EL1, nS2POR_EL1 = 0",
+        "not switched; ID_AA64MMFR3_EL1 reads 0",
+    ),
+    row("AMAIR2_EL1", reg(3, 0, 10, 3, 1)).because(
+        "HFGRTR_EL2.nAMAIR2_EL1 = 0",
+        "not switched; ID_AA64MMFR3_EL1 reads 0",
+    ),
+    row("POR_EL0", reg(3, 3, 10, 2, 4)).because(
+        "HFGRTR_EL2.nPOR_EL0 = 0",
+        "not switched; ID_AA64MMFR3_EL1 reads 0",
+    ),
+    row("RCWSMASK_EL1", reg(3, 0, 13, 0, 3)).because(
+        "HFGRTR_EL2.nRCWMASK_EL1 = 0",
+        "not switched; ID_AA64PFR1_EL1.THE reads 0",
+    ),
+    row("ACCDATA_EL1", reg(3, 0, 13, 0, 5)).because(
+        "HFGRTR_EL2.nACCDATA_EL1 = 0",
+        "not switched; ID_AA64ISAR1_EL1.LS64 reads 0",
+    ),
+    row("RCWMASK_EL1", reg(3, 0, 13, 0, 6)).because(
+        "HFGRTR_EL2.nRCWMASK_EL1 = 0",
+        "not switched; ID_AA64PFR1_EL1.THE reads 0",
+    ),
+    row("ALLINT", reg(3, 0, 4, 3, 0)).because("HCRX_EL2.TALLINT", "ID_AA64PFR1_EL1.NMI reads 0"),
+    row(
+        "registers with CRn 11 or 15",
+        Pattern::group(SysReg::new(3, 0, 11, 0, 0), SysReg::new(3, 0, 11, 0, 0)),
+    )
+    .because("HCR_EL2.TIDCP", IMPLEMENTATION_DEFINED),
+    row(
+        "instructions with CRn 11 or 15",
+        Pattern::group(SysReg::new(1, 0, 11, 0, 0), SysReg::new(3, 0, 11, 0, 0)),
+    )
+    .because("HCR_EL2.TIDCP", IMPLEMENTATION_DEFINED),
 ];

@@ -6,7 +6,7 @@
 use super::list_register::Entry;
 
 /// Priority bits that are implemented, as the hardware's virtual interface has them: five
-/// (IHI0069 §4.8; `ICH_VTR_EL2.PRIbits` of every GIC supported).
+/// (`ICH_VTR_EL2.PRIbits` of every GIC supported; IHI0069 §4.8).
 pub(super) const PRIORITY_MASK: u8 = 0xf8;
 
 /// Which groups the distributor forwards: all ones for an enabled group (`GICD_CTLR.EnableGrp0/1`).
@@ -91,8 +91,7 @@ impl Bank {
     /// what was disabled, or not see what was asked for.
     #[inline]
     pub(super) const fn outdated(&self, groups: Groups) -> u32 {
-        self.listed
-            & (self.edited() | (self.listed_pending & !self.forwarded(groups)))
+        self.listed & (self.edited() | (self.listed_pending & !self.forwarded(groups)))
     }
 
     /// In a list register, with a change waiting for its return.
@@ -113,10 +112,10 @@ impl Bank {
         (self.active & !self.drop_active) | self.add_active
     }
 
-    /// The list register's content for interrupt `n`, with INTID `intid`; the interrupt counts as
-    /// listed from here on.
+    /// The list register's content for interrupt `n`, with INTID `intid`, which may be pending
+    /// there if it is in `allowed`; the interrupt counts as listed from here on.
     #[inline]
-    pub(super) fn list(&mut self, n: u32, intid: u32, groups: Groups) -> Entry {
+    pub(super) fn list(&mut self, n: u32, intid: u32, allowed: u32) -> Entry {
         let bit = 1_u32 << (n & 31);
         let active = self.active & bit;
         let line = self.line & self.level & bit;
@@ -124,14 +123,19 @@ impl Bank {
         // While it is active, a high line is better sampled after the end of interrupt: by then
         // the handler has usually quietened the device, and a pending bit set now would be stale.
         let signal = latch | if active == 0 { line } else { 0 };
-        let pending = signal & self.forwarded(groups);
+        let pending = signal & allowed;
+        let stays_behind = line | (latch & !pending);
         self.listed |= bit;
         self.listed_pending |= pending;
         self.listed_latch |= latch & pending;
         self.latch &= !(latch & pending);
-        Entry::new(intid, self.priority[(n & 31) as usize], self.group1 & bit != 0)
-            .with_state(pending != 0, active != 0)
-            .with_eoi_maintenance(line != 0)
+        Entry::new(
+            intid,
+            self.priority[(n & 31) as usize],
+            self.group1 & bit != 0,
+        )
+        .with_state(pending != 0, active != 0)
+        .with_eoi_maintenance(stays_behind != 0)
     }
 
     /// Takes an interrupt back from its list register as the hardware left it, and does what was
@@ -149,7 +153,11 @@ impl Bank {
     /// The active state after the changes asked for meanwhile.
     #[inline]
     pub(super) const fn settle_active(&mut self, bit: u32, was_active: bool) {
-        let active = if was_active { bit & !self.drop_active } else { 0 };
+        let active = if was_active {
+            bit & !self.drop_active
+        } else {
+            0
+        };
         self.active = (self.active & !bit) | active | (bit & self.add_active);
     }
 
@@ -193,7 +201,7 @@ impl Bank {
     }
 
     /// `ICPENDR`: clears the latch only, so a level-sensitive interrupt whose line is high stays
-    /// pending (IHI0069 §12.9.14).
+    /// pending (IHI0069 §12.9, `GICD_ICPENDR<n>`).
     pub(super) const fn clear_pending(&mut self, bits: u32) -> u32 {
         self.latch &= !bits;
         self.drop_pending |= bits & self.listed;
@@ -221,7 +229,7 @@ impl Bank {
         let before = self.line & bit;
         if high {
             self.line |= bit;
-            // An edge-triggered input latches the rising edge (IHI0069 §4.1.1).
+            // An edge-triggered input latches the rising edge (IHI0069 §4.1).
             if before == 0 {
                 self.latch |= bit & !self.level;
             }

@@ -3,7 +3,7 @@
 use super::bank::ones;
 use super::list_register::{Entry, ListRegisters, TIMER_REGISTER};
 use super::selection::{LeftOut, Need, Selection};
-use super::{Kicks, PhysicalTimer, Place, TIMER_BIT, Vgic, slot};
+use super::{Kicks, PhysicalTimer, Place, SPI_WORDS, Vgic, slot};
 use crate::addr::{IntId, VcpuIdx};
 
 /// `ICH_HCR_EL2.UIE`: maintenance interrupt when at most one list register is in use.
@@ -20,10 +20,12 @@ const TRAP_DEACTIVATE: u64 = 1 << 14;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Refill {
     /// The bits among UIE, LRENPIE, NPIE and TDIR that `ICH_HCR_EL2` must have set, the others of
-    /// these four clear, until the next refill (IHI0069 §12.4.4). 0 unless something was left out.
+    /// these four clear, until the next refill (IHI0069 §12.4, `ICH_HCR_EL2`). 0 unless something was left out.
     pub hcr: u64,
     /// For the physical timer interrupt.
     pub timer: PhysicalTimer,
+    /// What [`timer_template`](Vgic::timer_template) is from here on.
+    pub timer_template: u64,
 }
 
 impl Refill {
@@ -54,7 +56,10 @@ impl Vgic {
     #[inline]
     pub fn fold(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Kicks {
         let me = Kicks::of(vcpu).bits();
-        if lrs.used == 0 && lrs.unmatched_eois == 0 && self.timer_edited & me == 0 {
+        if lrs.used == 0
+            && lrs.unmatched_eois == 0
+            && (self.timer_edited | self.withdrawing) & me == 0
+        {
             return Kicks::NONE;
         }
         self.fold_used(vcpu, lrs)
@@ -85,9 +90,15 @@ impl Vgic {
         };
         let bit = 1 << n;
         self.bank_mut(place).unlist(bit, entry);
-        let Place::Shared(word) = place else {
-            return Kicks::NONE;
-        };
+        match place {
+            Place::Private(_) => Kicks::NONE,
+            Place::Shared(word) => self.leave_home(vcpu, word, bit),
+        }
+    }
+
+    /// An SPI came back from a list register of `vcpu`.
+    #[inline(never)]
+    fn leave_home(&mut self, vcpu: VcpuIdx, word: usize, bit: u32) -> Kicks {
         if self.shared[word].active & bit == 0 {
             self.routes.home[slot(vcpu)][word] &= !bit;
         }
@@ -98,6 +109,7 @@ impl Vgic {
     /// The guest deactivated `count` interrupts that had no list register. With EOImode 0 it does
     /// so in the order of priority, and the selection leaves out the lowest, so these are the
     /// highest of those left out. (With EOImode 1 the trap of `ICC_DIR_EL1` says which.)
+    #[cold]
     fn deactivate_unlisted(&mut self, vcpu: VcpuIdx, count: u8) -> Kicks {
         let mut kicks = Kicks::NONE;
         for _ in 0..count {
@@ -119,14 +131,18 @@ impl Vgic {
         for (word, bank) in self.shared.iter().enumerate() {
             let home = self.routes.home[slot(vcpu)][word];
             for n in ones(bank.unlisted_active() & home) {
-                selection.offer(Place::shared_intid(word, n), bank.priority[n as usize], Need::Active);
+                selection.offer(
+                    Place::shared_intid(word, n),
+                    bank.priority[n as usize],
+                    Need::Active,
+                );
             }
         }
     }
 
     /// A write of `intid` to `ICC_DIR_EL1` that was trapped, of a vCPU that has been folded. What
-    /// is not active, or no interrupt, is ignored. An SPI is deactivated wherever it is active
-    /// (IHI0069 §4.6.3).
+    /// is not active, or no interrupt, is ignored. An SPI is deactivated wherever it is active,
+    /// so a caller may trap the register always.
     pub fn deactivate(&mut self, vcpu: VcpuIdx, intid: IntId) -> Kicks {
         let Some((place, n)) = Place::of(intid, vcpu) else {
             return Kicks::NONE;
@@ -142,22 +158,31 @@ impl Vgic {
     /// timer's interrupt goes into the first, everything else into the others.
     #[inline]
     pub fn refill(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Refill {
-        let timer = self.refill_timer(vcpu, lrs);
         let v = slot(vcpu);
         let private = self.wanted_private(v);
-        let words = self.routes.wanted[v];
-        if private == 0 && words == 0 {
-            return Refill { hcr: 0, timer };
+        let mut left_out = LeftOut::NOTHING;
+        if self.routes.wanted[v] == 0 && private & private.wrapping_sub(1) == 0 && lrs.free() != 0 {
+            if private != 0 {
+                self.list_private(v, private.trailing_zeros(), lrs, LeftOut::NOTHING);
+            }
+        } else {
+            left_out = self.refill_many(vcpu, lrs);
         }
-        if words == 0 && private & private.wrapping_sub(1) == 0 && lrs.free() != 0 {
-            self.list_private(v, private.trailing_zeros(), lrs);
-            return Refill { hcr: 0, timer };
+        self.crowded &= !Kicks::of(vcpu).bits();
+        if left_out.pending.is_some() {
+            self.crowded |= Kicks::of(vcpu).bits();
         }
-        Refill { hcr: self.refill_many(vcpu, lrs), timer }
+        let timer = self.refill_timer(vcpu, lrs, left_out);
+        Refill {
+            hcr: maintenance(left_out, lrs.used),
+            timer,
+            timer_template: self.timer_template(vcpu),
+        }
     }
 
-    /// The general case; gives the bits for `ICH_HCR_EL2`.
-    fn refill_many(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> u64 {
+    /// The general case of a refill; apart, to keep its stack frame off the usual path.
+    #[inline(never)]
+    fn refill_many(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> LeftOut {
         let v = slot(vcpu);
         let words = u32::from(self.routes.wanted[v]);
         let mut selection = Selection::new(lrs.free().count_ones() as usize);
@@ -166,37 +191,52 @@ impl Vgic {
             selection.offer(n, bank.priority[n as usize & 31], need(bank.active >> n));
         }
         for word in ones(words) {
-            let word = word as usize;
+            let word = word as usize & (SPI_WORDS - 1);
             let bank = &self.shared[word];
             for n in ones(self.wanted_shared(v, word)) {
                 let intid = Place::shared_intid(word, n);
-                selection.offer(intid, bank.priority[n as usize & 31], need(bank.active >> n));
+                selection.offer(
+                    intid,
+                    bank.priority[n as usize & 31],
+                    need(bank.active >> n),
+                );
             }
         }
         let left_out = selection.finish();
         for intid in selection.chosen() {
             match Place::of(IntId(intid), vcpu) {
-                Some((Place::Shared(word), n)) => self.list_shared(v, word, n, lrs),
-                Some((Place::Private(_), n)) => self.list_private(v, n, lrs),
+                Some((Place::Shared(word), n)) => self.list_shared((v, word), n, lrs, left_out),
+                Some((Place::Private(_), n)) => self.list_private(v, n, lrs, left_out),
                 None => {}
             }
         }
         for word in ones(words) {
             self.summarize(word as usize);
         }
-        maintenance(left_out, lrs.used)
+        left_out
     }
 
     #[inline]
-    fn list_private(&mut self, v: usize, n: u32, lrs: &mut ListRegisters) {
-        let entry = self.private[v].list(n, n, self.groups);
-        lrs.insert(entry);
+    fn list_private(&mut self, v: usize, n: u32, lrs: &mut ListRegisters, left_out: LeftOut) {
+        let bank = &mut self.private[v];
+        let allowed = bank.forwarded(self.groups) & may_pend(bank.active, left_out);
+        lrs.insert(bank.list(n, n, allowed));
     }
 
-    fn list_shared(&mut self, v: usize, word: usize, n: u32, lrs: &mut ListRegisters) {
-        let entry = self.shared[word].list(n, Place::shared_intid(word, n), self.groups);
+    fn list_shared(
+        &mut self,
+        at: (usize, usize),
+        n: u32,
+        lrs: &mut ListRegisters,
+        left_out: LeftOut,
+    ) {
+        let (v, word) = at;
+        let bank = &mut self.shared[word];
+        // An active one that was rerouted has its pending half delivered elsewhere, after its end.
+        let routed = bank.forwarded(self.groups) & self.routes.routed[v][word];
+        let allowed = routed & may_pend(bank.active, left_out);
+        lrs.insert(bank.list(n, Place::shared_intid(word, n), allowed));
         self.routes.home[v][word] |= 1 << n;
-        lrs.insert(entry);
     }
 
     /// What vCPU `v` has to find room for among its SGIs and PPIs.
@@ -225,7 +265,10 @@ impl Vgic {
     /// physical timer interrupt for the next vCPU. It is loaded again by a [`refill`](Self::refill).
     pub fn unload(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Unloaded {
         let kicks = self.fold(vcpu, lrs);
-        Unloaded { kicks, timer: self.release_timer(vcpu) }
+        Unloaded {
+            kicks,
+            timer: self.release_timer(vcpu),
+        }
     }
 
     /// The vCPU is powered off (PSCI `CPU_OFF`), after it was unloaded: its redistributor sleeps, so
@@ -238,7 +281,23 @@ impl Vgic {
 /// What the lowest bit of `active` says that an interrupt needs a list register for.
 #[inline]
 const fn need(active: u32) -> Need {
-    if active & 1 != 0 { Need::Active } else { Need::Pending }
+    if active & 1 != 0 {
+        Need::Active
+    } else {
+        Need::Pending
+    }
+}
+
+/// The interrupts that may be pending in a list register. While others are left out, those that
+/// are active may not be pending as well: they were not chosen for that, and would keep their
+/// register afterwards although others have a higher priority.
+#[inline]
+const fn may_pend(active: u32, left_out: LeftOut) -> u32 {
+    if left_out.pending.is_some() {
+        !active
+    } else {
+        u32::MAX
+    }
 }
 
 /// The maintenance interrupts that bring in what was left out. None of them is raised by the
@@ -247,7 +306,7 @@ const fn need(active: u32) -> Need {
 #[inline]
 const fn maintenance(left_out: LeftOut, used: u16) -> u64 {
     let mut hcr = 0;
-    if left_out.pending {
+    if left_out.pending.is_some() {
         hcr |= NO_PENDING;
         if used & used.wrapping_sub(1) != 0 {
             hcr |= UNDERFLOW;
@@ -258,6 +317,3 @@ const fn maintenance(left_out: LeftOut, used: u16) -> u64 {
     }
     hcr
 }
-
-#[cfg(test)]
-const _: () = assert!(TIMER_BIT == 1 << 27);

@@ -2,13 +2,12 @@
 
 use super::bank::Groups;
 use super::registers::{ROWS_END, shared_cell};
-use super::{Kicks, SPI_WORDS, TIMER_BIT, Vgic};
+use super::{Kicks, SPI_WORDS, Vgic};
 use crate::addr::VcpuIdx;
 use crate::mmio::AccessSize;
 
 const CTLR: u32 = 0x0000;
 const TYPER: u32 = 0x0004;
-/// Also in a redistributor's RD_base frame, at this offset less 4.
 const IIDR: u32 = 0x0008;
 /// `IROUTER32` and the end of the last implemented one.
 const IROUTER: u32 = 0x6100;
@@ -33,11 +32,16 @@ const TYPER_VALUE: u64 = 1 << 24 | 9 << 19 | 8;
 /// JEP106 code is assigned to us; no driver's list of errata has such an entry.
 pub(super) const IIDR_VALUE: u64 = (b'D' as u64) << 24;
 
-/// `PIDR2`, whose only architected field says GICv3 (IHI0069 §12.1.5).
+/// `PIDR2`, whose only architected field says GICv3 (IHI0069 §12.1, identification registers).
 const PIDR2: u32 = 0xffe8;
 const PIDR2_VALUE: u64 = 0x3b;
 /// `CIDR0` to `CIDR3`: the preamble of a CoreSight component, class 0xf.
-const CIDR: [(u32, u64); 4] = [(0xfff0, 0x0d), (0xfff4, 0xf0), (0xfff8, 0x05), (0xfffc, 0xb1)];
+const CIDR: [(u32, u64); 4] = [
+    (0xfff0, 0x0d),
+    (0xfff4, 0xf0),
+    (0xfff8, 0x05),
+    (0xfffc, 0xb1),
+];
 
 /// An identification register of either frame.
 #[inline]
@@ -110,7 +114,11 @@ impl Vgic {
     fn read_ctlr(&self) -> u64 {
         let group0 = u64::from(self.groups.group0) & ENABLE_GROUP0;
         let group1 = u64::from(self.groups.group1) & ENABLE_GROUP1;
-        let pending = if self.withdrawing != 0 { WRITE_PENDING } else { 0 };
+        let pending = if self.withdrawing != 0 {
+            WRITE_PENDING
+        } else {
+            0
+        };
         CTLR_FIXED | group0 | group1 | pending
     }
 
@@ -126,8 +134,8 @@ impl Vgic {
         }
         self.groups = groups;
         let mut kicks = Kicks::NONE;
-        for v in Kicks::from_bits(self.everybody()) {
-            kicks = kicks.union(self.private_changed(v, u32::MAX | TIMER_BIT));
+        for v in Kicks::from_bits(self.everybody()).iter() {
+            kicks = kicks.union(self.private_changed(v, u32::MAX));
         }
         for word in 0..SPI_WORDS {
             kicks = kicks.union(self.shared_changed(word, u32::MAX));
@@ -135,7 +143,7 @@ impl Vgic {
         kicks
     }
 
-    /// `GICD_CTLR.RWP` for one redistributor: `GICR_CTLR.RWP`.
+    /// `GICR_CTLR.RWP`: the part of `GICD_CTLR.RWP` that is one vCPU's.
     pub(super) const fn is_withdrawing(&self, vcpu: VcpuIdx) -> bool {
         self.withdrawing & Kicks::of(vcpu).bits() != 0
     }

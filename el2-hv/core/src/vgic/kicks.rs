@@ -1,5 +1,6 @@
 //! Which vCPUs have to look at their list registers again.
 
+use super::bank::ones;
 use crate::addr::VcpuIdx;
 
 /// The vCPUs whose list registers no longer show what the model holds.
@@ -7,7 +8,7 @@ use crate::addr::VcpuIdx;
 /// Each one named must be folded and refilled before it next executes a guest instruction: the
 /// vCPU that trapped does so on its way back, one that runs elsewhere is interrupted, one that
 /// waits in WFI is woken, and one that is not loaded does so when it is, or at once from its
-/// shadow. It must also read its [`timer_template`](super::Vgic::timer_template) again.
+/// shadow.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
@@ -20,7 +21,11 @@ impl Kicks {
     /// One vCPU; a number that no VM can have names nobody.
     #[inline]
     pub const fn of(vcpu: VcpuIdx) -> Self {
-        if vcpu.0 < 8 { Self(1 << vcpu.0) } else { Self::NONE }
+        if vcpu.0 < 8 {
+            Self(1 << vcpu.0)
+        } else {
+            Self::NONE
+        }
     }
 
     /// The vCPUs whose bits are set.
@@ -58,19 +63,10 @@ impl Kicks {
     pub const fn without(self, vcpu: VcpuIdx) -> Self {
         Self(self.0 & !Self::of(vcpu).0)
     }
-}
 
-impl Iterator for Kicks {
-    type Item = VcpuIdx;
-
-    /// The lowest vCPU that is still named.
+    /// Those who are named, lowest first.
     #[inline]
-    fn next(&mut self) -> Option<VcpuIdx> {
-        if self.0 == 0 {
-            return None;
-        }
-        let lowest = self.0.trailing_zeros() as u8;
-        self.0 &= self.0 - 1;
-        Some(VcpuIdx(lowest))
+    pub fn iter(self) -> impl Iterator<Item = VcpuIdx> {
+        ones(u32::from(self.0)).map(|n| VcpuIdx(n as u8))
     }
 }

@@ -1,7 +1,7 @@
 //! List registers: their format, and the shadow of those of one vCPU.
 //!
 //! Nothing here decides which interrupt goes into which; that is [`fold`](super::Vgic::fold) and
-//! [`refill`](super::Vgic::refill). Format: `ICH_LR<n>_EL2`, IHI0069 §12.4.7.
+//! [`refill`](super::Vgic::refill). Format: `ICH_LR<n>_EL2`, IHI0069 §12.4.
 
 use super::Error;
 
@@ -67,6 +67,11 @@ impl Entry {
     }
 
     #[inline]
+    pub(super) const fn priority(self) -> u8 {
+        (self.0 >> PRIORITY_SHIFT) as u8
+    }
+
+    #[inline]
     pub(super) const fn intid(self) -> u32 {
         self.0 as u32
     }
@@ -93,7 +98,12 @@ pub struct ListRegisters {
 
 impl ListRegisters {
     /// A shadow without any list register, for tables that exist before the GIC is known.
-    pub const NONE: Self = Self { lr: [0; 16], used: 0, unmatched_eois: 0, implemented: 0 };
+    pub const NONE: Self = Self {
+        lr: [0; 16],
+        used: 0,
+        unmatched_eois: 0,
+        implemented: 0,
+    };
 
     /// All empty, of a GIC with `count` of them (`ICH_VTR_EL2.ListRegs + 1`).
     ///
@@ -104,7 +114,10 @@ impl ListRegisters {
         if count < 2 || count > 16 {
             return Err(Error::ListRegisterCount(count));
         }
-        Ok(Self { implemented: u16::MAX >> (16 - count), ..Self::NONE })
+        Ok(Self {
+            implemented: u16::MAX >> (16 - count),
+            ..Self::NONE
+        })
     }
 
     /// Takes the virtual timer's interrupt: `template` is what

@@ -90,6 +90,8 @@ pub struct Vgic {
     timer_edited: u8,
     /// vCPUs for which the physical timer interrupt is active.
     timer_held: u8,
+    /// vCPUs with something pending left out of their list registers.
+    crowded: u8,
     private: [Bank; MAX_VCPUS],
     shared: [Bank; SPI_WORDS],
     routes: Routes,
@@ -100,11 +102,15 @@ impl Vgic {
     pub const fn new() -> Self {
         Self {
             vcpus: 1,
-            groups: Groups { group0: 0, group1: 0 },
+            groups: Groups {
+                group0: 0,
+                group1: 0,
+            },
             awake: 0,
             withdrawing: 0,
             timer_edited: 0,
             timer_held: 0,
+            crowded: 0,
             private: [const { Bank::new(PPIS, TIMER_BIT) }; MAX_VCPUS],
             shared: [const { Bank::new(u32::MAX, 0) }; SPI_WORDS],
             routes: Routes::new(),
@@ -127,7 +133,11 @@ impl Vgic {
             return Kicks::NONE;
         };
         let changed = self.shared[word].set_pending(1 << n);
-        if changed == 0 { Kicks::NONE } else { self.shared_changed(word, changed) }
+        if changed == 0 {
+            Kicks::NONE
+        } else {
+            self.shared_changed(word, changed)
+        }
     }
 
     /// A device's line changes. `vcpu` says whose PPI is meant and does not matter for an SPI. The
@@ -173,8 +183,12 @@ impl Vgic {
             return value;
         }
         match register {
-            GicRegister::Distributor(offset) if is_aligned(offset, size) => self.read_distributor(offset, size),
-            GicRegister::Redistributor { vcpu, offset } if is_aligned(offset, size) && self.exists(vcpu) => {
+            GicRegister::Distributor(offset) if is_aligned(offset, size) => {
+                self.read_distributor(offset, size)
+            }
+            GicRegister::Redistributor { vcpu, offset }
+                if is_aligned(offset, size) && self.exists(vcpu) =>
+            {
                 self.read_redistributor(vcpu, offset, size)
             }
             _ => 0,
@@ -184,8 +198,12 @@ impl Vgic {
     /// A guest's write.
     pub fn write(&mut self, register: GicRegister, size: AccessSize, value: u64) -> Kicks {
         match register {
-            GicRegister::Distributor(offset) if is_aligned(offset, size) => self.write_distributor(offset, size, value),
-            GicRegister::Redistributor { vcpu, offset } if is_aligned(offset, size) && self.exists(vcpu) => {
+            GicRegister::Distributor(offset) if is_aligned(offset, size) => {
+                self.write_distributor(offset, size, value)
+            }
+            GicRegister::Redistributor { vcpu, offset }
+                if is_aligned(offset, size) && self.exists(vcpu) =>
+            {
                 self.write_redistributor((vcpu, offset), size, value)
             }
             _ => Kicks::NONE,
@@ -206,7 +224,7 @@ impl Vgic {
     /// The bits of all vCPUs.
     #[inline]
     const fn everybody(&self) -> u8 {
-        u8::MAX >> ((8 - self.vcpus) & 7)
+        u8::MAX >> (self.vcpus.wrapping_neg() & 7)
     }
 
     #[inline]

@@ -38,7 +38,10 @@ impl GicRegister {
             return None;
         }
         let offset = (redistributor % GICR_STRIDE) as u32;
-        Some(Self::Redistributor { vcpu: VcpuIdx(vcpu as u8), offset })
+        Some(Self::Redistributor {
+            vcpu: VcpuIdx(vcpu as u8),
+            offset,
+        })
     }
 }
 
@@ -65,7 +68,7 @@ pub(super) enum Row {
 /// IHI0069 §12.8 and §12.11, from offset 0, 0x80 bytes each. `Zero` are: control registers (they
 /// have a place of their own), `ITARGETSR` (0x800), which affinity routing makes RES0,
 /// `IGRPMODR` (0xd00) and `NSACR` (0xe00), which a single security state does, `SGIR` and
-/// `[CS]PENDSGIR` (0xf00), which are for SPI-less legacy use, and what is reserved.
+/// `[CS]PENDSGIR` (0xf00), which affinity routing makes RES0, and what is reserved.
 const ROWS: [Row; 32] = {
     let mut rows = [Row::Zero; 32];
     rows[1] = Row::Group;
@@ -138,9 +141,11 @@ impl Vgic {
             (_, Some((Place::Shared(word), _))) => {
                 let listed = self.shared[word].listed;
                 let homes = self.routes.home.iter().enumerate();
-                homes.filter(|(_, home)| home[word] & listed != 0).fold(Kicks::NONE, |kicks, (v, _)| {
-                    kicks.union(Kicks::from_bits(1 << v))
-                })
+                homes
+                    .filter(|(_, home)| home[word] & listed != 0)
+                    .fold(Kicks::NONE, |kicks, (v, _)| {
+                        kicks.union(Kicks::from_bits(1 << v))
+                    })
             }
             _ => Kicks::NONE,
         }
@@ -151,7 +156,9 @@ impl Vgic {
     fn locate(&self, register: GicRegister, size: AccessSize) -> Option<(Place, Cell)> {
         match register {
             GicRegister::Distributor(offset) => shared_cell(offset, size),
-            GicRegister::Redistributor { vcpu, offset } => private_cell(vcpu, offset.wrapping_sub(SGI_FRAME), size),
+            GicRegister::Redistributor { vcpu, offset } => {
+                private_cell(vcpu, offset.wrapping_sub(SGI_FRAME), size)
+            }
         }
     }
 
@@ -212,7 +219,11 @@ pub(super) const fn shared_cell(offset: u32, size: AccessSize) -> Option<(Place,
 
 /// A redistributor's are of SGIs and PPIs; `offset` is that in its SGI frame.
 #[inline]
-pub(super) const fn private_cell(vcpu: VcpuIdx, offset: u32, size: AccessSize) -> Option<(Place, Cell)> {
+pub(super) const fn private_cell(
+    vcpu: VcpuIdx,
+    offset: u32,
+    size: AccessSize,
+) -> Option<(Place, Cell)> {
     match Cell::at(offset, size) {
         Some(cell) if cell.first < 32 => Some((Place::Private(vcpu), cell)),
         _ => None,
@@ -229,7 +240,10 @@ const fn priorities(of: &[u8; 32], first: u32) -> u32 {
 fn write_priorities(of: &mut [u8; 32], cell: Cell, value: u32) -> u32 {
     let count = cell.size.bytes();
     let mut changed = 0;
-    for (n, byte) in (cell.first & 31..32).zip(value.to_le_bytes()).take(count as usize) {
+    for (n, byte) in (cell.first & 31..32)
+        .zip(value.to_le_bytes())
+        .take(count as usize)
+    {
         let priority = &mut of[n as usize];
         if *priority != byte & PRIORITY_MASK {
             *priority = byte & PRIORITY_MASK;
@@ -240,7 +254,7 @@ fn write_priorities(of: &mut [u8; 32], cell: Cell, value: u32) -> u32 {
 }
 
 /// `ICFGR<n>`: 16 interrupts from `first`. SGIs are edge-triggered and PPIs level-sensitive for
-/// good, the latter as IHI0069 §12.9.9 allows: all of ours are lines of devices.
+/// good, the latter as IHI0069 §12.11 (`GICR_ICFGR1`) allows: all of ours are lines of devices.
 fn write_trigger(level: &mut u32, place: Place, first: u32, value: u32) -> u32 {
     if let Place::Private(_) = place {
         return 0;

@@ -1,7 +1,7 @@
 //! Which vCPU an SPI goes to, which vCPU has it, and which words of SPIs a vCPU need look at.
 //!
 //! Routing says where an interrupt that is pending goes *next*. One that sits in a list register
-//! or is active stays with that vCPU, its home, until it is deactivated (IHI0069 §12.9.22).
+//! or is active stays with that vCPU, its home, until it is deactivated (IHI0069 §12.9, `GICD_IROUTER<n>`).
 
 use super::bank::ones;
 use super::{Place, SPI_WORDS, Vgic, slot};
@@ -50,7 +50,11 @@ impl Vgic {
     pub(super) fn read_route(&self, spi: u32) -> u64 {
         let (word, n) = split(spi);
         let affinity = u64::from(self.routes.affinity[word][n as usize]);
-        let any = if self.routes.any[word] >> n & 1 != 0 { ANY_VCPU } else { 0 };
+        let any = if self.routes.any[word] >> n & 1 != 0 {
+            ANY_VCPU
+        } else {
+            0
+        };
         (affinity >> 24) << HIGH_AFFINITY_SHIFT | (affinity & LOW_AFFINITY) | any
     }
 
@@ -94,8 +98,8 @@ impl Vgic {
     }
 
     /// Where an SPI goes when it is pending: the vCPU of its affinity, or of all the lowest whose
-    /// redistributor is awake (IHI0069 §3.3 leaves the choice to us; `GICR_WAKER` is how a PE
-    /// says that it takes part).
+    /// redistributor is awake (IHI0069 leaves the choice among those that take part to us; `GICR_WAKER` is how a PE
+    /// says that it does).
     pub(super) fn target(&self, word: usize, n: u32) -> Option<VcpuIdx> {
         if self.routes.any[word] >> (n & 31) & 1 != 0 {
             let awake = self.awake;

@@ -37,8 +37,17 @@ pub(super) struct Selection {
 /// What found no list register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LeftOut {
+    /// Something active.
     pub(super) active: bool,
-    pub(super) pending: bool,
+    /// Something pending: then the priority of the last pending one that was chosen.
+    pub(super) pending: Option<u8>,
+}
+
+impl LeftOut {
+    pub(super) const NOTHING: Self = Self {
+        active: false,
+        pending: None,
+    };
 }
 
 impl Selection {
@@ -93,7 +102,19 @@ impl Selection {
             self.keys[active & 15] = self.best_pending;
         }
         let pending = self.pending_seen.min(self.capacity - active);
-        LeftOut { active: self.active_seen > active, pending: self.pending_seen > pending }
+        LeftOut {
+            active: self.active_seen > active,
+            pending: (self.pending_seen > pending).then(|| self.last_priority()),
+        }
+    }
+
+    /// The priority of the last one chosen; the lowest there is if none was.
+    fn last_priority(&self) -> u8 {
+        let last = self
+            .len
+            .checked_sub(1)
+            .map_or(NO_KEY, |last| self.keys[last & 15]);
+        (last >> PRIORITY_SHIFT) as u8
     }
 
     /// What was chosen, best first.

@@ -3,7 +3,7 @@
 use super::{Kicks, TIMER_BIT, Vgic, slot};
 use crate::addr::VcpuIdx;
 
-/// Which of the three registers was written (IHI0069 §12.2.23, §12.2.24, §12.2.1).
+/// Which of the three registers was written (IHI0069 §12.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SgiRegister {
     /// `ICC_SGI0R_EL1`.
@@ -23,7 +23,7 @@ const INTID_SHIFT: u32 = 24;
 
 impl Vgic {
     /// vCPU `from` writes `value` to `register`. An affinity that names nobody is no error
-    /// (IHI0069 §12.2.24); a range selector other than 0 names nobody.
+    /// (IHI0069 §12.2, `ICC_SGI1R_EL1`); a range selector other than 0 names nobody.
     #[inline]
     pub fn send_sgi(&mut self, from: VcpuIdx, register: SgiRegister, value: u64) -> Kicks {
         let everybody = self.everybody();
@@ -36,14 +36,14 @@ impl Vgic {
         };
         let bit = 1 << (value >> INTID_SHIFT & 0xf);
         let mut kicks = Kicks::NONE;
-        for target in Kicks::from_bits(targets) {
+        for target in Kicks::from_bits(targets).iter() {
             kicks = kicks.union(self.receive_sgi(target, register, bit));
         }
         kicks
     }
 
     /// With a single security state `ICC_SGI1R_EL1` reaches an SGI of either group, the other two
-    /// only one of Group 0 (IHI0069 §12.1.10, forwarding an SGI to a target PE).
+    /// only one of Group 0 (IHI0069 §12.1, "Forwarding an SGI to a target PE").
     #[inline]
     fn receive_sgi(&mut self, target: VcpuIdx, register: SgiRegister, bit: u32) -> Kicks {
         let bank = &mut self.private[slot(target)];

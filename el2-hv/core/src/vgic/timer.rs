@@ -2,7 +2,7 @@
 //!
 //! The physical PPI 27 arrives at EL2, which drops its priority and leaves it active; the guest's
 //! deactivation of the virtual one deactivates the physical one by the HW bit, and the level of the
-//! timer is sampled again (IHI0069 §4.6.3). No lock is taken on the way: the caller keeps the list
+//! timer is sampled again (IHI0069 §12.4, `ICH_LR<n>_EL2.HW`). No lock is taken on the way: the caller keeps the list
 //! register's content ready. The model steps in where the guest configures the interrupt, and at
 //! a switch of vCPUs.
 //!
@@ -10,6 +10,7 @@
 //! pending or active. `PhysicalTimer` is how the model asks for that.
 
 use super::list_register::{Entry, ListRegisters, TIMER_REGISTER};
+use super::selection::LeftOut;
 use super::{Kicks, TIMER_BIT, Vgic, slot};
 use crate::addr::VcpuIdx;
 use hv_abi::guest_map::PPI_VIRTUAL_TIMER;
@@ -29,22 +30,38 @@ pub enum PhysicalTimer {
 
 impl Vgic {
     /// What `ICH_LR0_EL2` has to hold when the physical PPI 27 arrives, or 0 while the guest has
-    /// the interrupt or its group disabled; then [`timer_asserted`](Self::timer_asserted) is to be
-    /// called. Good until a [`Kicks`] names the vCPU.
+    /// the interrupt or its group disabled, or more is pending than there are list registers; then
+    /// [`timer_asserted`](Self::timer_asserted) is to be called. Good until the next
+    /// [`refill`](Self::refill), which gives it anew.
+    #[inline]
     pub fn timer_template(&self, vcpu: VcpuIdx) -> u64 {
         let bank = &self.private[slot(vcpu)];
-        if bank.forwarded(self.groups) & TIMER_BIT == 0 {
+        if bank.forwarded(self.groups) & TIMER_BIT == 0
+            || self.crowded & Kicks::of(vcpu).bits() != 0
+        {
             return 0;
         }
-        self.timer_entry(slot(vcpu)).with_state(true, false).with_hardware().0
+        self.timer_entry(slot(vcpu))
+            .with_state(true, false)
+            .with_hardware()
+            .0
     }
 
-    /// The physical PPI 27 arrived, and is active, while the template was 0: it is delivered as
-    /// soon as the guest enables it.
-    pub fn timer_asserted(&mut self, vcpu: VcpuIdx) -> Kicks {
-        self.private[slot(vcpu)].line |= TIMER_BIT;
+    /// The physical PPI 27 arrived, and is active, while the template was 0: it is delivered by
+    /// the refill if the result names the vCPU, else as soon as the guest enables it.
+    pub fn timer_asserted(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Kicks {
+        let bank = &mut self.private[slot(vcpu)];
+        bank.line |= TIMER_BIT;
+        // It could not arrive unless the guest had deactivated the one before, so that what the
+        // list register holds is over; a later fold must not take it for the new one.
+        lrs.take(0);
+        bank.active &= !TIMER_BIT;
         self.timer_held |= Kicks::of(vcpu).bits();
-        if self.timer_template(vcpu) != 0 { Kicks::of(vcpu) } else { Kicks::NONE }
+        if self.timer_deliverable(slot(vcpu)) {
+            Kicks::of(vcpu)
+        } else {
+            Kicks::NONE
+        }
     }
 
     /// Whether the guest has acknowledged PPI 27 and not deactivated it, of a vCPU that was
@@ -72,7 +89,11 @@ impl Vgic {
             let entry = lrs.take(0);
             was_active = entry.is_active();
             if entry.is_pending() && bank.drop_pending & TIMER_BIT == 0 {
-                let latch = bank.listed_latch & TIMER_BIT;
+                let latch = if entry.is_hardware() {
+                    0
+                } else {
+                    bank.listed_latch & TIMER_BIT
+                };
                 bank.latch |= latch;
                 bank.line |= TIMER_BIT & !latch;
             }
@@ -88,9 +109,15 @@ impl Vgic {
         self.timer_edited &= !me;
     }
 
-    /// Fills list register 0, and says what the physical interrupt needs.
+    /// Fills list register 0, and says what the physical interrupt needs. `left_out` is what the
+    /// other list registers had no room for.
     #[inline]
-    pub(super) fn refill_timer(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> PhysicalTimer {
+    pub(super) fn refill_timer(
+        &mut self,
+        vcpu: VcpuIdx,
+        lrs: &mut ListRegisters,
+        left_out: LeftOut,
+    ) -> PhysicalTimer {
         let (v, me) = (slot(vcpu), Kicks::of(vcpu).bits());
         let bank = &self.private[v];
         let active = bank.active & TIMER_BIT != 0;
@@ -99,7 +126,7 @@ impl Vgic {
         if lrs.used & TIMER_REGISTER != 0 || !(active | pending | held) {
             return PhysicalTimer::Unchanged;
         }
-        self.list_timer(v, lrs);
+        self.list_timer(v, lrs, left_out);
         match (pending || active, held) {
             (true, false) => {
                 self.timer_held |= me;
@@ -114,25 +141,39 @@ impl Vgic {
     }
 
     /// Puts the timer's interrupt into list register 0 if there is reason to.
-    fn list_timer(&mut self, v: usize, lrs: &mut ListRegisters) {
+    ///
+    /// Where something pending was left out, the maintenance interrupt that brings it in comes when
+    /// nothing in a list register is pending. So a timer that is pending must not outlast the
+    /// others there: with a lower priority than all of them it waits in the model.
+    #[inline(never)]
+    fn list_timer(&mut self, v: usize, lrs: &mut ListRegisters, left_out: LeftOut) {
         let bank = &self.private[v];
         let active = bank.active & TIMER_BIT != 0;
         let pending = (bank.latch | bank.line) & bank.forwarded(self.groups) & TIMER_BIT != 0;
-        if !(pending | active) {
+        let outlasts = left_out
+            .pending
+            .is_some_and(|last| self.timer_entry(v).priority() > last);
+        if !active && (!pending || outlasts) {
             return;
         }
+        let by_hand = pending && (active || bank.latch & TIMER_BIT != 0);
         let entry = self.timer_entry(v).with_state(pending, active);
-        // Pending and active at once is not a state of a hardware interrupt (IHI0069 §12.4.7). It
-        // takes a guest's write to ISPENDR or ISACTIVER to get there; then the list register is a
-        // software one, and its end is what deactivates the physical interrupt.
-        let entry = if pending && active { entry.with_eoi_maintenance(true) } else { entry.with_hardware() };
+        // A hardware interrupt cannot be pending and active at once (IHI0069 §12.4,
+        // `ICH_LR<n>_EL2.State`), nor tell its latch from its line. A guest gets there by writing to
+        // ISPENDR or ISACTIVER; then the list register is a software one, at whose end the model
+        // has the physical interrupt deactivated.
+        let entry = if by_hand {
+            entry.with_eoi_maintenance(true)
+        } else {
+            entry.with_hardware()
+        };
         lrs.set_timer(entry.0);
+        let bank = &mut self.private[v];
+        bank.line &= !TIMER_BIT;
         if pending {
-            let bank = &mut self.private[v];
             bank.listed_pending |= TIMER_BIT;
             bank.listed_latch |= bank.latch & TIMER_BIT;
             bank.latch &= !TIMER_BIT;
-            bank.line &= !TIMER_BIT;
         }
     }
 
@@ -143,7 +184,11 @@ impl Vgic {
         self.private[slot(vcpu)].line &= !TIMER_BIT;
         let held = self.timer_held & me != 0;
         self.timer_held &= !me;
-        if held { PhysicalTimer::Deactivate } else { PhysicalTimer::Unchanged }
+        if held {
+            PhysicalTimer::Deactivate
+        } else {
+            PhysicalTimer::Unchanged
+        }
     }
 
     #[inline]

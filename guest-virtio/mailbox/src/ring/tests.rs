@@ -196,33 +196,36 @@ fn set_indices(page: &Memory<'_>, produced: u32, consumed: u32) {
     page.busy.set(false);
 }
 
+/// Sends four frames in every interleaving with EL2, from a ring with `full` frames in it whose
+/// index wraps behind the first of the four; gives the number of interleavings.
+fn send_against_el2(full: u32, steps: usize) -> usize {
+    let (start, consumed) = (u32::MAX, u32::MAX - full);
+    let peer = Peer::at(start, consumed);
+    interleave(steps, &peer, Peer::consume, |page, peer| {
+        set_indices(page, start, consumed);
+        let mut client = Client::new(page);
+        let mut sent = 0;
+        for _ in 0..4 {
+            match client.send(&frame(sent)) {
+                Ok(()) => sent += 1,
+                Err(error) => assert_eq!(error, MailboxError::Full),
+            }
+        }
+        page.busy.set(true);
+        let mut peer = peer.borrow_mut();
+        (0..60).for_each(|_| peer.consume(page));
+        let ours: Vec<Slot> = peer.received.split_off(full as usize);
+        assert_eq!(ours, (0..sent).map(frame).collect::<Vec<_>>());
+        assert!(sent >= 1);
+    })
+}
+
 #[test]
 fn every_interleaving_of_sender_and_el2_keeps_all_frames_in_order() {
-    // One slot is free and the index wraps between the first and the second frame.
-    let (start, consumed) = (u32::MAX, u32::MAX - 7);
-    let runs = interleave(
-        9,
-        &Peer::at(start, consumed),
-        Peer::consume,
-        |page, peer| {
-            set_indices(page, start, consumed);
-            let mut client = Client::new(page);
-            let mut sent = 0;
-            for _ in 0..4 {
-                match client.send(&frame(sent)) {
-                    Ok(()) => sent += 1,
-                    Err(error) => assert_eq!(error, MailboxError::Full),
-                }
-            }
-            page.busy.set(true);
-            let mut peer = peer.borrow_mut();
-            (0..60).for_each(|_| peer.consume(page));
-            let ours: Vec<Slot> = peer.received.split_off(7);
-            assert_eq!(ours, (0..sent).map(frame).collect::<Vec<_>>());
-            assert!(sent >= 1);
-        },
-    );
-    assert!(runs > 10_000, "{runs}");
+    // An empty ring, where EL2 may look for a frame as soon as its index says that it is there.
+    assert!(send_against_el2(0, 7) > 10_000);
+    // A ring with one free slot, where the sender must not overtake EL2.
+    assert!(send_against_el2(7, 8) > 10_000);
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn every_interleaving_of_el2_and_receiver_keeps_all_frames_in_order() {
         to_send: (0..3).map(frame).collect(),
         ..Peer::at(start, 0)
     };
-    let runs = interleave(10, &peer, Peer::produce, |page, peer| {
+    let runs = interleave(8, &peer, Peer::produce, |page, peer| {
         set_indices(page, start, start);
         let mut client = Client::new(page);
         let mut got = Vec::new();
@@ -256,7 +259,7 @@ fn a_full_inbound_ring_is_never_overtaken_by_el2() {
         to_send: (7..10).map(frame).collect(),
         ..Peer::at(u32::MAX, 0)
     };
-    interleave(10, &peer, Peer::produce, |page, peer| {
+    interleave(8, &peer, Peer::produce, |page, peer| {
         set_indices(page, u32::MAX, u32::MAX - 7);
         for id in 0..7u32 {
             let index = (u32::MAX - 7).wrapping_add(id);
@@ -443,11 +446,11 @@ fn a_page_of_random_bytes_never_harms_the_client() {
     let mut client = Client::new(&page);
     let mut random = 0x9e37_79b9_7f4a_7c15u64;
     let mut buffer = [0; 600];
-    for round in 0..200_000u32 {
+    for round in 0..50_000u32 {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let word = if random % 3 == 0 {
+        let word = if random.is_multiple_of(3) {
             (random >> 32) as u32
         } else {
             round
@@ -455,7 +458,7 @@ fn a_page_of_random_bytes_never_harms_the_client() {
         let offset = match random % 5 {
             0 => OUTBOUND_CONSUMER,
             1 => INBOUND_PRODUCER,
-            _ => (random >> 8) as usize % PAGE_SIZE & !3,
+            _ => ((random >> 8) as usize % PAGE_SIZE) & !3,
         };
         page.store_u32(offset, word);
         let frames = Frames::request(Party::Sos, round, b"x").unwrap();

@@ -1,4 +1,5 @@
-//! EL2's ELF file as an arm64 Linux `Image`, the form that QEMU, U-Boot and the Pi's firmware load.
+//! An ELF file as an arm64 Linux `Image`, the form that QEMU, U-Boot and the Pi's firmware load EL2
+//! in, and the service partition its guests.
 //!
 //! The 64-byte header (Linux, Documentation/arch/arm64/booting.rst) is the first thing in the ELF's
 //! own text; only the size, which the linker cannot give to the assembler, is filled in here.
@@ -28,8 +29,9 @@ pub(crate) fn image(input: &Input) -> Result<Vec<u8>> {
         );
         return Err(input.elf_error(problem));
     }
+    program.check_write_xor_execute(input)?;
     check_relocations(input)?;
-    let mut image = Program::flatten(&program.segments);
+    let mut image = program.flatten();
     check_header(input, &image)?;
     let size = program.memory_size().next_multiple_of(PAGE) as u64;
     image[IMAGE_SIZE..IMAGE_SIZE + 8].copy_from_slice(&size.to_le_bytes());

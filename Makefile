@@ -1,0 +1,86 @@
+# Every command of the project. `make help` prints them from the comments behind `##`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench soak image gdb fuzz miri clean setup programs
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# EL2 keeps off FP registers, so it is built for the softfloat target.
+EL2 := aarch64-unknown-none-softfloat
+EL1 := aarch64-unknown-none
+LINUX := aarch64-unknown-linux-musl
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILD := cargo build --release
+TOOL := $(TARGET)/release/dormouse-image
+HARNESS := cargo test --release -p dormouse-tests
+
+run: image ## Boot Debian on Dormouse in QEMU; installs and downloads what is missing
+	@board/setup/run.sh
+
+test: setup ## Run everything: host tests, then the real image in QEMU
+	cargo test
+	@$(MAKE) --no-print-directory image
+	$(HARNESS) -- --test-threads=2
+
+check: programs ## Format, lints, system descriptions, no FP register in EL2
+	@board/setup/install.sh check
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets -p dormouse-tests -- -D warnings
+	cargo clippy --target $(EL2) -p dormouse -p hv-arch -- -D warnings
+	cargo clippy --target $(EL1) -p sos-partition -p test-guests -- -D warnings
+	cargo clippy --target $(LINUX) -p hvctl -- -D warnings
+	board/setup/bindings.sh dts/*/*.dts
+	aarch64-linux-gnu-objdump -d $(TARGET)/$(EL2)/release/dormouse | $(TOOL) nofp --allow fp_save --allow fp_restore
+
+bench: image ## Measure: one line `BENCH <name> <value>` for each figure
+	$(HARNESS) --test bench -- --ignored --nocapture --test-threads=1
+
+soak: image ## Hundreds of wake, answer and sleep cycles, under load
+	$(HARNESS) --test soak -- --ignored --nocapture --test-threads=1
+
+image: setup programs ## Build build/dormouse.img and build/demo.cpio, boot nothing
+	@mkdir -p build
+	@cp $(TARGET)/$(EL2)/release/dormouse build/hyp.elf
+	@cp $(TARGET)/$(LINUX)/release/hvctl build/hvctl
+	@$(TOOL) el2 build/hyp.elf build/dormouse.img
+	@$(TOOL) sos $(TARGET)/$(EL1)/release/sos build/sos.img
+	@$(TOOL) guest $(TARGET)/$(EL1)/release/tiny build/tiny.img
+	@$(TOOL) initramfs guest-virtio/hvctl/initramfs.list build/debian-initrd
+	@dtc -q -O dtb -o build/system.dtb dts/virt/demo.dts
+	@$(TOOL) archive build/demo.cpio system.dtb=build/system.dtb sos.img=build/sos.img tiny.img=build/tiny.img \
+		debian-vmlinuz=.cache/debian/vmlinuz debian-initrd=build/debian-initrd
+
+gdb: image ## Boot with the debugger at EL2's first instruction
+	@board/setup/install.sh gdb
+	@board/setup/run.sh gdb
+
+fuzz: setup ## The random tests of parsers and state machines, hundred times longer
+	PROPTEST_CASES=25600 cargo test --release
+
+miri: ## The contract's tests in the interpreter that finds undefined behavior
+	@board/setup/install.sh miri
+	PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p hv-abi -- --skip mutated --skip random
+
+clean: ## Remove what was built; what was downloaded stays in .cache
+	rm -rf build
+	cargo clean
+
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# What the machine needs, and what the guest is made of.
+setup:
+	@board/setup/install.sh
+	@board/setup/debian.sh
+
+# One cargo call for each target and package: packages of one call share features.
+programs: setup
+	$(BUILD) -p dormouse-image
+	$(BUILD) -p dormouse --target $(EL2)
+	$(BUILD) -p sos-partition --target $(EL1)
+	$(BUILD) -p test-guests --target $(EL1)
+	$(BUILD) -p hvctl --target $(LINUX)

@@ -1,0 +1,132 @@
+//! Cache maintenance (Arm ARM B2.7, D7.5), and the copies and scrubs that end with it.
+//!
+//! A guest begins with its caches off and reads memory, not EL2's cache lines. So whatever EL2
+//! writes for a guest, the zeroes of a scrub among them, is cleaned to the point of coherency.
+
+use core::arch::asm;
+
+use hv_core::addr::{FRAME_SIZE, Pa};
+
+use crate::mrs;
+
+/// Bytes of the smallest data cache line (CTR_EL0.DminLine).
+#[inline]
+fn data_line() -> u64 {
+    4 << (mrs!("ctr_el0") >> 16 & 0xf)
+}
+
+/// Cleans `size` bytes at `start` to the point of coherency.
+pub fn clean_to_poc(start: Pa, size: u64) {
+    let line = data_line();
+    let mut at = start.0 & !(line - 1);
+    let end = start.0 + size;
+    while at < end {
+        // SAFETY: cleaning writes back what the line holds; EL2 maps all memory it is called for.
+        unsafe { asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Forgets all instructions that any CPU has cached: code was written.
+pub fn invalidate_instructions() {
+    // SAFETY: the instruction cache holds copies only.
+    unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Forgets this CPU's cached instructions.
+#[inline]
+pub fn invalidate_instructions_here() {
+    // SAFETY: the instruction cache holds copies only.
+    unsafe { asm!("ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Zeroes the frame at `frame`, cleaned to memory. Without the barrier that ends it: see [`finish`].
+///
+/// # Safety
+/// The frame is RAM that no Rust object lives in.
+#[inline]
+pub(crate) unsafe fn scrub_frame(frame: Pa) {
+    let block = mrs!("dczid_el0");
+    if block == 4 && data_line() == 64 {
+        // SAFETY: the caller's; 64 blocks of 64 bytes are the frame.
+        unsafe {
+            asm!(
+                "mov {end}, {at}",
+                "add {end}, {end}, #4096",
+                "2:",
+                ".rept 16",
+                "dc zva, {at}",
+                "dc cvac, {at}",
+                "add {at}, {at}, #64",
+                ".endr",
+                "cmp {at}, {end}",
+                "b.ne 2b",
+                at = inout(reg) frame.0 => _,
+                end = out(reg) _,
+                options(nostack)
+            );
+        }
+        return;
+    }
+    let mut at = frame.0;
+    while at < frame.0 + FRAME_SIZE {
+        // SAFETY: the caller's; the stores stay inside the frame.
+        unsafe { asm!("stp xzr, xzr, [{}]", in(reg) at, options(nostack, preserves_flags)) };
+        at += 16;
+    }
+    clean_to_poc(frame, FRAME_SIZE);
+}
+
+/// Waits until scrubs and cleans before it have reached memory.
+#[inline]
+pub fn finish() {
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Copies `size` bytes from `from` to `to`, without cleaning.
+///
+/// # Safety
+/// Both ranges are mapped, and no Rust object lives in the one at `to`.
+pub(crate) unsafe fn copy(to: u64, from: u64, size: u64) {
+    // SAFETY: the caller's. Sixty-four bytes a round, then the rest byte by byte; accesses are to
+    // Normal memory, where any alignment is allowed.
+    unsafe {
+        asm!(
+            "subs {n}, {n}, #64",
+            "b.lo 3f",
+            "2:",
+            "ldp {a}, {b}, [{from}]",
+            "ldp {c}, {d}, [{from}, #16]",
+            "stp {a}, {b}, [{to}]",
+            "ldp {a}, {b}, [{from}, #32]",
+            "stp {c}, {d}, [{to}, #16]",
+            "ldp {c}, {d}, [{from}, #48]",
+            "add {from}, {from}, #64",
+            "stp {a}, {b}, [{to}, #32]",
+            "stp {c}, {d}, [{to}, #48]",
+            "add {to}, {to}, #64",
+            "subs {n}, {n}, #64",
+            "b.hs 2b",
+            "3:",
+            "adds {n}, {n}, #64",
+            "b.eq 5f",
+            "4:",
+            "ldrb {a:w}, [{from}], #1",
+            "strb {a:w}, [{to}], #1",
+            "subs {n}, {n}, #1",
+            "b.ne 4b",
+            "5:",
+            n = inout(reg) size => _,
+            to = inout(reg) to => _,
+            from = inout(reg) from => _,
+            a = out(reg) _,
+            b = out(reg) _,
+            c = out(reg) _,
+            d = out(reg) _,
+            options(nostack)
+        );
+    }
+}

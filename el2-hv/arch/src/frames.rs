@@ -1,0 +1,109 @@
+//! Frames of RAM: `buddy_system_allocator` picks them, `hv_core::frames` knows whose they are.
+//!
+//! The buddy allocator keeps its links inside free frames, at their beginning; a frame that is
+//! given out has those words cleared. Everything else in a free frame is zero: it was scrubbed when
+//! it was given back, or never written since power-on.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use buddy_system_allocator::Heap;
+use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
+use hv_core::frames::{FrameTable, Owner, OwnershipError};
+
+/// Largest order: blocks of up to 64 GiB.
+const ORDERS: usize = 37;
+
+/// No block of that size is free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoFrames;
+
+/// All of RAM.
+#[derive(Debug)]
+pub struct Frames {
+    heap: Heap<ORDERS>,
+    table: FrameTable<'static>,
+}
+
+impl Frames {
+    /// Takes every frame that `table` calls free under management.
+    pub fn new(table: FrameTable<'static>) -> Self {
+        let mut frames = Self { heap: Heap::empty(), table };
+        let mut from = Pa(0);
+        while let Some(run) = frames.table.free_run(from) {
+            // SAFETY: the table says that nobody owns the run; it is mapped RAM, whole frames, and
+            // `free_run` goes upwards, so no run is added twice.
+            unsafe { frames.heap.add_to_heap(run.start.0 as usize, run.end().0 as usize) };
+            from = run.end();
+        }
+        frames
+    }
+
+    /// A block of `size` bytes, a power of two of at least a frame, aligned to its size and zero, for `owner`.
+    ///
+    /// # Errors
+    /// No such block is free.
+    pub fn allocate(&mut self, size: u64, owner: Owner) -> Result<Pa, NoFrames> {
+        let block = self.heap.alloc(layout(size)?).map_err(|()| NoFrames)?;
+        let range = PaRange { start: Pa(block.as_ptr() as u64), size };
+        for frame in range.outer_frames() {
+            // SAFETY: the block is ours now; the allocator's link lay in the first words of frames.
+            unsafe { ((frame * FRAME_SIZE) as *mut [u64; 2]).write_volatile([0; 2]) };
+        }
+        self.change(&range, Owner::Free, owner);
+        Ok(range.start)
+    }
+
+    /// Gives back a block of [`Frames::allocate`], or a part of one that is a power of two and
+    /// aligned to its size. It was scrubbed.
+    pub fn free(&mut self, range: PaRange, owner: Owner) {
+        self.change(&range, owner, Owner::Free);
+        let (Some(block), Ok(layout)) = (NonNull::new(range.start.0 as *mut u8), layout(range.size)) else {
+            panic!("{range:?} is no block");
+        };
+        // The allocator's statistics subtract what it never gave out when a block is returned in
+        // parts; the sizes add up all the same.
+        // SAFETY: the range was allocated from this heap and belongs to nobody now: the table has
+        // checked that `owner` had every frame of it.
+        unsafe { self.heap.dealloc(block, layout) };
+    }
+
+    /// Scrubs a run of free frames, keeping the allocator's links: after a warm reset.
+    pub fn scrub_free(&self, run: PaRange) {
+        for frame in run.outer_frames() {
+            let links = (frame * FRAME_SIZE) as *mut [u64; 2];
+            // SAFETY: nobody owns the frame; the allocator, whose links are kept, is borrowed.
+            unsafe {
+                let kept = links.read_volatile();
+                crate::cache::scrub_frame(Pa(frame * FRAME_SIZE));
+                links.write_volatile(kept);
+            }
+        }
+        crate::cache::finish();
+    }
+
+    /// Gives allocated frames to another owner.
+    pub fn change(&mut self, range: &PaRange, from: Owner, to: Owner) {
+        if let Err(error) = self.table.transfer(range, from, to) {
+            ownership_broken(error);
+        }
+    }
+
+    /// The table of owners.
+    pub const fn table(&self) -> &FrameTable<'static> {
+        &self.table
+    }
+}
+
+/// Two owners believe that they have a frame: nothing is safe any more.
+#[cold]
+fn ownership_broken(error: OwnershipError) -> ! {
+    panic!("frame ownership: {error}")
+}
+
+fn layout(size: u64) -> Result<Layout, NoFrames> {
+    if !size.is_power_of_two() || size < FRAME_SIZE {
+        return Err(NoFrames);
+    }
+    Layout::from_size_align(size as usize, size as usize).map_err(|_| NoFrames)
+}

@@ -1,0 +1,353 @@
+//! A vCPU's registers, and the one door to the guest: [`enter`].
+//!
+//! A guest's system registers and FP registers stay in the CPU as long as its vCPU is the last that
+//! ran there; an exit stores only the general registers.
+
+use core::arch::{asm, global_asm};
+
+use crate::{mrs, msr, vectors};
+
+/// General registers of a guest, at the offsets that `vectors` knows.
+#[repr(C, align(16))]
+#[derive(Clone, Debug)]
+pub struct GuestRegisters {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// Where it goes on: ELR_EL2.
+    pub pc: u64,
+    /// Its PSTATE: SPSR_EL2.
+    pub pstate: u64,
+    /// EL2's stack pointer while the guest runs.
+    host_sp: u64,
+}
+
+const _: () = assert!(core::mem::offset_of!(GuestRegisters, pc) == 248);
+const _: () = assert!(core::mem::offset_of!(GuestRegisters, pstate) == 256);
+const _: () = assert!(core::mem::offset_of!(GuestRegisters, host_sp) == 264);
+
+/// PSTATE at a vCPU's first instruction: EL1h, DAIF masked (DEN0022 §6.4.3).
+const PSTATE_RESET: u64 = 0x3c5;
+
+impl GuestRegisters {
+    /// All zeroes.
+    pub const ZERO: Self = Self { x: [0; 31], pc: 0, pstate: PSTATE_RESET, host_sp: 0 };
+
+    /// Register `number` as an instruction names it; 31 is the zero register.
+    #[inline]
+    pub fn read(&self, number: u8) -> u64 {
+        self.x.get(usize::from(number)).copied().unwrap_or(0)
+    }
+
+    /// Writes register `number`; 31 is the zero register.
+    #[inline]
+    pub fn write(&mut self, number: u8, value: u64) {
+        if let Some(register) = self.x.get_mut(usize::from(number)) {
+            *register = value;
+        }
+    }
+}
+
+/// Why a guest stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trap {
+    /// An instruction of it: see ESR_EL2.
+    Sync,
+    /// A physical interrupt.
+    Interrupt,
+    /// A physical SError.
+    SError,
+}
+
+/// Runs the guest whose registers these are, until it traps.
+///
+/// Its other registers are loaded, and interrupts are masked. Nothing of EL2 lives in registers
+/// across the guest: the compiler knows them all as changed.
+#[inline(always)]
+pub fn enter(registers: &mut GuestRegisters) -> Trap {
+    let kind: u64;
+    // SAFETY: the assembly keeps sp, x19 and x29 itself and names all other registers as changed.
+    // The guest runs at EL1 or EL0 behind stage 2, which maps no memory of EL2. `registers` is
+    // exclusively borrowed until the vector has stored the guest's registers there.
+    unsafe {
+        asm!(
+            "sub sp, sp, #32",
+            "adr x30, 2f",
+            "stp x19, x29, [sp]",
+            "str x30, [sp, #16]",
+            "mov x1, sp",
+            "ldp x30, x2, [x0, #240]",
+            "ldr x3, [x0, #256]",
+            "str x1, [x0, #264]",
+            "msr elr_el2, x2",
+            "msr spsr_el2, x3",
+            "mov sp, x0",
+            "ldp x2, x3, [sp, #16]",
+            "ldp x4, x5, [sp, #32]",
+            "ldp x6, x7, [sp, #48]",
+            "ldp x8, x9, [sp, #64]",
+            "ldp x10, x11, [sp, #80]",
+            "ldp x12, x13, [sp, #96]",
+            "ldp x14, x15, [sp, #112]",
+            "ldp x16, x17, [sp, #128]",
+            "ldp x18, x19, [sp, #144]",
+            "ldp x20, x21, [sp, #160]",
+            "ldp x22, x23, [sp, #176]",
+            "ldp x24, x25, [sp, #192]",
+            "ldp x26, x27, [sp, #208]",
+            "ldp x28, x29, [sp, #224]",
+            "ldp x0, x1, [sp]",
+            "eret",
+            // Nothing behind ERET is executed speculatively (Arm ARM D1.3.3).
+            "dsb nsh",
+            "isb",
+            "2:",
+            inout("x0") core::ptr::from_mut(registers) => kind,
+            out("x1") _, out("x2") _, out("x3") _, out("x4") _, out("x5") _, out("x6") _, out("x7") _,
+            out("x8") _, out("x9") _, out("x10") _, out("x11") _, out("x12") _, out("x13") _,
+            out("x14") _, out("x15") _, out("x16") _, out("x17") _, out("x18") _, out("x20") _,
+            out("x21") _, out("x22") _, out("x23") _, out("x24") _, out("x25") _, out("x26") _,
+            out("x27") _, out("x28") _, out("x30") _,
+        );
+    }
+    match kind {
+        vectors::KIND_SYNC => Trap::Sync,
+        vectors::KIND_IRQ | vectors::KIND_FIQ => Trap::Interrupt,
+        _ => Trap::SError,
+    }
+}
+
+const _: () = assert!(vectors::KIND_SERROR == 3);
+
+/// ESR_EL2, FAR_EL2 and HPFAR_EL2 after a synchronous trap.
+#[inline]
+pub fn syndrome() -> (u64, u64, u64) {
+    (mrs!("esr_el2"), mrs!("far_el2"), mrs!("hpfar_el2"))
+}
+
+/// ESR_EL2 alone.
+#[inline]
+pub fn esr() -> u64 {
+    mrs!("esr_el2")
+}
+
+macro_rules! el1_state {
+    ($($field:ident = $name:literal,)*) => {
+        /// System registers of EL1 and EL0 that belong to a vCPU. One table is the source of what is
+        /// stored and what is loaded.
+        #[derive(Clone, Debug, Default)]
+        pub struct El1State { $(#[doc = $name] pub $field: u64,)* }
+
+        impl El1State {
+            /// Stores what is in the CPU.
+            #[inline]
+            fn save(&mut self) { $(self.$field = mrs!($name);)* }
+
+            /// Loads the CPU.
+            #[inline]
+            fn load(&self) { $(msr!($name, self.$field);)* }
+        }
+    };
+}
+
+el1_state! {
+    sctlr = "sctlr_el1",
+    ttbr0 = "ttbr0_el1",
+    ttbr1 = "ttbr1_el1",
+    tcr = "tcr_el1",
+    mair = "mair_el1",
+    amair = "amair_el1",
+    vbar = "vbar_el1",
+    esr = "esr_el1",
+    far = "far_el1",
+    afsr0 = "afsr0_el1",
+    afsr1 = "afsr1_el1",
+    elr = "elr_el1",
+    spsr = "spsr_el1",
+    sp_el0 = "sp_el0",
+    sp_el1 = "sp_el1",
+    tpidr_el0 = "tpidr_el0",
+    tpidrro_el0 = "tpidrro_el0",
+    tpidr_el1 = "tpidr_el1",
+    contextidr = "contextidr_el1",
+    cpacr = "cpacr_el1",
+    cntkctl = "cntkctl_el1",
+    csselr = "csselr_el1",
+    par = "par_el1",
+}
+
+/// SCTLR_EL1 at a vCPU's first instruction: RES1 bits of ARMv8.0, MMU and caches off (Arm ARM D24.2.147).
+const SCTLR_RESET: u64 = 0x30d0_0800;
+
+/// What the CPU must hold for a VM while one of its vCPUs is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct VmRegisters {
+    /// VTTBR_EL2.
+    pub vttbr: u64,
+    /// CNTVOFF_EL2.
+    pub counter_offset: u64,
+}
+
+/// Everything of a vCPU but its general registers and its GIC.
+#[derive(Clone, Debug)]
+pub struct VcpuContext {
+    /// System registers.
+    pub el1: El1State,
+    /// VMPIDR_EL2: what it reads as MPIDR_EL1.
+    pub vmpidr: u64,
+    /// CNTV_CVAL_EL0 and CNTV_CTL_EL0.
+    pub timer_compare: u64,
+    /// CNTV_CTL_EL0.
+    pub timer_control: u64,
+    fp: FpState,
+}
+
+impl VcpuContext {
+    /// A vCPU before its first instruction.
+    pub const fn reset(vmpidr: u64) -> Self {
+        let el1 = El1State {
+            sctlr: SCTLR_RESET, ttbr0: 0, ttbr1: 0, tcr: 0, mair: 0, amair: 0, vbar: 0, esr: 0, far: 0, afsr0: 0,
+            afsr1: 0, elr: 0, spsr: 0, sp_el0: 0, sp_el1: 0, tpidr_el0: 0, tpidrro_el0: 0, tpidr_el1: 0,
+            contextidr: 0, cpacr: 0, cntkctl: 0, csselr: 0, par: 0,
+        };
+        Self { el1, vmpidr, timer_compare: 0, timer_control: 0, fp: FpState::ZERO }
+    }
+
+    /// Loads the CPU with this vCPU of a VM.
+    pub fn load(&self, vm: &VmRegisters) {
+        msr!("vttbr_el2", vm.vttbr);
+        msr!("cntvoff_el2", vm.counter_offset);
+        msr!("vmpidr_el2", self.vmpidr);
+        self.el1.load();
+        // SAFETY: the pointer is to a whole FpState; EL2 itself uses none of these registers.
+        unsafe { fp_restore(&raw const self.fp) };
+        msr!("cntv_cval_el0", self.timer_compare);
+        msr!("cntv_ctl_el0", self.timer_control);
+        crate::cpu::isb();
+    }
+
+    /// Stores the CPU's state, and turns the virtual timer off.
+    pub fn save(&mut self) {
+        self.timer_control = mrs!("cntv_ctl_el0");
+        self.timer_compare = mrs!("cntv_cval_el0");
+        msr!("cntv_ctl_el0", 0);
+        self.el1.save();
+        // SAFETY: the pointer is to a whole FpState, exclusively borrowed.
+        unsafe { fp_save(&raw mut self.fp) };
+    }
+}
+
+/// Sets EL2's controls of what traps, once for each CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct TrapControls {
+    /// HCR_EL2 while guests run.
+    pub hcr: u64,
+    /// MDCR_EL2.
+    pub mdcr: u64,
+    /// CPTR_EL2.
+    pub cptr: u64,
+    /// CNTHCTL_EL2.
+    pub cnthctl: u64,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+}
+
+impl TrapControls {
+    /// Sets them on this CPU. VPIDR_EL2 shows the CPU's own MIDR.
+    pub fn apply(&self) {
+        msr!("hcr_el2", self.hcr);
+        msr!("mdcr_el2", self.mdcr);
+        msr!("cptr_el2", self.cptr);
+        msr!("cnthctl_el2", self.cnthctl);
+        msr!("vtcr_el2", self.vtcr);
+        msr!("vpidr_el2", mrs!("midr_el1"));
+        crate::cpu::isb();
+        // SAFETY: nothing of any VM is in use on this CPU yet.
+        unsafe { asm!("tlbi alle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+    }
+}
+
+/// HCR_EL2.VSE: a virtual SError is pending for the vCPU.
+pub fn pend_serror(hcr: u64) {
+    msr!("hcr_el2", hcr | 1 << 8);
+}
+
+/// SCTLR_EL1 and VBAR_EL1 of the loaded vCPU: what an exception entry looks at.
+pub fn exception_controls() -> (u64, u64) {
+    (mrs!("sctlr_el1"), mrs!("vbar_el1"))
+}
+
+/// What an exception at EL1 leaves for its handler.
+pub fn set_exception_state(esr: u64, elr: u64, spsr: u64, far: Option<u64>) {
+    msr!("esr_el1", esr);
+    msr!("elr_el1", elr);
+    msr!("spsr_el1", spsr);
+    if let Some(far) = far {
+        msr!("far_el1", far);
+    }
+}
+
+/// V0 to V31, FPSR and FPCR.
+#[repr(C, align(16))]
+#[derive(Clone, Debug)]
+struct FpState {
+    v: [u128; 32],
+    fpsr: u64,
+    fpcr: u64,
+}
+
+impl FpState {
+    const ZERO: Self = Self { v: [0; 32], fpsr: 0, fpcr: 0 };
+}
+
+global_asm!(
+    r#"
+.macro fp_all op
+    \op     q0, q1, [x0]
+    \op     q2, q3, [x0, #32]
+    \op     q4, q5, [x0, #64]
+    \op     q6, q7, [x0, #96]
+    \op     q8, q9, [x0, #128]
+    \op     q10, q11, [x0, #160]
+    \op     q12, q13, [x0, #192]
+    \op     q14, q15, [x0, #224]
+    \op     q16, q17, [x0, #256]
+    \op     q18, q19, [x0, #288]
+    \op     q20, q21, [x0, #320]
+    \op     q22, q23, [x0, #352]
+    \op     q24, q25, [x0, #384]
+    \op     q26, q27, [x0, #416]
+    \op     q28, q29, [x0, #448]
+    \op     q30, q31, [x0, #480]
+.endm
+    .arch_extension fp
+    .arch_extension simd
+    .text
+    .global fp_save
+    .type fp_save, %function
+fp_save:
+    fp_all  stp
+    mrs     x1, fpsr
+    mrs     x2, fpcr
+    add     x0, x0, #512
+    stp     x1, x2, [x0]
+    ret
+    .size fp_save, . - fp_save
+    .global fp_restore
+    .type fp_restore, %function
+fp_restore:
+    fp_all  ldp
+    add     x0, x0, #512
+    ldp     x1, x2, [x0]
+    msr     fpsr, x1
+    msr     fpcr, x2
+    ret
+    .size fp_restore, . - fp_restore
+    .arch_extension nosimd
+    .arch_extension nofp
+"#
+);
+
+unsafe extern "C" {
+    fn fp_save(state: *mut FpState);
+    fn fp_restore(state: *const FpState);
+}

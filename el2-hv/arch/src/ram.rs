@@ -1,0 +1,222 @@
+//! Access to RAM by physical address: EL2 maps all of it one to one.
+//!
+//! Nothing here forms a reference to memory that others can write: bytes are copied. Addresses
+//! are checked against what is RAM and against where EL2's own objects live, so that no caller can
+//! break one of those; a wrong address is our bug and stops the board with a report.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
+use hv_core::stage2::TableMemory;
+
+use crate::{cache, frames};
+
+/// Lowest and highest RAM address, and EL2's own range in it.
+static LOW: AtomicU64 = AtomicU64::new(u64::MAX);
+static HIGH: AtomicU64 = AtomicU64::new(0);
+static OWN_START: AtomicU64 = AtomicU64::new(0);
+static OWN_END: AtomicU64 = AtomicU64::new(u64::MAX);
+static ARENA_START: AtomicU64 = AtomicU64::new(0);
+static ARENA_END: AtomicU64 = AtomicU64::new(0);
+
+/// Tells where RAM lies, and which part of it is the image with its statics and stacks.
+pub fn describe(banks: &[PaRange], image: PaRange) {
+    let low = banks.iter().map(|bank| bank.start.0).min().unwrap_or(u64::MAX);
+    let high = banks.iter().map(|bank| bank.end().0).max().unwrap_or(0);
+    OWN_START.store(image.start.0, Ordering::Relaxed);
+    OWN_END.store(image.end().0, Ordering::Relaxed);
+    LOW.store(low, Ordering::Relaxed);
+    HIGH.store(high, Ordering::Relaxed);
+}
+
+/// Panics where `[at, at + size)` is not RAM that may be accessed as bytes.
+#[inline]
+fn check(at: Pa, size: u64) {
+    let end = at.0.wrapping_add(size);
+    let inside = at.0 >= LOW.load(Ordering::Relaxed) && end <= HIGH.load(Ordering::Relaxed) && end >= at.0;
+    let own = at.0 < OWN_END.load(Ordering::Relaxed) && end > OWN_START.load(Ordering::Relaxed);
+    let arena = at.0 < ARENA_END.load(Ordering::Relaxed) && end > ARENA_START.load(Ordering::Relaxed);
+    assert!(inside && !own && !arena, "access to {at} ({size} bytes), which is not guests' RAM");
+}
+
+/// Takes `range` out of what can be accessed as bytes, zeroed, as a slice for ever. Once only.
+///
+/// # Panics
+/// On a second call, and on a range that is not RAM.
+pub fn take_arena(range: PaRange) -> &'static mut [u8] {
+    check(range.start, range.size);
+    assert!(ARENA_END.load(Ordering::Relaxed) == 0, "the arena is taken already");
+    zero(range);
+    ARENA_START.store(range.start.0, Ordering::Relaxed);
+    ARENA_END.store(range.end().0, Ordering::Relaxed);
+    // SAFETY: the range is mapped RAM outside the image; from now on `check` keeps every other
+    // access out of it, and a second call panics, so the slice is the only way in.
+    unsafe { core::slice::from_raw_parts_mut(range.start.0 as *mut u8, range.size as usize) }
+}
+
+/// A slice of memory that nobody writes any more: the boot archive and the device tree.
+///
+/// # Safety
+/// The range is mapped, and neither EL2, a guest nor a device writes it as long as the slice is used.
+pub unsafe fn constant(range: PaRange) -> &'static [u8] {
+    // SAFETY: the caller's.
+    unsafe { core::slice::from_raw_parts(range.start.0 as *const u8, range.size as usize) }
+}
+
+/// Zeroes whole frames, cleaned to memory.
+pub fn zero(range: PaRange) {
+    check(range.start, range.size);
+    let mut frame = range.start;
+    while frame.0 < range.end().0 {
+        // SAFETY: `check` has passed: RAM, and no Rust object lives there.
+        unsafe { cache::scrub_frame(frame) };
+        frame.0 += FRAME_SIZE;
+    }
+    cache::finish();
+}
+
+/// Overwrites bytes of the device tree, which is EL2's to write, cleaned to memory.
+pub fn wipe(range: PaRange) {
+    check(range.start, range.size);
+    for at in range.start.0..range.end().0 {
+        // SAFETY: `check` has passed; the tree is only read through copies of the bytes that are used.
+        unsafe { (at as *mut u8).write_volatile(0) };
+    }
+    cache::clean_to_poc(range.start, range.size);
+}
+
+/// Copies `size` bytes between two places in RAM, cleaned to memory at the target.
+pub fn copy_clean(to: Pa, from: Pa, size: u64) {
+    check(to, size);
+    check(from, size);
+    // SAFETY: `check` has passed for both.
+    unsafe { cache::copy(to.0, from.0, size) };
+    cache::clean_to_poc(to, size);
+}
+
+/// Copies bytes out of RAM. Two, four or eight aligned ones are one access: ring indices, which
+/// others write at the same time, are read whole.
+#[inline]
+pub fn read(at: Pa, into: &mut [u8]) {
+    check(at, into.len() as u64);
+    macro_rules! whole {
+        ($type:ty, $bytes:expr) => {
+            // SAFETY: `check` has passed, and the guard below has checked the alignment.
+            $bytes.copy_from_slice(&unsafe { (at.0 as *const $type).read_volatile() }.to_ne_bytes())
+        };
+    }
+    match into.len() {
+        2 if at.is_aligned_to(2) => return whole!(u16, into),
+        4 if at.is_aligned_to(4) => return whole!(u32, into),
+        8 if at.is_aligned_to(8) => return whole!(u64, into),
+        _ => {}
+    }
+    // SAFETY: the source passed `check`; the target is an exclusive slice.
+    unsafe { cache::copy(into.as_mut_ptr() as u64, at.0, into.len() as u64) };
+}
+
+/// Copies bytes into RAM, in the same way.
+#[inline]
+pub fn write(at: Pa, from: &[u8]) {
+    check(at, from.len() as u64);
+    macro_rules! whole {
+        ($type:ty, $bytes:expr) => {
+            // SAFETY: `check` has passed, and the guard below has checked the alignment.
+            unsafe { (at.0 as *mut $type).write_volatile(<$type>::from_ne_bytes($bytes)) }
+        };
+    }
+    match *from {
+        [a, b] if at.is_aligned_to(2) => return whole!(u16, [a, b]),
+        [a, b, c, d] if at.is_aligned_to(4) => return whole!(u32, [a, b, c, d]),
+        [a, b, c, d, e, f, g, h] if at.is_aligned_to(8) => return whole!(u64, [a, b, c, d, e, f, g, h]),
+        _ => {}
+    }
+    // SAFETY: the target passed `check`; the source is a shared slice.
+    unsafe { cache::copy(at.0, from.as_ptr() as u64, from.len() as u64) };
+}
+
+/// A 32-bit word that a guest writes too.
+#[inline]
+fn word(at: Pa) -> *const core::sync::atomic::AtomicU32 {
+    check(at, 4);
+    assert!(at.is_aligned_to(4), "unaligned word at {at}");
+    at.0 as *const core::sync::atomic::AtomicU32
+}
+
+/// Reads an aligned word with acquire order.
+#[inline]
+pub fn load_acquire(at: Pa) -> u32 {
+    // SAFETY: `word` has checked place and alignment; atomics are how others access it too.
+    unsafe { (*word(at)).load(Ordering::Acquire) }
+}
+
+/// Writes an aligned word with release order.
+#[inline]
+pub fn store_release(at: Pa, value: u32) {
+    // SAFETY: as in `load_acquire`.
+    unsafe { (*word(at)).store(value, Ordering::Release) };
+}
+
+/// An entry of a translation table, which a walker reads at any time.
+#[inline]
+fn entry(table: Pa, index: u64) -> *const AtomicU64 {
+    let at = Pa(table.0 + index % 512 * 8);
+    check(at, 8);
+    at.0 as *const AtomicU64
+}
+
+/// Stage-2 tables in RAM: the walker's memory for `hv_core::stage2`, with tables from `owner`.
+#[derive(Debug)]
+pub struct Tables<'f> {
+    /// Where new tables come from.
+    pub frames: &'f mut frames::Frames,
+}
+
+impl TableMemory for Tables<'_> {
+    #[inline]
+    fn read(&self, table: Pa, index: u64) -> u64 {
+        read_entry(table, index)
+    }
+
+    #[inline]
+    fn write(&mut self, table: Pa, index: u64, value: u64) {
+        write_entry(table, index, value);
+    }
+
+    fn allocate(&mut self) -> Option<Pa> {
+        self.frames.allocate(FRAME_SIZE, hv_core::frames::Owner::Tables).ok()
+    }
+}
+
+/// Tables that are only read, or taken down.
+#[derive(Debug, Clone, Copy)]
+pub struct NoNewTables;
+
+impl TableMemory for NoNewTables {
+    #[inline]
+    fn read(&self, table: Pa, index: u64) -> u64 {
+        read_entry(table, index)
+    }
+
+    #[inline]
+    fn write(&mut self, table: Pa, index: u64, value: u64) {
+        write_entry(table, index, value);
+    }
+
+    fn allocate(&mut self) -> Option<Pa> {
+        None
+    }
+}
+
+#[inline]
+fn read_entry(table: Pa, index: u64) -> u64 {
+    // SAFETY: `entry` has checked the place; index % 512 * 8 keeps it aligned in its table.
+    unsafe { (*entry(table, index)).load(Ordering::Relaxed) }
+}
+
+#[inline]
+fn write_entry(table: Pa, index: u64, value: u64) {
+    // SAFETY: as in `read_entry`.
+    unsafe { (*entry(table, index)).store(value, Ordering::Relaxed) };
+    crate::cpu::store_barrier();
+}

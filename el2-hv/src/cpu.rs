@@ -1,0 +1,326 @@
+//! The run loop: pick a vCPU, run it until it blocks or its slice is over, pick the next.
+
+use hv_arch::counter;
+use hv_arch::guest::{self, Trap};
+use hv_board::gicv3::Redistributor;
+use hv_core::addr::{CpuId, IntId, VcpuId};
+use hv_core::sched::{Block, Kick, Pick, SLICE_NS};
+use hv_core::timer::{TimerKey, TimerKind, TimerQueue};
+use spin::MutexGuard;
+
+use crate::machine::{Machine, machine};
+use crate::vcpu::{self, Loaded};
+use crate::vm::Phase;
+use crate::{SCHEDULER, TIMERS, VCPUS, VMS, exits, interrupts, vm};
+
+/// SGI: look at the running vCPU's attention.
+pub const SGI_ATTENTION: IntId = IntId(0);
+/// SGI: look at the scheduler.
+pub const SGI_SCHEDULE: IntId = IntId(1);
+
+/// SGI to oneself: the service partition's life has a new deadline.
+pub const SGI_SOS: IntId = IntId(2);
+
+/// Deadlines of one CPU: two for each vCPU, and one for the service partition's life.
+pub type Timers = TimerQueue<{ 2 * hv_core::sched::MAX_VCPUS_TOTAL + 1 }>;
+
+/// The key of the service partition's deadline: no vCPU has this number.
+const SOS_DEADLINE: TimerKey = TimerKey { vcpu: VcpuId(u16::MAX), kind: TimerKind::Virtual };
+
+/// What a CPU has for itself.
+pub struct Local {
+    /// Which it is.
+    pub id: CpuId,
+    /// The machine.
+    pub machine: &'static Machine,
+    /// Its redistributor.
+    pub redistributor: Redistributor,
+    timers: MutexGuard<'static, Timers>,
+    /// When the running vCPU's slice is over.
+    slice_end: Option<u64>,
+    /// What the hardware timer is set to.
+    programmed: Option<u64>,
+    /// Somebody asked this CPU to look at the scheduler.
+    pub reschedule: bool,
+}
+
+/// What a vCPU's exit comes to.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// It goes on.
+    Resume,
+    /// It waits for an interrupt.
+    Block,
+    /// Its slice is over, or it gives the rest away.
+    Yield,
+    /// It is off, or its VM has ended.
+    Off,
+}
+
+impl Local {
+    /// For the CPU that calls.
+    pub fn new(id: CpuId, redistributor: Redistributor) -> Self {
+        let timers = TIMERS[id.index()].lock();
+        Self { id, machine: machine(), redistributor, timers, slice_end: None, programmed: None, reschedule: false }
+    }
+
+    /// Wakes a vCPU that is not loaded when its timer is due.
+    pub fn watch(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
+        self.set(TimerKey { vcpu, kind: TimerKind::Virtual }, deadline);
+    }
+
+    /// Looks after the emulated physical timer of the loaded vCPU.
+    pub fn watch_physical(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
+        self.set(TimerKey { vcpu, kind: TimerKind::Physical }, deadline);
+    }
+
+    /// Looks after the service partition's life.
+    pub fn watch_sos(&mut self, deadline: Option<u64>) {
+        self.set(SOS_DEADLINE, deadline);
+    }
+
+    fn set(&mut self, key: TimerKey, deadline: Option<u64>) {
+        match deadline {
+            // The queue has a place for each key that exists.
+            Some(at) => drop(self.timers.insert(key, at)),
+            None if self.timers.is_empty() => return,
+            None => drop(self.timers.remove(key)),
+        }
+        self.program();
+    }
+
+    fn arm_slice(&mut self) {
+        self.slice_end = Some(counter::now_relaxed() + self.machine.ticks(SLICE_NS));
+        self.program();
+    }
+
+    fn disarm_slice(&mut self) {
+        if self.slice_end.take().is_some() {
+            self.program();
+        }
+    }
+
+    /// Whether no slice is armed, or its end has come.
+    pub const fn slice_is_over(&self) -> bool {
+        self.slice_end.is_none()
+    }
+
+    /// Sets the hardware timer to what comes first.
+    fn program(&mut self) {
+        let first = [self.timers.earliest(), self.slice_end].into_iter().flatten().min();
+        if first != self.programmed {
+            self.programmed = first;
+            counter::set_deadline(first);
+        }
+    }
+
+    /// EL2's timer has fired. Returns whether the running vCPU's slice is over.
+    pub fn timer_fired(&mut self, loaded: Option<&mut Loaded>) -> bool {
+        let now = counter::now();
+        let mut loaded = loaded;
+        while let Some(key) = self.timers.pop_expired(now) {
+            match (key, loaded.as_deref_mut()) {
+                (SOS_DEADLINE, _) => {
+                    let next = crate::sos::deadline_passed();
+                    self.watch_sos(next);
+                }
+                (TimerKey { vcpu, kind: TimerKind::Physical }, Some(loaded)) if loaded.id == vcpu => {
+                    loaded.set_physical_line(true);
+                }
+                (TimerKey { vcpu, .. }, _) => wake(vcpu),
+            }
+        }
+        let over = self.slice_end.is_some_and(|end| end <= now);
+        if over {
+            self.slice_end = None;
+        }
+        self.programmed = None;
+        counter::set_deadline(None);
+        self.program();
+        over
+    }
+}
+
+/// Something arrived for a vCPU that runs nowhere.
+pub fn wake(vcpu: VcpuId) {
+    let kick = SCHEDULER.lock().wake(vcpu);
+    act(kick);
+}
+
+/// Kicks whom the scheduler names.
+pub fn act(kick: Kick) {
+    if let Kick::Cpu(cpu) = kick {
+        send(cpu, SGI_SCHEDULE);
+    }
+}
+
+/// Makes `cpu` leave its guest and look at its vCPU's attention.
+pub fn interrupt(cpu: CpuId) {
+    send(cpu, SGI_ATTENTION);
+}
+
+/// Makes this CPU look after the service partition's new deadline as soon as it can.
+pub fn interrupt_self_for_sos() {
+    send(hv_arch::cpu::current(), SGI_SOS);
+}
+
+fn send(cpu: CpuId, sgi: IntId) {
+    if let Some(target) = machine().sgi.get(cpu.index()) {
+        hv_board::gicv3::cpu::send_sgi(*target, sgi);
+    }
+}
+
+/// Runs vCPUs for ever.
+pub fn run(mut local: Local) -> ! {
+    let mut resident: Option<Loaded> = None;
+    loop {
+        local.disarm_slice();
+        let pick = SCHEDULER.lock().pick(local.id);
+        match pick {
+            Pick::Idle => idle(&mut local, &mut resident),
+            Pick::Run(vcpu) => turn(&mut local, &mut resident, vcpu),
+            Pick::RunSlice(vcpu) => {
+                local.arm_slice();
+                turn(&mut local, &mut resident, vcpu);
+            }
+        }
+    }
+}
+
+/// Nothing to run: waits until something may be.
+fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
+    local.reschedule = false;
+    while !local.reschedule {
+        hv_arch::cpu::wait_for_interrupt();
+        while hv_arch::cpu::interrupt_pending() {
+            interrupts::while_idle(local, resident.as_mut());
+        }
+    }
+}
+
+/// A vCPU's turn, from being picked to being let go.
+fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
+    let vm_id = VCPUS[id.index()].vm();
+    match VMS[vm_id.index()].phase() {
+        Phase::Dying => return vm::reap(local, resident, id),
+        Phase::Loading if !crate::sos::load() => {
+            SCHEDULER.lock().remove(id);
+            return crate::sos::load_failed();
+        }
+        _ => {}
+    }
+    if resident.as_ref().is_none_or(|loaded| loaded.id != id) {
+        if let Some(old) = resident.take() {
+            release(local, old);
+        }
+        *resident = Some(Loaded::load(local, id));
+    }
+    if let Some(loaded) = resident.as_mut() {
+        match serve(local, loaded) {
+            Next::Block | Next::Resume => {}
+            Next::Yield => {
+                if let Some(loaded) = resident.take() {
+                    release(local, loaded);
+                }
+            }
+            Next::Off => {
+                if let Some(loaded) = resident.take() {
+                    off(local, loaded);
+                }
+            }
+        }
+    }
+}
+
+/// Stores a vCPU's registers; it may run anywhere afterwards.
+fn release(local: &mut Local, loaded: Loaded) {
+    let id = loaded.id;
+    loaded.unload(local);
+    let kick = SCHEDULER.lock().release(id);
+    act(kick);
+}
+
+/// A vCPU is off.
+fn off(local: &mut Local, loaded: Loaded) {
+    let (id, vm_id) = (loaded.id, loaded.vm_id);
+    SCHEDULER.lock().remove(id);
+    loaded.discard(local);
+    vm::vcpu_is_off(vm_id);
+}
+
+/// Runs the loaded vCPU until it is to be let go.
+#[inline(never)]
+fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
+    loaded.vcpu.begin(local.id);
+    let next = loop {
+        if loaded.vcpu.has_attention()
+            && let Next::Off = attend(local, loaded)
+        {
+            break Next::Off;
+        }
+        let next = match guest::enter(&mut loaded.core.registers) {
+            Trap::Sync => exits::handle(local, loaded),
+            Trap::Interrupt => interrupts::while_running(local, loaded),
+            Trap::SError => exits::serror(loaded),
+        };
+        match next {
+            Next::Resume => {}
+            Next::Block => {
+                if !loaded.has_pending() && !loaded.vcpu.has_attention() {
+                    loaded.vcpu.pause();
+                    let block = SCHEDULER.lock().block(loaded.id);
+                    // What arrived since the look above has sent an interrupt here, not a wake.
+                    if block == Block::Blocked && !loaded.vcpu.has_attention() {
+                        return Next::Block;
+                    }
+                    if block == Block::Blocked {
+                        wake(loaded.id);
+                        return Next::Block;
+                    }
+                    loaded.vcpu.begin(local.id);
+                }
+            }
+            Next::Yield => {
+                if SCHEDULER.lock().slice_over(local.id) == Block::Blocked {
+                    break Next::Yield;
+                }
+            }
+            Next::Off => break Next::Off,
+        }
+    };
+    loaded.vcpu.pause();
+    next
+}
+
+/// Does what others asked the loaded vCPU to look at.
+fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
+    let attention = loaded.vcpu.take_attention();
+    if attention & vcpu::STOP != 0 {
+        return Next::Off;
+    }
+    if attention & vcpu::GIC != 0 {
+        loaded.sync_gic(local);
+    }
+    Next::Resume
+}
+
+impl Local {
+    /// Whether a deadline was due while the CPU was idle: the vCPU that sleeps here may be meant.
+    pub fn check_sleeper(&mut self, vcpu: VcpuId) {
+        self.watch_physical(vcpu, None);
+        wake(vcpu);
+    }
+
+    /// The reaper's slice is over, or somebody asked for the CPU.
+    pub fn take_turn_over(&mut self, over: bool) -> bool {
+        over | core::mem::take(&mut self.reschedule)
+    }
+
+    /// Somebody waits for this CPU: gives the running vCPU a slice, if it has none yet.
+    pub fn share(&mut self) {
+        if self.slice_end.is_none() && SCHEDULER.lock().contended() {
+            self.arm_slice();
+        }
+    }
+}

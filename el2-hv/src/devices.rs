@@ -1,0 +1,213 @@
+//! What a guest's loads and stores outside of its memory reach: GIC, serial line, clock, virtio slots.
+
+use guest_virtio::mmio::read_empty_slot;
+use guest_virtio::pl011::{Pl011, TxState, UartEffect};
+use guest_virtio::pl031::Pl031;
+use hv_abi::guest_map::{
+    RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE,
+};
+use hv_core::addr::{IntId, VcpuIdx, VmId};
+use hv_core::exit::{Direction, MmioAccess};
+use hv_core::ring::{ByteRing, WhenFull};
+use hv_core::vgic::{GicRegister, Kicks, Level, Vgic};
+
+use crate::cpu::Local;
+use crate::machine::machine;
+use crate::vcpu::Loaded;
+use crate::{VMS, console, ports, vm};
+
+/// Bytes of a VM's console that are kept.
+pub const OUTPUT_SIZE: usize = 4096;
+/// Room below which the line shows a full FIFO: Linux writes half a FIFO without looking after a transmit interrupt.
+const OUTPUT_MARGIN: usize = 32;
+
+/// First INTID of an SPI.
+const SPI: u32 = 32;
+
+/// A VM's serial line and clock.
+pub struct Serial {
+    /// The UART.
+    pub uart: Pl011,
+    /// What it said: the end is kept after it was shown.
+    pub output: ByteRing<OUTPUT_SIZE>,
+    rtc: Pl031,
+    /// Interrupt levels as the GIC knows them.
+    uart_line: bool,
+    rtc_line: bool,
+    /// The guest was shown a full FIFO.
+    was_full: bool,
+}
+
+impl Serial {
+    /// A line that nobody has used.
+    pub const fn new() -> Self {
+        Self { uart: Pl011::new(), output: ByteRing::new(), rtc: Pl031::new(0, 0), uart_line: false, rtc_line: false, was_full: false }
+    }
+
+    /// As for a new VM.
+    pub fn reset(&mut self) {
+        let now = machine().seconds();
+        self.uart = Pl011::new();
+        self.output.clear();
+        self.rtc = Pl031::new(now as u32, now);
+        (self.uart_line, self.rtc_line, self.was_full) = (false, false, false);
+    }
+
+    fn has_room(&self) -> bool {
+        self.output.len() + OUTPUT_MARGIN <= OUTPUT_SIZE
+    }
+}
+
+/// Performs a guest's access to a device. `None` where nothing is.
+#[inline]
+pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> Option<()> {
+    let page = access.ipa.0 & !0xfff;
+    if page == UART_BASE {
+        serial(loaded, access);
+    } else if let Some(register) = GicRegister::at(access.ipa, loaded.vm.vcpu_count()) {
+        gic(local, loaded, access, register);
+    } else if page == RTC_BASE {
+        clock(loaded, access);
+    } else if access.ipa.0.wrapping_sub(VIRTIO_BASE) < u64::from(VIRTIO_SLOTS) * VIRTIO_STRIDE {
+        virtio(loaded, access);
+    } else {
+        return None;
+    }
+    Some(())
+}
+
+/// What a store puts on the bus.
+#[inline]
+fn stored(loaded: &Loaded, access: &MmioAccess) -> u64 {
+    access.store_value(loaded.core.registers.read(access.register))
+}
+
+/// Ends a load.
+#[inline]
+fn load(loaded: &mut Loaded, access: &MmioAccess, bus: u64) {
+    let value = access.load_value(bus);
+    loaded.core.registers.write(access.register, value);
+}
+
+#[inline]
+fn serial(loaded: &mut Loaded, access: &MmioAccess) {
+    let (offset, size) = (access.ipa.0 & 0xfff, access.size.bytes() as u8);
+    let vm = loaded.vm;
+    let focused = console::focus() == console::Focus::Vm(loaded.vm_id);
+    let mut serial = vm.serial.lock();
+    let tx = if focused && !serial.has_room() { TxState::Full } else { TxState::Room };
+    serial.was_full |= tx == TxState::Full;
+    match access.direction {
+        Direction::Read => {
+            let value = serial.uart.read(offset, size, tx);
+            load(loaded, access, value);
+        }
+        Direction::Write => {
+            let value = stored(loaded, access);
+            if let UartEffect::Transmit(byte) = serial.uart.write(offset, size, value, tx) {
+                let when_full = if focused { WhenFull::Refuse } else { WhenFull::Overwrite };
+                serial.output.put(byte, when_full);
+                console::output(loaded.vm_id, &mut serial);
+            }
+        }
+    }
+    serial_changed(loaded.vm_id, &mut serial);
+}
+
+/// Something about a line has changed: gives it input, and its interrupt's level to the GIC.
+#[inline]
+pub fn serial_changed(id: VmId, serial: &mut Serial) {
+    console::input(id, serial);
+    if serial.was_full && serial.has_room() {
+        serial.was_full = false;
+        serial.uart.transmit_room();
+    }
+    let line = serial.uart.line();
+    if line != serial.uart_line {
+        serial.uart_line = line;
+        set_line(id, UART_SPI, line);
+    }
+}
+
+/// Sets the level of an SPI of a VM.
+fn set_line(id: VmId, spi: u32, line: bool) {
+    let vm = &VMS[id.index()];
+    let level = if line { Level::High } else { Level::Low };
+    let kicks = vm.gic.lock().set_line(IntId(SPI + spi), VcpuIdx(0), level);
+    vm::notify_all(vm, kicks);
+}
+
+fn clock(loaded: &mut Loaded, access: &MmioAccess) {
+    let (offset, size) = (access.ipa.0 & 0xfff, access.size.bytes() as u8);
+    let now = machine().seconds();
+    let mut serial = loaded.vm.serial.lock();
+    match access.direction {
+        Direction::Read => {
+            let value = serial.rtc.read(offset, size, now);
+            load(loaded, access, value);
+        }
+        Direction::Write => serial.rtc.write(offset, size, stored(loaded, access), now),
+    }
+    let line = serial.rtc.line();
+    if line != serial.rtc_line {
+        serial.rtc_line = line;
+        set_line(loaded.vm_id, RTC_SPI, line);
+    }
+}
+
+#[inline]
+fn gic(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, register: GicRegister) {
+    if access.direction == Direction::Read
+        && let Some(value) = Vgic::constant(register, access.size)
+    {
+        return load(loaded, access, value);
+    }
+    gic_slow(local, loaded, access, register);
+}
+
+fn gic_slow(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, register: GicRegister) {
+    let vm = loaded.vm;
+    match access.direction {
+        Direction::Read => {
+            if Vgic::read_needs_fold(register) {
+                loaded.sync_gic(local);
+                let residents = vm.gic.lock().residents(register, access.size);
+                vm::notify_all(vm, residents.without(loaded.index));
+            }
+            let value = vm.gic.lock().read(register, access.size);
+            load(loaded, access, value);
+        }
+        Direction::Write => {
+            let value = stored(loaded, access);
+            let kicks = vm.gic.lock().write(register, access.size, value);
+            vm::notify_all(vm, kicks);
+            loaded.refresh_timer_template();
+        }
+    }
+}
+
+fn virtio(loaded: &mut Loaded, access: &MmioAccess) {
+    let offset = access.ipa.0 - VIRTIO_BASE;
+    let (slot, offset) = (offset / VIRTIO_STRIDE, offset % VIRTIO_STRIDE);
+    let size = access.size.bytes() as u8;
+    if slot != 0 || !loaded.vm.has_ports() {
+        if access.direction == Direction::Read {
+            load(loaded, access, read_empty_slot(offset, size));
+        }
+        return;
+    }
+    match access.direction {
+        Direction::Read => {
+            let value = loaded.vm.ports.lock().console.read(offset, size);
+            load(loaded, access, value);
+        }
+        Direction::Write => ports::write(loaded.vm_id, offset, size, stored(loaded, access)),
+    }
+}
+
+/// Sends an edge of an SPI to a VM.
+pub fn pulse(id: VmId, spi: u32) {
+    let vm = &VMS[id.index()];
+    let kicks: Kicks = vm.gic.lock().pulse(IntId(SPI + spi));
+    vm::notify_all(vm, kicks);
+}

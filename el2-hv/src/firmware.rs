@@ -1,0 +1,68 @@
+//! `HVC #0`: PSCI, SMCCC discovery, and Dormouse's own calls.
+
+use hv_abi::Status;
+use hv_abi::call::{BASE, Call, Caller};
+use hv_core::psci::{self, Outcome, PowerCall, PsciCall};
+
+use crate::cpu::{Local, Next};
+use crate::vcpu::Loaded;
+use crate::{calls, mailbox, vm};
+
+/// Serves a call. HVC's return address is behind it already.
+#[inline]
+pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
+    let x = &mut loaded.core.registers.x;
+    let function = x[0] as u32;
+    if function & !0xff == BASE {
+        return own(local, loaded, function);
+    }
+    match psci::decode(function, [x[1], x[2], x[3]]) {
+        PsciCall::Simple(call) => match call.answer(&local.machine.mitigations) {
+            Outcome::Return(value) => {
+                x[0] = value;
+                Next::Resume
+            }
+            Outcome::Return4(values) => {
+                x[..4].copy_from_slice(&values);
+                Next::Resume
+            }
+            Outcome::Wait => {
+                x[0] = psci::status::SUCCESS;
+                Next::Block
+            }
+            _ => Next::Resume,
+        },
+        PsciCall::Power(call) => power(loaded, call),
+    }
+}
+
+/// Dormouse's own calls: the doorbell for all, the rest for the service partition.
+#[inline]
+fn own(local: &mut Local, loaded: &mut Loaded, function: u32) -> Next {
+    let call = Call::from_function(function);
+    if call == Some(Call::Doorbell) {
+        let status = mailbox::doorbell(local, loaded.vm_id);
+        loaded.core.registers.x[0] = status.to_register();
+        return Next::Resume;
+    }
+    let allowed = call.filter(|call| calls::caller_of(*call) == Caller::ServicePartition && loaded.vm_id == vm::SOS_VM);
+    match allowed {
+        Some(call) => calls::serve(local, loaded, call),
+        None => {
+            loaded.core.registers.x[0] = Status::NotSupported.to_register();
+            Next::Resume
+        }
+    }
+}
+
+/// A call about power.
+#[cold]
+fn power(loaded: &mut Loaded, call: PowerCall) -> Next {
+    match vm::power(loaded.vm_id, loaded.index, call) {
+        Outcome::Return(value) => loaded.core.registers.x[0] = value,
+        Outcome::PowerOn { .. } => loaded.core.registers.x[0] = psci::status::SUCCESS,
+        Outcome::PowerOff | Outcome::SystemOff | Outcome::SystemReset => return Next::Off,
+        Outcome::Return4(_) | Outcome::Wait => {}
+    }
+    Next::Resume
+}

@@ -1,0 +1,114 @@
+//! Physical interrupts at EL2: forward the guest's timer, serve EL2's own.
+
+use hv_board::gicv3::{SPURIOUS, cpu as gic};
+use hv_core::addr::IntId;
+
+use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SOS, wake};
+use crate::vcpu::Loaded;
+use crate::console;
+
+/// Virtual timer of EL1.
+const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
+/// EL2's physical timer (Arm BSA, PPI assignments).
+pub const HYPERVISOR_TIMER: IntId = IntId(26);
+/// Maintenance interrupt of the virtual CPU interface.
+pub const MAINTENANCE: IntId = IntId(25);
+
+/// An interrupt took the CPU from a guest.
+#[inline]
+pub fn while_running(local: &mut Local, loaded: &mut Loaded) -> Next {
+    let id = gic::acknowledge();
+    if id == TIMER {
+        // Its deactivation is the guest's, through list register 0.
+        gic::drop_priority(id);
+        loaded.timer_fired();
+        return Next::Resume;
+    }
+    other(local, loaded, id)
+}
+
+fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
+    if id == SPURIOUS {
+        return Next::Resume;
+    }
+    gic::drop_priority(id);
+    gic::deactivate(id);
+    match id {
+        // The loop looks at the vCPU's attention before it goes on.
+        SGI_ATTENTION => Next::Resume,
+        SGI_SCHEDULE => {
+            local.share();
+            Next::Resume
+        }
+        SGI_SOS => {
+            watch_sos(local);
+            Next::Resume
+        }
+        MAINTENANCE => {
+            loaded.sync_gic(local);
+            Next::Resume
+        }
+        HYPERVISOR_TIMER => {
+            if local.timer_fired(Some(loaded)) { Next::Yield } else { Next::Resume }
+        }
+        _ => {
+            device(local, id);
+            Next::Resume
+        }
+    }
+}
+
+/// An interrupt came while no guest runs here. A vCPU that sleeps with its registers in this CPU
+/// still has its timer here.
+pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) {
+    let id = gic::acknowledge();
+    if id == SPURIOUS {
+        return;
+    }
+    gic::drop_priority(id);
+    if id == TIMER {
+        match resident {
+            Some(loaded) => {
+                loaded.timer_fired();
+                wake(loaded.id);
+            }
+            None => gic::deactivate(id),
+        }
+        return;
+    }
+    gic::deactivate(id);
+    match id {
+        SGI_SCHEDULE => local.reschedule = true,
+        SGI_SOS => watch_sos(local),
+        HYPERVISOR_TIMER => {
+            let asleep = resident.map(|loaded| loaded.id);
+            local.timer_fired(None);
+            // A deadline that is due may concern the vCPU that sleeps here.
+            if let Some(id) = asleep {
+                local.check_sleeper(id);
+            }
+        }
+        // A maintenance interrupt, or attention that came as its vCPU went to sleep: it was woken, too.
+        _ => device(local, id),
+    }
+}
+
+/// An interrupt came while this CPU takes a VM down. Whether the work is to make room for others.
+pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
+    let slice = local.slice_is_over();
+    while_idle(local, resident);
+    local.take_turn_over(!slice && local.slice_is_over())
+}
+
+/// The service partition's life has a new deadline: this CPU looks after it.
+fn watch_sos(local: &mut Local) {
+    let deadline = crate::sos::deadline_passed();
+    local.watch_sos(deadline);
+}
+
+/// A device's interrupt.
+fn device(local: &Local, id: IntId) {
+    if local.machine.uart_irqs.contains(&Some(id)) {
+        console::interrupt();
+    }
+}

@@ -1,0 +1,262 @@
+//! Management ports: frames as bytes on a virtio console, and their way to and from the mailbox's logic.
+
+use guest_virtio::console::{Console, ConsoleEffect, MAX_PORTS, PortEvent, PortId};
+use guest_virtio::memory::{GuestMemory, GuestMemoryError};
+use guest_virtio::queue::Backlog;
+use hv_abi::guest_map::VIRTIO_SPI;
+use hv_abi::mailbox::{Frame, FrameHeader, HEADER_SIZE, SLOT_SIZE, Slot};
+use hv_arch::ram::{self, NoNewTables};
+use hv_core::addr::{Ipa, VmId};
+use hv_core::stage2::Stage2;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::sos::{self, SosControl, Taken};
+use crate::{SOS, VMS, devices, mailbox};
+
+/// Bytes that are taken from a port by one exit.
+const BUDGET: usize = 4096;
+
+/// The device, and for each port the frame that is coming and the one that is going.
+pub struct Ports {
+    /// The device as the guest sees it.
+    pub console: Console,
+    ports: [PortBuffers; MAX_PORTS],
+}
+
+/// A frame on its way in and one on its way out.
+#[derive(Clone, Copy)]
+struct PortBuffers {
+    coming: [u8; SLOT_SIZE],
+    come: usize,
+    going: [u8; SLOT_SIZE],
+    going_len: usize,
+    gone: usize,
+}
+
+impl PortBuffers {
+    const EMPTY: Self = Self { coming: [0; SLOT_SIZE], come: 0, going: [0; SLOT_SIZE], going_len: 0, gone: 0 };
+
+    /// Bytes that the frame which is coming still lacks: of its header, then of its body. `None` for a header that cannot be read.
+    fn missing(&self) -> Option<usize> {
+        if self.come < HEADER_SIZE {
+            return Some(HEADER_SIZE - self.come);
+        }
+        let (header, _) = FrameHeader::read_from_prefix(&self.coming).ok()?;
+        let frame = Frame::parse(&header).ok()?;
+        (HEADER_SIZE + frame.length).checked_sub(self.come)
+    }
+
+    /// Takes bytes as far as the frame lacks them.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while let Some(missing) = self.missing().filter(|missing| *missing > 0) {
+            let piece = &bytes[used..bytes.len().min(used + missing)];
+            if piece.is_empty() {
+                break;
+            }
+            self.coming[self.come..self.come + piece.len()].copy_from_slice(piece);
+            self.come += piece.len();
+            used += piece.len();
+        }
+        used
+    }
+
+    fn slot(&self) -> Slot {
+        let mut slot = Slot::EMPTY;
+        slot.as_mut_bytes()[..self.come].copy_from_slice(&self.coming[..self.come]);
+        slot
+    }
+}
+
+impl Ports {
+    /// No ports.
+    pub const fn new() -> Self {
+        Self { console: Console::new(1), ports: [PortBuffers::EMPTY; MAX_PORTS] }
+    }
+
+    /// A fresh device with `count` ports.
+    pub fn reset(&mut self, count: u8) {
+        self.console = Console::new(count);
+        self.ports = [PortBuffers::EMPTY; MAX_PORTS];
+    }
+}
+
+/// A guest's memory, by its tables.
+struct Ram(Stage2);
+
+impl Ram {
+    /// Calls `piece` for each contiguous part of a range that the guest may use.
+    fn each(&self, ipa: u64, length: usize, mut piece: impl FnMut(hv_core::addr::Pa, usize, usize) -> bool) -> Result<(), GuestMemoryError> {
+        let mut done = 0;
+        while done < length {
+            let error = GuestMemoryError { ipa, length };
+            let at = ipa.checked_add(done as u64).ok_or(error)?;
+            let found = self.0.translate(Ipa(at), &NoNewTables).filter(|found| found.writable).ok_or(error)?;
+            let count = (length - done).min(usize::try_from(found.remaining).unwrap_or(usize::MAX));
+            if !piece(found.pa, done, count) {
+                return Err(error);
+            }
+            done += count;
+        }
+        Ok(())
+    }
+}
+
+impl GuestMemory for Ram {
+    fn read(&self, ipa: u64, into: &mut [u8]) -> Result<(), GuestMemoryError> {
+        self.each(ipa, into.len(), |pa, at, count| {
+            ram::read(pa, &mut into[at..at + count]);
+            true
+        })
+    }
+
+    fn write(&self, ipa: u64, from: &[u8]) -> Result<(), GuestMemoryError> {
+        self.each(ipa, from.len(), |pa, at, count| {
+            ram::write(pa, &from[at..at + count]);
+            true
+        })
+    }
+}
+
+/// A guest's write to the device's registers, and what follows from it.
+pub fn write(id: VmId, offset: u64, size: u8, value: u64) {
+    let vm = &VMS[id.index()];
+    let effect = vm.ports.lock().console.write(offset, size, value);
+    match effect {
+        ConsoleEffect::None => {}
+        ConsoleEffect::Control | ConsoleEffect::Reset => control(id),
+        ConsoleEffect::Transmit(port) => receive(id, port),
+        ConsoleEffect::Receive(port) => send_rest(id, port),
+        ConsoleEffect::Started => {
+            control(id);
+            for port in (0..u32::from(vm.port_count())).filter_map(PortId::new) {
+                receive(id, port);
+                send_rest(id, port);
+            }
+        }
+    }
+    signal(id);
+}
+
+/// Interrupts the guest where the device has something to say.
+fn signal(id: VmId) {
+    let pulse = VMS[id.index()].ports.lock().console.take_pulse();
+    if pulse {
+        devices::pulse(id, VIRTIO_SPI);
+    }
+}
+
+/// Control messages, and ports that were opened or closed by them.
+fn control(id: VmId) {
+    let vm = &VMS[id.index()];
+    let memory = Ram(vm.tables());
+    let mut sos = SOS.lock();
+    let mut ports = vm.ports.lock();
+    // The control queues hold 16 buffers each; a driver that refills them meanwhile notifies again.
+    for _ in 0..64 {
+        if ports.console.serve_control(&memory) == Backlog::Empty {
+            break;
+        }
+    }
+    while let Some(event) = ports.console.poll_port_event() {
+        let (PortEvent::Opened(port) | PortEvent::Closed(port)) = event;
+        if let Some(buffers) = ports.ports.get_mut(usize::from(port.number())) {
+            *buffers = PortBuffers::EMPTY;
+        }
+        sos.forget_port(vm.handle(id), u16::from(port.number()) + 1);
+    }
+}
+
+/// Takes what a guest has written to a port.
+fn receive(id: VmId, port: PortId) {
+    let mut sos = SOS.lock();
+    take_from_port(&mut sos, id, port);
+    sos.work_arrived();
+}
+
+/// Takes frames from a port until it is empty, has nothing complete, or the frame has to wait.
+fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
+    let vm = &VMS[id.index()];
+    let memory = Ram(vm.tables());
+    for _ in 0..BUDGET / HEADER_SIZE {
+        let mut guard = vm.ports.lock();
+        let Ports { console, ports } = &mut *guard;
+        let Some(buffers) = ports.get_mut(usize::from(port.number())) else { return };
+        let taken = console.take_tx(port, &memory, BUDGET, &mut |bytes| buffers.take(bytes));
+        match buffers.missing() {
+            Some(0) => {
+                let slot = buffers.slot();
+                drop(guard);
+                let number = u16::from(port.number()) + 1;
+                let outcome = sos.take_frame(id, number, &slot, &mut |reply| give(id, port, reply));
+                if outcome == Taken::Later {
+                    mailbox::set_starved(id, true);
+                    return;
+                }
+                if let Some(buffers) = vm.ports.lock().ports.get_mut(usize::from(port.number())) {
+                    buffers.come = 0;
+                }
+            }
+            // A header that cannot be read: nothing behind it can be either, until the port is opened anew.
+            None => {
+                let slot = buffers.slot();
+                buffers.come = 0;
+                drop(guard);
+                let _ = sos.take_frame(id, u16::from(port.number()) + 1, &slot, &mut |reply| give(id, port, reply));
+            }
+            Some(_) if taken.bytes == 0 => return,
+            Some(_) => {}
+        }
+    }
+}
+
+/// Sends a frame to a port; whether there was room for it.
+pub fn give(id: VmId, port: PortId, slot: &Slot) -> bool {
+    let vm = &VMS[id.index()];
+    let mut guard = vm.ports.lock();
+    let Some(buffers) = guard.ports.get_mut(usize::from(port.number())) else { return true };
+    if buffers.going_len > buffers.gone {
+        mailbox::set_starved(id, true);
+        return false;
+    }
+    let length = Frame::parse(&slot.header).map_or(0, |frame| HEADER_SIZE + frame.length);
+    buffers.going[..length].copy_from_slice(&slot.as_bytes()[..length]);
+    (buffers.going_len, buffers.gone) = (length, 0);
+    drop(guard);
+    push(id, port);
+    signal(id);
+    true
+}
+
+/// Sends what is left of the frame that is going.
+fn push(id: VmId, port: PortId) {
+    let vm = &VMS[id.index()];
+    let memory = Ram(vm.tables());
+    let mut guard = vm.ports.lock();
+    let Ports { console, ports } = &mut *guard;
+    let Some(buffers) = ports.get_mut(usize::from(port.number())) else { return };
+    while buffers.gone < buffers.going_len {
+        match console.give_rx(port, &memory, &buffers.going[buffers.gone..buffers.going_len]) {
+            Ok(0) => return,
+            Ok(count) => buffers.gone += count,
+            // Nobody has the port open: the frame is nobody's.
+            Err(_) => buffers.gone = buffers.going_len,
+        }
+    }
+}
+
+/// The guest has given the device buffers for a port.
+fn send_rest(id: VmId, port: PortId) {
+    push(id, port);
+    if mailbox::is_starved(id) {
+        sos::has_room_again(id);
+    }
+}
+
+/// Looks again at frames that had to wait.
+pub fn retry(sos: &mut SosControl, id: VmId) {
+    for port in (0..u32::from(VMS[id.index()].port_count())).filter_map(PortId::new) {
+        take_from_port(sos, id, port);
+    }
+    signal(id);
+}

@@ -1,0 +1,132 @@
+//! Fixed records: what EL2 tells about itself. Whoever asks has been checked.
+
+use core::sync::atomic::Ordering;
+
+use hv_abi::mailbox::BODY_MAX;
+use hv_abi::record::{EndReason, HvInfo, LogHeader, Query, QueryKind, SosStatus, VmRecord, VmState};
+use hv_core::addr::{FRAME_SIZE, VcpuIdx, VmId};
+use hv_core::frames::Owner;
+use hv_core::sos::State;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::machine::{FIRST_GUEST, machine};
+use crate::memory::frames;
+use crate::sos::SosControl;
+use crate::vm::{Phase, SOS_VM};
+use crate::{LOG, VMS};
+
+/// What a query asks; `None` where it is none.
+pub fn parse(body: &[u8]) -> Option<(QueryKind, u64)> {
+    let query = Query::read_from_bytes(body).ok()?;
+    Some((QueryKind::from_number(query.kind.get())?, query.argument.get()))
+}
+
+/// Writes the answer; returns its length.
+pub fn answer(sos: &SosControl, kind: QueryKind, argument: u64, body: &mut [u8; BODY_MAX]) -> usize {
+    match kind {
+        QueryKind::SosStatus => put(sos_status(sos).as_bytes(), body),
+        QueryKind::HvInfo => put(hv_info().as_bytes(), body),
+        QueryKind::Log => log_piece(argument, body),
+    }
+}
+
+fn put(record: &[u8], body: &mut [u8; BODY_MAX]) -> usize {
+    // Records fit into a body: hv-abi asserts it.
+    body[..record.len()].copy_from_slice(record);
+    record.len()
+}
+
+fn sos_status(sos: &SosControl) -> SosStatus {
+    let (life, now) = (sos.life(), machine().up_ns());
+    let account = life.account();
+    let state = State::ALL.iter().position(|state| *state == life.state()).unwrap_or_default();
+    let mut woken_by = [0; 32];
+    match sos.woken_by() {
+        Some(label) => woken_by = *label.bytes(),
+        None => woken_by[..2].copy_from_slice(b"hv"),
+    }
+    SosStatus {
+        state: U32::new(state as u32),
+        lives: U32::new(account.lives),
+        failures: U32::new(account.failures),
+        requests: U32::new(sos.requests().open()),
+        frames: U64::new(frames().table().bytes_of(Owner::Vm(SOS_VM)) / FRAME_SIZE),
+        wake_to_answer_ns: U64::new(sos.wake_to_answer_ns()),
+        on_ns: U64::new(life.on_time(now)),
+        up_ns: U64::new(now),
+        woken_by,
+    }
+}
+
+fn hv_info() -> HvInfo {
+    let machine = machine();
+    let boot = machine.boot_memory;
+    let frames = frames();
+    let table = frames.table();
+    let of = |owner| table.bytes_of(owner);
+    // The image row is what is left of the image's frames: tables, rings, notes in .bss have rows of their own.
+    let inside = boot.image_tables + boot.image_rings + boot.image_notes;
+    HvInfo {
+        cpus: U32::new(machine.cpus as u32),
+        counter_hz: U32::new(machine.counter_hz as u32),
+        ram: U64::new(table.total()),
+        guests: U64::new(table.bytes_of_vms_but(SOS_VM)),
+        sos: U64::new(of(Owner::Vm(SOS_VM))),
+        el2_image: U64::new(of(Owner::Image) - inside),
+        el2_stacks: U64::new(of(Owner::Stacks)),
+        el2_tables: U64::new(of(Owner::Tables) + boot.image_tables),
+        el2_rings: U64::new(of(Owner::Rings) + boot.image_rings),
+        el2_mailboxes: U64::new(of(Owner::Mailboxes)),
+        archive: U64::new(of(Owner::Archive)),
+        notes: U64::new(of(Owner::Notes) + boot.image_notes),
+        firmware: U64::new(of(Owner::Firmware)),
+        free: U64::new(of(Owner::Free) + of(Owner::Held)),
+        held: U64::new(of(Owner::Held)),
+        first_guest_count: U64::new(FIRST_GUEST.load(Ordering::Relaxed)),
+        up_ns: U64::new(machine.up_ns()),
+        image_crc: U32::new(machine.image_crc),
+        reserved: U32::ZERO,
+    }
+}
+
+fn log_piece(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
+    const HEAD: usize = size_of::<LogHeader>();
+    let ring = LOG.lock();
+    let (head, text) = body.split_at_mut(HEAD);
+    let (position, count) = ring.read_at(position, text);
+    let header = LogHeader { position: U64::new(position), end: U64::new(ring.end()) };
+    head.copy_from_slice(header.as_bytes());
+    HEAD + count
+}
+
+/// What EL2 knows of a VM.
+pub fn vm_record(id: VmId) -> VmRecord {
+    let vm = &VMS[id.index()];
+    let control = vm.control.lock();
+    let phase = vm.phase();
+    let state = match phase {
+        Phase::Free | Phase::Building | Phase::Loading => VmState::Building,
+        Phase::Running => VmState::Running,
+        Phase::Stopping | Phase::Stopped => VmState::Stopped,
+        Phase::Dying => VmState::Dying,
+    };
+    let until = match phase {
+        Phase::Running => hv_arch::counter::now(),
+        _ => control.ended,
+    };
+    let uptime = if control.started == 0 { 0 } else { until.saturating_sub(control.started) };
+    let end = if state == VmState::Running { EndReason::None } else { control.end };
+    let on = (0..vm.vcpu_count()).filter(|index| control.is_on(VcpuIdx(*index))).count();
+    VmRecord {
+        handle: U64::new(vm.handle(id).0),
+        label: control.label.map_or([0; 32], |label| *label.bytes()),
+        state: U32::new(state as u32),
+        end: U32::new(end as u32),
+        vcpus: U32::new(u32::from(vm.vcpu_count())),
+        vcpus_on: U32::new(on as u32),
+        memory: U64::new(control.memory),
+        uptime_ns: U64::new(machine().nanoseconds(uptime)),
+        grants: U64::new(vm.grants().0),
+    }
+}

@@ -1,0 +1,515 @@
+//! Control of the service partition: wakes it, hands it requests, routes its replies, ends its lives.
+//!
+//! `hv_core::sos` says what is to be done, `hv_core::requests` what waits; here it is done.
+
+mod load;
+
+use hv_abi::handle::Label;
+use hv_abi::mailbox::{Event as Told, EventKind, Flags, Frame, HvError, HvErrorKind, Party, Slot};
+use hv_abi::record::{EndReason, QueryKind};
+use hv_abi::{Status, VmHandle};
+use hv_abi::call::{DrainAnswer, Grants};
+use hv_abi::guest_map::MAILBOX_SPI;
+use hv_core::addr::VmId;
+use hv_core::description::WhenIdle;
+use hv_core::requests::{Asker, OPEN_MAX, Offer, Requests};
+use hv_core::sos::{Action, Event, LifeEnd, SosLife, SosTimes, State};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U32;
+
+pub use load::{EXTRA, Image, load};
+
+use crate::machine::machine;
+use crate::mailbox::{self, deliver, set_starved};
+use crate::vm::{self, SOS_VM};
+use crate::{SOS, VMS, cpu, devices, ports, query, report};
+
+/// The service partition's state at EL2.
+pub struct SosControl {
+    life: SosLife,
+    requests: Requests,
+    image: Option<Image>,
+    /// Where the scrub of its frames is.
+    scrubbed: u64,
+    /// The board was powered on, and no life has agreed to end since.
+    power_on: bool,
+    /// A life has been told so.
+    power_on_told: u8,
+    /// VMs that ended by themselves and were not reported in this life.
+    ended: [bool; hv_core::frames::MAX_VMS],
+    drain_wanted: bool,
+    woken_by: Option<Label>,
+    /// When the present life was woken by a request that has no answer yet.
+    asked_at: Option<u64>,
+    wake_to_answer_ns: u64,
+    seed: Option<chacha20::ChaCha20Rng>,
+}
+
+/// What became of a frame from a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// It is done with.
+    Yes,
+    /// It has to wait where it is.
+    Later,
+}
+
+/// Sends a frame to who asked; whether there was room.
+pub type Answer<'a> = dyn FnMut(&Slot) -> bool + 'a;
+
+impl SosControl {
+    /// Before the description is read.
+    pub const fn new() -> Self {
+        Self {
+            life: SosLife::new(SosTimes::DEFAULT),
+            requests: Requests::new(),
+            image: None,
+            scrubbed: 0,
+            power_on: true,
+            power_on_told: 0,
+            ended: [false; hv_core::frames::MAX_VMS],
+            drain_wanted: false,
+            woken_by: None,
+            asked_at: None,
+            wake_to_answer_ns: 0,
+            seed: None,
+        }
+    }
+
+    /// What boot has found out.
+    pub fn configure(&mut self, times: SosTimes, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
+        self.life = SosLife::new(times);
+        self.image = Some(image);
+        self.seed = seed;
+    }
+
+    /// Its life.
+    pub const fn life(&self) -> &SosLife {
+        &self.life
+    }
+
+    /// Its requests.
+    pub const fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Who woke it last.
+    pub const fn woken_by(&self) -> Option<Label> {
+        self.woken_by
+    }
+
+    /// From the request that woke it last to its first answer.
+    pub const fn wake_to_answer_ns(&self) -> u64 {
+        self.wake_to_answer_ns
+    }
+
+    /// Takes a frame of a guest: answers what is for EL2, keeps what is for the service partition.
+    pub fn take_frame(&mut self, id: VmId, port: u16, slot: &Slot, answer: &mut Answer<'_>) -> Taken {
+        let vm = &VMS[id.index()];
+        let number = slot.header.id.get();
+        let frame = match Frame::parse(&slot.header) {
+            Ok(frame) => frame,
+            Err(error) => {
+                if vm.may_complain() {
+                    log::warn!("vm {}: {error}", vm.name());
+                }
+                return refuse(number, HvErrorKind::BadFrame, answer);
+            }
+        };
+        match frame.party {
+            Party::Hv => self.answer_query(vm.grants(), &frame, slot, answer),
+            Party::Sos if !vm.grants().contains(Grants::MANAGE) => refuse(number, HvErrorKind::NotGranted, answer),
+            Party::Sos => match self.requests.offer(Asker { vm: vm.handle(id), port }, &frame, slot) {
+                Offer::Taken => Taken::Yes,
+                Offer::Full => Taken::Later,
+                Offer::Refused(kind) => refuse(number, kind, answer),
+            },
+        }
+    }
+
+    fn answer_query(&self, grants: Grants, frame: &Frame, slot: &Slot, answer: &mut Answer<'_>) -> Taken {
+        let Some((kind, argument)) = query::parse(&slot.body[..frame.length]) else {
+            return refuse(frame.id, HvErrorKind::NoSuchQuery, answer);
+        };
+        let needed = if kind == QueryKind::Log { Grants::LOG } else { Grants::INFO };
+        if !grants.contains(needed) {
+            return refuse(frame.id, HvErrorKind::NotGranted, answer);
+        }
+        let mut body = [0; hv_abi::mailbox::BODY_MAX];
+        let length = query::answer(self, kind, argument, &mut body);
+        let head = Frame::request(Party::Hv, Flags::default(), frame.id, length);
+        given(answer(&Slot::new(head, &body[..length])))
+    }
+
+    /// Requests may have come: wakes it, or hands them over.
+    pub fn work_arrived(&mut self) {
+        if self.requests.waiting() == 0 {
+            return;
+        }
+        if self.life.state() == State::Off {
+            self.woken_by = self.requests.oldest_asker().and_then(|asker| vm::by_handle(asker)).and_then(|(_, vm)| vm.label());
+            self.asked_at = Some(hv_arch::counter::now());
+        }
+        self.event(Event::Wake);
+        self.deliver();
+    }
+
+    /// Takes an event of its life and does what follows.
+    fn event(&mut self, event: Event) {
+        let before = self.life.deadline();
+        if let Ok(action) = self.life.on(event, machine().up_ns()) {
+            self.perform(action);
+        }
+        if self.life.deadline() != before && self.life.deadline().is_some() {
+            cpu::interrupt_self_for_sos();
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Nothing => {}
+            Action::Load => self.begin_life(),
+            Action::Deliver => self.deliver(),
+            Action::AskDrain => {
+                self.drain_wanted = true;
+                self.deliver();
+            }
+            Action::TearDown(end) => self.tear_down(end),
+            Action::RefuseWaiting => {
+                self.requests.refuse_waiting();
+                self.send_errors();
+            }
+        }
+    }
+
+    fn begin_life(&mut self) {
+        let life = self.life.account().lives;
+        match &self.woken_by {
+            Some(label) => log::info!("sos: life {life}, woken by {label}"),
+            None => log::info!("sos: life {life}, woken by hv"),
+        }
+        self.drain_wanted = false;
+        if !load::claim(self.image.as_ref()) {
+            log::error!("sos: no vCPU is free for it");
+            return;
+        }
+        vm::begin_loading();
+    }
+
+    fn tear_down(&mut self, end: LifeEnd) {
+        match end {
+            LifeEnd::Drained => vm::end(SOS_VM, EndReason::Stopped),
+            LifeEnd::Crashed => log::error!("sos: life {} crashed", self.life.account().lives),
+            LifeEnd::Hung => {
+                log::error!("sos: life {} hangs, ended", self.life.account().lives);
+                vm::end(SOS_VM, EndReason::Crashed);
+            }
+        }
+    }
+
+    /// Hands over what waits: events first, then requests.
+    fn deliver(&mut self) {
+        if !matches!(self.life.state(), State::Ready | State::Draining) {
+            return;
+        }
+        let told = self.tell_events();
+        let mut mailbox = VMS[SOS_VM.index()].mailbox.lock();
+        let count = self.requests.deliver(|slot| mailbox.put(slot));
+        drop(mailbox);
+        if count > 0 {
+            self.event(Event::Progress);
+        }
+        if told || count > 0 {
+            devices::pulse(SOS_VM, MAILBOX_SPI);
+        }
+    }
+
+    /// Puts events that wait into its ring; whether there were any.
+    fn tell_events(&mut self) -> bool {
+        let mut told = false;
+        if self.power_on && self.power_on_told == 0 && tell(EventKind::PowerOn, VmHandle(0)) {
+            self.power_on_told = 1;
+            told = true;
+        }
+        for id in 1..VMS.len() {
+            let handle = VMS[id].handle(VmId(id as u8));
+            if self.ended[id] && tell(EventKind::VmEnded, handle) {
+                self.ended[id] = false;
+                told = true;
+            }
+        }
+        if self.drain_wanted && tell(EventKind::Drain, VmHandle(0)) {
+            self.drain_wanted = false;
+            told = true;
+        }
+        told
+    }
+
+    /// Events that wait for a life.
+    fn events_waiting(&self) -> u32 {
+        u32::from(self.power_on) + self.ended.iter().filter(|ended| **ended).count() as u32
+    }
+
+    /// Sends what EL2 has to say about requests that failed, as far as there is room.
+    fn send_errors(&mut self) {
+        let mut failed: arrayvec::ArrayVec<(Asker, u32, HvErrorKind), OPEN_MAX> = arrayvec::ArrayVec::new();
+        failed.extend(self.requests.failures().take(OPEN_MAX));
+        for (asker, id, kind) in failed {
+            if send(asker, &error_slot(id, kind)) {
+                self.requests.error_sent(asker, id);
+            }
+        }
+    }
+
+    /// A port was opened or closed: what was asked through it is nobody's.
+    pub fn forget_port(&mut self, vm: VmHandle, port: u16) {
+        self.requests.forget_port(Asker { vm, port });
+    }
+
+    /// Routes the replies in its ring. NO_ROOM: the first that found none was taken back.
+    fn route_replies(&mut self) -> Status {
+        let own = &VMS[SOS_VM.index()].mailbox;
+        // The ring holds eight; what it puts there meanwhile rings again.
+        for _ in 0..hv_abi::mailbox::SLOTS {
+            let Some(slot) = own.lock().peek() else { break };
+            own.lock().consume();
+            let Ok(frame) = Frame::parse(&slot.header) else { continue };
+            let Some(route) = self.requests.route(&frame) else { continue };
+            let head = Frame { port: 0, vm: VmHandle(0), party: Party::Sos, ..frame };
+            if !send(route.asker, &Slot::new(head, &slot.body[..frame.length])) {
+                return Status::NoRoom;
+            }
+            if let Some(asked) = self.asked_at.take() {
+                self.wake_to_answer_ns = machine().nanoseconds(hv_arch::counter::now().wrapping_sub(asked));
+            }
+            if route.last {
+                self.requests.close(route.asker, frame.id);
+            }
+            self.event(Event::Progress);
+        }
+        Status::Success
+    }
+
+    /// Fresh random bytes for a life; zeroes where the board gave no seed.
+    fn fresh_seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        if let Some(generator) = &mut self.seed {
+            chacha20::rand_core::Rng::fill_bytes(generator, &mut seed);
+        }
+        seed
+    }
+}
+
+const fn given(given: bool) -> Taken {
+    if given { Taken::Yes } else { Taken::Later }
+}
+
+/// Answers a frame with an error.
+fn refuse(id: u32, kind: HvErrorKind, answer: &mut Answer<'_>) -> Taken {
+    given(answer(&error_slot(id, kind)))
+}
+
+fn error_slot(id: u32, kind: HvErrorKind) -> Slot {
+    let body = HvError { kind: U32::new(kind as u32) };
+    Slot::new(Frame::request(Party::Hv, Flags::ERROR, id, 0), body.as_bytes())
+}
+
+/// Puts an event into the partition's ring.
+fn tell(kind: EventKind, vm: VmHandle) -> bool {
+    let body = Told { kind: U32::new(kind as u32), reserved: U32::ZERO };
+    let frame = Frame { vm, ..Frame::request(Party::Hv, Flags::EVENT, 0, 0) };
+    VMS[SOS_VM.index()].mailbox.lock().put(&Slot::new(frame, body.as_bytes()))
+}
+
+/// Sends a frame to who asked. Nobody is there any more: that counts as sent.
+fn send(asker: Asker, slot: &Slot) -> bool {
+    let Some((id, _)) = vm::by_handle(asker.vm) else { return true };
+    match asker.port.checked_sub(1).map(|port| guest_virtio::console::PortId::new(u32::from(port))) {
+        None => deliver(id, slot),
+        Some(Some(port)) => ports::give(id, port, slot),
+        Some(None) => true,
+    }
+}
+
+/// Takes what a guest's ring holds.
+pub fn serve_ring(id: VmId) {
+    let mut sos = SOS.lock();
+    take_from_ring(&mut sos, id);
+    sos.work_arrived();
+}
+
+fn take_from_ring(sos: &mut SosControl, id: VmId) {
+    let ring = &VMS[id.index()].mailbox;
+    for _ in 0..hv_abi::mailbox::SLOTS {
+        let Some(slot) = ring.lock().peek() else { return };
+        if sos.take_frame(id, 0, &slot, &mut |reply| deliver(id, reply)) == Taken::Later {
+            return set_starved(id, true);
+        }
+        ring.lock().consume();
+    }
+}
+
+/// A guest's ring or port has room again, or a request of it ended: goes on where something waited.
+pub fn has_room_again(id: VmId) {
+    let mut sos = SOS.lock();
+    set_starved(id, false);
+    sos.send_errors();
+    take_from_ring(&mut sos, id);
+    ports::retry(&mut sos, id);
+    sos.work_arrived();
+    // It may hold a frame that found no room.
+    devices::pulse(SOS_VM, MAILBOX_SPI);
+}
+
+/// The partition's own doorbell.
+pub fn serve_own_doorbell() -> Status {
+    let mut sos = SOS.lock();
+    let status = sos.route_replies();
+    sos.deliver();
+    resume_starved(&mut sos);
+    status
+}
+
+/// A request has ended: others that had to wait for a place may come in.
+fn resume_starved(sos: &mut SosControl) {
+    for id in (1..VMS.len()).map(|id| VmId(id as u8)) {
+        if mailbox::is_starved(id) && sos.requests.waiting() == 0 {
+            take_from_ring(sos, id);
+            ports::retry(sos, id);
+            sos.work_arrived();
+        }
+    }
+}
+
+/// `sos_ready`.
+pub fn ready() {
+    SOS.lock().event(Event::Ready);
+}
+
+/// `sos_idle`.
+pub fn idle(answer: DrainAnswer) {
+    let mut sos = SOS.lock();
+    match answer {
+        DrainAnswer::Agreed => {
+            // What it was told at power-on is done.
+            sos.power_on &= sos.power_on_told == 0;
+            sos.event(Event::DrainAgreed);
+        }
+        DrainAnswer::Busy => sos.event(Event::DrainBusy),
+    }
+}
+
+/// It has changed something about a VM.
+pub fn progress() {
+    SOS.lock().event(Event::Progress);
+}
+
+/// Powers it on for the first time.
+pub fn power_on() {
+    SOS.lock().event(Event::Wake);
+}
+
+/// The deadline may have passed. Returns the next on the counter.
+pub fn deadline_passed() -> Option<u64> {
+    let mut sos = SOS.lock();
+    let now = machine().up_ns();
+    if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
+        let open = sos.requests.in_progress();
+        sos.event(Event::Deadline { open });
+    }
+    let machine = machine();
+    sos.life.deadline().map(|ns| machine.started + machine.ticks(ns + 1000))
+}
+
+/// Its vCPU has stopped for good.
+pub fn stopped(end: EndReason) {
+    let mut sos = SOS.lock();
+    if matches!(sos.life.state(), State::Booting | State::Ready | State::Draining) {
+        sos.event(Event::Crash);
+    }
+    begin_dying(&mut sos, end);
+}
+
+/// It could not be loaded.
+pub fn load_failed() {
+    let mut sos = SOS.lock();
+    sos.event(Event::LoadFailed);
+    begin_dying(&mut sos, EndReason::Crashed);
+}
+
+fn begin_dying(sos: &mut SosControl, _end: EndReason) {
+    if sos.life.state() == State::Faulted {
+        sos.requests.life_failed();
+        // Told to a life that failed: the next one hears it again, once.
+        sos.power_on &= sos.life.account().failures < 2 || sos.power_on_told == 0;
+        sos.power_on_told = 0;
+        for id in 1..VMS.len() {
+            sos.ended[id] |= VMS[id].phase() == vm::Phase::Stopped;
+        }
+    }
+    sos.scrubbed = 0;
+    sos.asked_at = None;
+    vm::destroy_half_built();
+    vm::begin_dying(SOS_VM);
+    sos.send_errors();
+}
+
+/// Scrubs a step of its frames; whether all is done.
+pub fn scrub_step() -> bool {
+    let mut sos = SOS.lock();
+    let mut done = sos.scrubbed;
+    let finished = sos.image.as_ref().is_none_or(|image| load::scrub_step(image, &mut done));
+    sos.scrubbed = done;
+    finished
+}
+
+/// Its frames are back.
+pub fn scrubbed() {
+    let mut sos = SOS.lock();
+    let waiting = sos.requests.waiting() + sos.events_waiting();
+    log::info!("sos: off");
+    if sos.requests.waiting() > 0 {
+        sos.woken_by = sos.requests.oldest_asker().and_then(|asker| vm::by_handle(asker)).and_then(|(_, vm)| vm.label());
+        sos.asked_at = Some(hv_arch::counter::now());
+    } else if waiting > 0 {
+        sos.woken_by = None;
+    }
+    sos.event(Event::Scrubbed { waiting });
+    drop(sos);
+    off_if_idle();
+}
+
+/// Powers the board off where the description says so and nothing is left that could want it.
+fn off_if_idle() {
+    let off = SOS.lock().life.state() == State::Off;
+    let had_guests = crate::machine::FIRST_GUEST.load(core::sync::atomic::Ordering::Relaxed) != 0;
+    if off && had_guests && !vm::any_guest() && machine().when_idle == WhenIdle::PowerOff {
+        report::power_off("the last guest is gone");
+    }
+}
+
+/// A guest has ended.
+pub fn vm_ended(id: VmId, end: EndReason) {
+    if end == EndReason::Stopped {
+        return;
+    }
+    let mut sos = SOS.lock();
+    sos.ended[id.index()] = true;
+    if sos.life.state() == State::Off {
+        sos.woken_by = None;
+        sos.asked_at = None;
+    }
+    sos.event(Event::Wake);
+    sos.deliver();
+}
+
+/// A guest's slot is free.
+pub fn vm_gone(handle: VmHandle) {
+    let mut sos = SOS.lock();
+    sos.requests.forget_vm(handle);
+    if let Some(ended) = handle.index().and_then(|index| sos.ended.get_mut(usize::from(index))) {
+        *ended = false;
+    }
+    drop(sos);
+    off_if_idle();
+}

@@ -1,0 +1,317 @@
+//! A vCPU: what others may tell it at any time, and what only the CPU that has loaded it touches.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
+use hv_arch::guest::{GuestRegisters, VcpuContext, VmRegisters};
+use hv_arch::vgic::{self, InterfaceState};
+use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
+use hv_core::timer::PhysicalTimer;
+use hv_core::vgic::{Level, ListRegisters, PhysicalTimer as PhysicalTimerLine};
+use spin::{Mutex, MutexGuard};
+
+use crate::cpu::Local;
+use crate::vm::{self, Vm};
+use crate::{VCPUS, VMS};
+
+/// Its GIC state was changed: fold and refill its list registers.
+pub const GIC: u8 = 1;
+/// It is to stop for good.
+pub const STOP: u8 = 1 << 1;
+
+/// No CPU, or no VM.
+const NONE: u8 = u8::MAX;
+
+/// A slot for a vCPU.
+pub struct Vcpu {
+    /// What only the CPU that has it loaded touches: that CPU holds the lock.
+    core: Mutex<VcpuCore>,
+    /// The CPU that runs it now.
+    on: AtomicU8,
+    /// What it has to look at before it goes on.
+    attention: AtomicU8,
+    /// Its VM's slot.
+    vm: AtomicU8,
+    /// Its number in its VM.
+    index: AtomicU8,
+}
+
+/// Registers and private devices of a vCPU.
+pub struct VcpuCore {
+    /// General registers.
+    pub registers: GuestRegisters,
+    /// The other registers.
+    pub context: VcpuContext,
+    /// Its list registers.
+    pub list_registers: ListRegisters,
+    /// What list register 0 gets when the virtual timer fires; 0 while the guest does not take it.
+    pub timer_template: u64,
+    /// The emulated physical timer.
+    pub physical_timer: PhysicalTimer,
+    interface: InterfaceState,
+    /// Maintenance controls in ICH_HCR_EL2.
+    controls: u64,
+}
+
+impl Vcpu {
+    /// A free slot.
+    pub const fn new() -> Self {
+        Self {
+            core: Mutex::new(VcpuCore {
+                registers: GuestRegisters::ZERO,
+                context: VcpuContext::reset(0),
+                list_registers: ListRegisters::NONE,
+                timer_template: 0,
+                physical_timer: PhysicalTimer::RESET,
+                interface: InterfaceState::RESET,
+                controls: 0,
+            }),
+            on: AtomicU8::new(NONE),
+            attention: AtomicU8::new(0),
+            vm: AtomicU8::new(NONE),
+            index: AtomicU8::new(0),
+        }
+    }
+
+    /// Takes the slot for vCPU `index` of `vm`; whether it was free.
+    pub fn claim(&self, vm: VmId, index: VcpuIdx) -> bool {
+        let won = self.vm.compare_exchange(NONE, vm.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if won {
+            self.index.store(index.0, Ordering::Relaxed);
+            self.attention.store(0, Ordering::Relaxed);
+        }
+        won
+    }
+
+    /// Gives the slot back.
+    pub fn free(&self) {
+        self.vm.store(NONE, Ordering::Relaxed);
+    }
+
+    /// Its VM.
+    pub fn vm(&self) -> VmId {
+        VmId(self.vm.load(Ordering::Relaxed))
+    }
+
+    /// Sets where it begins. It waits for a CPU that still holds an earlier life of it.
+    pub fn prepare(&self, entry: u64, x0: u64, list_registers: u8) {
+        let mut core = self.core.lock();
+        let index = self.index.load(Ordering::Relaxed);
+        // MPIDR_EL1: RES1 bit 31, affinity = its number (Arm ARM D24.2.123).
+        core.context = VcpuContext::reset(1 << 31 | u64::from(index));
+        core.registers = GuestRegisters::ZERO;
+        core.registers.pc = entry;
+        core.registers.x[0] = x0;
+        core.interface = InterfaceState::RESET;
+        core.physical_timer = PhysicalTimer::RESET;
+        core.timer_template = 0;
+        core.list_registers = ListRegisters::new(list_registers).unwrap_or(ListRegisters::NONE);
+        self.attention.store(0, Ordering::Relaxed);
+    }
+
+    /// Tells it to look at something, and wakes it or stops it for that.
+    pub fn notify(&self, id: VcpuId, what: u8) {
+        self.attention.fetch_or(what, Ordering::SeqCst);
+        // Sequentially consistent against `begin`: either it sees the bit, or we see where it runs.
+        match self.on.load(Ordering::SeqCst) {
+            NONE => crate::cpu::wake(id),
+            cpu if CpuId(cpu) == hv_arch::cpu::current() => {}
+            cpu => crate::cpu::interrupt(CpuId(cpu)),
+        }
+    }
+
+    /// It runs on `cpu` from now on; what it has to look at is seen from here.
+    #[inline]
+    pub fn begin(&self, cpu: CpuId) {
+        self.on.store(cpu.0, Ordering::SeqCst);
+    }
+
+    /// It runs nowhere.
+    #[inline]
+    pub fn pause(&self) {
+        self.on.store(NONE, Ordering::SeqCst);
+    }
+
+    /// Whether there is something to look at.
+    #[inline]
+    pub fn has_attention(&self) -> bool {
+        self.attention.load(Ordering::SeqCst) != 0
+    }
+
+    /// What there is to look at, once.
+    pub fn take_attention(&self) -> u8 {
+        self.attention.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// A vCPU whose registers are in this CPU.
+pub struct Loaded {
+    /// Its slot's number.
+    pub id: VcpuId,
+    /// Its slot.
+    pub vcpu: &'static Vcpu,
+    /// Its VM.
+    pub vm: &'static Vm,
+    /// Its VM's slot.
+    pub vm_id: VmId,
+    /// Its number in its VM.
+    pub index: VcpuIdx,
+    /// Its registers.
+    pub core: MutexGuard<'static, VcpuCore>,
+}
+
+impl Loaded {
+    /// Loads this CPU with a vCPU.
+    pub fn load(local: &mut Local, id: VcpuId) -> Self {
+        let vcpu = &VCPUS[id.index()];
+        let vm_id = vcpu.vm();
+        let vm = &VMS[vm_id.index()];
+        let index = VcpuIdx(vcpu.index.load(Ordering::Relaxed));
+        let mut loaded = Self { id, vcpu, vm, vm_id, index, core: vcpu.core.lock() };
+        let registers: VmRegisters = vm.registers(vm_id);
+        loaded.core.context.load(&registers);
+        if vm.ran_here_last(local.id, index) {
+            hv_arch::tlb::forget_other_vcpu();
+        }
+        loaded.core.interface.load();
+        loaded.refill(local);
+        loaded.arm_physical_timer(local);
+        loaded
+    }
+
+    /// Stores this CPU's registers and lets the vCPU go. Its timers are kept an eye on.
+    pub fn unload(mut self, local: &mut Local) {
+        let used = self.read_list_registers();
+        let unloaded = self.vm.gic.lock().unload(self.index, &mut self.core.list_registers);
+        vgic::write_list_registers(&self.core.list_registers.lr, used);
+        vgic::set_controls(0);
+        self.core.controls = 0;
+        local.set_timer_line(unloaded.timer);
+        vm::notify_all(self.vm, unloaded.kicks);
+        self.core.interface.save();
+        self.core.context.save();
+        local.watch(self.id, self.next_deadline());
+    }
+
+    /// Takes nothing with it: the vCPU never runs again in this life.
+    pub fn discard(mut self, local: &mut Local) {
+        let used = self.read_list_registers();
+        let unloaded = self.vm.gic.lock().unload(self.index, &mut self.core.list_registers);
+        vgic::write_list_registers(&self.core.list_registers.lr, used);
+        vgic::set_controls(0);
+        self.core.controls = 0;
+        local.set_timer_line(unloaded.timer);
+        self.core.context.save();
+        local.watch(self.id, None);
+        local.watch_physical(self.id, None);
+        let kicks = self.vm.gic.lock().power_off(self.index);
+        vm::notify_all(self.vm, unloaded.kicks.union(kicks));
+    }
+
+    /// When one of its timers is due, on the physical counter.
+    fn next_deadline(&self) -> Option<u64> {
+        let context = &self.core.context;
+        // CNTV_CTL: ENABLE set, IMASK clear.
+        let virtual_timer = (context.timer_control & 3 == 1).then(|| context.timer_compare.wrapping_add(self.vm.counter_offset()));
+        [virtual_timer, self.core.physical_timer.deadline()].into_iter().flatten().min()
+    }
+
+    /// Reads the list registers that are in use; returns which.
+    #[inline]
+    fn read_list_registers(&mut self) -> u16 {
+        let lrs = &mut self.core.list_registers;
+        let used = lrs.used;
+        vgic::read_list_registers(&mut lrs.lr, used);
+        if self.core.controls != 0 {
+            self.core.list_registers.unmatched_eois = vgic::unmatched_eois();
+        }
+        used
+    }
+
+    /// Brings list registers and model together.
+    pub fn sync_gic(&mut self, local: &mut Local) {
+        let used = self.read_list_registers();
+        let kicks = self.vm.gic.lock().fold(self.index, &mut self.core.list_registers);
+        self.write_back(local, used);
+        if !kicks.is_empty() {
+            vm::notify_all(self.vm, kicks.without(self.index));
+        }
+    }
+
+    /// Puts what is deliverable into the list registers of a vCPU that is being loaded.
+    fn refill(&mut self, local: &mut Local) {
+        self.write_back(local, 0);
+    }
+
+    /// Refills, and writes the list registers that are in use now or were `before`.
+    #[inline]
+    fn write_back(&mut self, local: &mut Local, before: u16) {
+        let mut gic = self.vm.gic.lock();
+        let refill = gic.refill(self.index, &mut self.core.list_registers);
+        self.core.timer_template = gic.timer_template(self.index);
+        drop(gic);
+        let lrs = &self.core.list_registers;
+        vgic::write_list_registers(&lrs.lr, lrs.used | before);
+        if refill.hcr != self.core.controls || before == 0 {
+            self.core.controls = refill.hcr;
+            vgic::set_controls(refill.hcr);
+        }
+        local.set_timer_line(refill.timer);
+    }
+
+    /// The guest may have changed its virtual timer's interrupt.
+    pub fn refresh_timer_template(&mut self) {
+        self.core.timer_template = self.vm.gic.lock().timer_template(self.index);
+    }
+
+    /// Whether an interrupt waits for it in a list register.
+    #[inline]
+    pub fn has_pending(&self) -> bool {
+        self.core.list_registers.used != 0 && vgic::any_pending(self.core.list_registers.used)
+    }
+
+    /// The virtual timer's physical interrupt has come, and stays active until the guest ends it.
+    #[inline]
+    pub fn timer_fired(&mut self) {
+        let template = self.core.timer_template;
+        if template != 0 {
+            vgic::write_timer_register(template);
+            self.core.list_registers.set_timer(template);
+        } else {
+            vgic::write_timer_register(0);
+            let kicks = self.vm.gic.lock().timer_asserted(self.index, &mut self.core.list_registers);
+            vm::notify_all(self.vm, kicks);
+        }
+    }
+
+    /// Sets the emulated physical timer's interrupt, and arms what it waits for.
+    pub fn arm_physical_timer(&mut self, local: &mut Local) {
+        let Some(deadline) = self.core.physical_timer.deadline() else {
+            return local.watch_physical(self.id, None);
+        };
+        let now = hv_arch::counter::now();
+        let due = self.core.physical_timer.line(now) == Level::High;
+        local.watch_physical(self.id, (!due).then_some(deadline));
+        self.set_physical_line(due);
+    }
+
+    /// The line of the physical timer's PPI.
+    pub fn set_physical_line(&mut self, high: bool) {
+        let level = if high { Level::High } else { Level::Low };
+        let kicks = self.vm.gic.lock().set_line(IntId(PPI_PHYSICAL_TIMER), self.index, level);
+        vm::notify_all(self.vm, kicks);
+    }
+}
+
+impl Local {
+    /// Makes the physical virtual-timer interrupt of this CPU active or inactive, as the model asks.
+    #[inline]
+    pub fn set_timer_line(&self, wanted: PhysicalTimerLine) {
+        const PPI: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
+        match wanted {
+            PhysicalTimerLine::Unchanged => {}
+            PhysicalTimerLine::Activate => self.redistributor.activate(PPI),
+            PhysicalTimerLine::Deactivate => self.redistributor.deactivate(PPI),
+        }
+    }
+}

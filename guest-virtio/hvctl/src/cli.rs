@@ -1,0 +1,272 @@
+//! The command line, and the requests that it means. Nothing is asked of anybody here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hv_abi::guest_map::MAX_VCPUS;
+use hv_abi::handle::Label;
+use hv_abi::message::{Fault, FaultKind, Request, VmCreate};
+
+/// Longest time-out.
+const TIMEOUT_MAX: f64 = 86_400.0;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the request was refused, or failed
+  2  the command line cannot be understood
+  3  no management port: modules not loaded, no grant, or no right to open it
+  4  no answer in time
+  5  all management ports were in use all the time";
+
+/// Manages virtual machines and shows what the Dormouse hypervisor does.
+#[derive(Parser, Debug)]
+#[command(name = "hvctl", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print one JSON document; bytes and nanoseconds as numbers
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Longest time to wait for a port and for the answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = timeout)]
+    pub(crate) timeout: Duration,
+    /// Directory that has `sys` and `dev`
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "DIR",
+        default_value = "/"
+    )]
+    pub(crate) root: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Virtual machines: answered by the service partition, which is woken for it
+    #[command(subcommand)]
+    Vm(VmCommand),
+    /// The service partition: answered by the hypervisor, wakes nobody
+    #[command(subcommand)]
+    Sos(SosCommand),
+    /// The hypervisor: answered by itself, wakes nobody
+    #[command(subcommand)]
+    Hv(HvCommand),
+    /// For tests.
+    #[command(subcommand, hide = true)]
+    Debug(DebugCommand),
+}
+
+/// Commands about VMs.
+#[derive(Subcommand, Debug)]
+pub(crate) enum VmCommand {
+    /// List all VMs
+    List,
+    /// Show one VM in full
+    Show(Name),
+    /// Define a VM: the spec of a guest of the system description, with changes
+    Create(Create),
+    /// Build a defined VM and start it
+    Start(Name),
+    /// Stop a VM at once and return its memory; it stays defined
+    Stop(Name),
+    /// Stop a VM where it runs, and forget it where `create` defined it
+    Destroy(Name),
+}
+
+/// A VM.
+#[derive(Args, Debug)]
+pub(crate) struct Name {
+    /// Name of the VM
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(crate) name: String,
+}
+
+/// A new VM.
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    /// Name of the new VM: at most 31 of a-z, 0-9 and -
+    #[arg(value_name = "NAME", value_parser = name)]
+    name: String,
+    /// Guest of the system description whose spec is copied
+    #[arg(long, value_name = "GUEST", value_parser = name)]
+    from: String,
+    /// RAM, with K, M or G behind the number (of 1024)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
+    /// Number of vCPUs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_VCPUS as i64))]
+    vcpus: Option<u8>,
+    /// Kernel command line
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    bootargs: Option<String>,
+    /// Member of the boot archive to start
+    #[arg(long, value_name = "MEMBER")]
+    image: Option<String>,
+    /// What the VM may ask, in the place of the copied grants; may be given several times
+    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
+    grants: Vec<Grant>,
+}
+
+/// What a VM may ask.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+enum Grant {
+    /// Manage VMs.
+    Manage,
+    /// Status of the hypervisor and the service partition.
+    Info,
+    /// The hypervisor's log.
+    Log,
+    /// Nothing.
+    None,
+}
+
+/// Commands about the service partition.
+#[derive(Subcommand, Debug)]
+pub(crate) enum SosCommand {
+    /// Show its state and its account
+    Status,
+}
+
+/// Commands about the hypervisor.
+#[derive(Subcommand, Debug)]
+pub(crate) enum HvCommand {
+    /// Show CPUs, and where all of RAM is
+    Info,
+    /// Print the hypervisor's log
+    Log,
+}
+
+/// Commands for tests.
+#[derive(Subcommand, Debug)]
+pub(crate) enum DebugCommand {
+    /// Make the service partition fail; refused by builds without fault injection
+    Fault {
+        /// How
+        kind: Failing,
+        /// After how many further privileged calls; 0 is at once
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        after_calls: u32,
+    },
+    /// Print the counter and its frequency
+    Counter,
+}
+
+/// Ways to fail.
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum Failing {
+    /// An access to nothing.
+    Crash,
+    /// A loop without end.
+    Spin,
+}
+
+impl VmCommand {
+    /// The request.
+    pub(crate) fn request(&self) -> Request {
+        match self {
+            Self::List => Request::VmList,
+            Self::Show(Name { name }) => Request::VmShow { name: name.clone() },
+            Self::Create(create) => Request::VmCreate(create.request()),
+            Self::Start(Name { name }) => Request::VmStart { name: name.clone() },
+            Self::Stop(Name { name }) => Request::VmStop { name: name.clone() },
+            Self::Destroy(Name { name }) => Request::VmDestroy { name: name.clone() },
+        }
+    }
+}
+
+impl Create {
+    /// The name of the new VM.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn request(&self) -> VmCreate {
+        let names = self.grants.iter().filter_map(|grant| grant.name());
+        VmCreate {
+            name: self.name.clone(),
+            from: self.from.clone(),
+            memory: self.memory,
+            vcpus: self.vcpus,
+            bootargs: self.bootargs.clone(),
+            image: self.image.clone(),
+            grants: (!self.grants.is_empty()).then(|| names.map(str::to_owned).collect()),
+        }
+    }
+}
+
+impl Grant {
+    /// Its name in a spec; `none` has none.
+    const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Manage => Some("manage"),
+            Self::Info => Some("info"),
+            Self::Log => Some("log"),
+            Self::None => None,
+        }
+    }
+}
+
+impl Failing {
+    /// The request.
+    pub(crate) const fn request(self, after_calls: u32) -> Request {
+        let kind = match self {
+            Self::Crash => FaultKind::Crash,
+            Self::Spin => FaultKind::Spin,
+        };
+        Request::Fault(Fault { kind, after_calls })
+    }
+}
+
+/// The name of a VM.
+fn name(text: &str) -> Result<String, String> {
+    match Label::new(text) {
+        Some(label) => Ok(label.as_str().to_owned()),
+        None => Err("a name has at most 31 of a-z, 0-9 and -".to_owned()),
+    }
+}
+
+/// Bytes, from a number and K, M or G.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => Some(0),
+        "K" | "k" | "KiB" => Some(10),
+        "M" | "m" | "MiB" => Some(20),
+        "G" | "g" | "GiB" => Some(30),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok().filter(|&number| number > 0);
+    shift
+        .zip(number)
+        .and_then(|(shift, number)| number.checked_mul(1 << shift))
+        .ok_or_else(|| "a size is a number with K, M or G behind it, like 64M".to_owned())
+}
+
+/// A time-out, from seconds.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_MAX => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err(format!(
+            "a time-out is a number of seconds up to {TIMEOUT_MAX}"
+        )),
+    }
+}
+
+/// The parser's message about a wrong command line as one line.
+pub(crate) fn one_line(message: &str) -> String {
+    let first = message.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let text = words.join(" ");
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    format!("{text}; see `hvctl --help`")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("hvctl").chain(line.split(' ')))
+}
+
+fn request(line: &str) -> Request {
+    match parse(line).unwrap().command {
+        Command::Vm(command) => command.request(),
+        Command::Debug(DebugCommand::Fault { kind, after_calls }) => kind.request(after_calls),
+        other => panic!("{other:?} is no request to the service partition"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn each_command_means_its_request() {
+    let name = || "rt-0".to_owned();
+    for (line, expected) in [
+        ("vm list", Request::VmList),
+        ("vm show rt-0", Request::VmShow { name: name() }),
+        ("vm start rt-0", Request::VmStart { name: name() }),
+        ("vm stop rt-0", Request::VmStop { name: name() }),
+        ("vm destroy rt-0", Request::VmDestroy { name: name() }),
+    ] {
+        assert_eq!(request(line), expected);
+    }
+    let fault = Fault {
+        kind: FaultKind::Spin,
+        after_calls: 3,
+    };
+    assert_eq!(
+        request("debug fault spin --after-calls 3"),
+        Request::Fault(fault)
+    );
+}
+
+#[test]
+fn create_passes_on_what_is_given_and_nothing_else() {
+    let bare = VmCreate {
+        name: "rt".to_owned(),
+        from: "debian".to_owned(),
+        memory: None,
+        vcpus: None,
+        bootargs: None,
+        image: None,
+        grants: None,
+    };
+    assert_eq!(
+        request("vm create rt --from debian"),
+        Request::VmCreate(bare.clone())
+    );
+    let full = VmCreate {
+        memory: Some(64 << 20),
+        vcpus: Some(2),
+        bootargs: Some("-quiet".to_owned()),
+        image: Some("rt.bin".to_owned()),
+        grants: Some(vec!["info".to_owned(), "log".to_owned()]),
+        ..bare.clone()
+    };
+    let line = "vm create rt --from debian --memory 64M --vcpus 2 --bootargs -quiet --image rt.bin";
+    for grants in [" --grant info --grant log", " --grant info,log"] {
+        assert_eq!(
+            request(&format!("{line}{grants}")),
+            Request::VmCreate(full.clone())
+        );
+    }
+    let none = VmCreate {
+        grants: Some(Vec::new()),
+        ..bare
+    };
+    assert_eq!(
+        request("vm create rt --from debian --grant none"),
+        Request::VmCreate(none)
+    );
+}
+
+#[test]
+fn sizes_have_the_units_of_the_manual() {
+    for (text, bytes) in [
+        ("1", 1),
+        ("4096", 4096),
+        ("2k", 2048),
+        ("64M", 64 << 20),
+        ("64MiB", 64 << 20),
+        ("1G", 1 << 30),
+    ] {
+        assert_eq!(size(text), Ok(bytes), "{text}");
+    }
+    for bad in [
+        "",
+        "M",
+        "0",
+        "-1",
+        "1.5G",
+        "64T",
+        "64 M",
+        "99999999999G",
+        "ä",
+    ] {
+        assert!(size(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn time_outs_are_positive_and_bounded() {
+    assert_eq!(timeout("0.5"), Ok(Duration::from_millis(500)));
+    for bad in ["0", "-1", "nan", "inf", "1e9", "x"] {
+        assert!(timeout(bad).is_err(), "{bad}");
+    }
+    assert_eq!(parse("vm list").unwrap().timeout, Duration::from_secs(30));
+    assert!(parse("vm list --json --timeout 5").unwrap().json);
+}
+
+#[test]
+fn wrong_lines_are_refused() {
+    for line in [
+        "vm",
+        "vm lst",
+        "vm show",
+        "vm show Debian",
+        "vm create rt",
+        "vm create rt --from debian --vcpus 0",
+        "vm create rt --from debian --vcpus 9",
+        "vm create rt --from debian --memory 1X",
+        "vm create rt --from debian --grant all",
+        "hv log --follow",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn hidden_commands_are_not_in_the_help_and_exit_codes_are() {
+    let help = Cli::command().render_help().to_string();
+    assert!(
+        !help.contains("debug") && !help.contains("--root"),
+        "{help}"
+    );
+    assert!(help.contains("4  no answer in time"), "{help}");
+}
+
+#[test]
+fn a_usage_error_is_one_line() {
+    let error = parse("vm create rt").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+    let line = one_line(&error.to_string());
+    assert!(!line.contains('\n'), "{line}");
+    assert!(
+        line.contains("--from <GUEST>") && line.ends_with("see `hvctl --help`"),
+        "{line}"
+    );
+}

@@ -1,0 +1,312 @@
+//! What each command asks, and how its answer is shown.
+
+use hv_abi::mailbox::Party;
+use hv_abi::message::{ImageFormat, Origin, Reply, Request, VmDetail, VmSummary, decode, encode};
+use hv_abi::record::{Query, QueryKind};
+use serde::Serialize;
+use zerocopy::IntoBytes;
+
+use crate::cli::{Cli, Command, DebugCommand, HvCommand, SosCommand, VmCommand};
+use crate::counter::{self, Counter};
+use crate::error::Error;
+use crate::port::{Deadline, Devices, acquire};
+use crate::records::{Hv, Log, Memory, Piece, Sos};
+use crate::session::{Repeat, Session};
+use crate::text::{Align, bytes, hertz, micros, pairs, printable, printable_lines, span, table};
+
+/// What a command gives.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// For standard output.
+    pub(crate) text: String,
+    /// What is wrong with it, if anything.
+    pub(crate) doubt: Option<Error>,
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Error> {
+    if let Command::Debug(DebugCommand::Counter) = arguments.command {
+        let counter = counter::read().ok_or(Error::NoCounter)?;
+        return show(arguments, &counter, counter_text);
+    }
+    let deadline = Deadline::new(arguments.timeout);
+    let mut session = Session::new(acquire(devices, deadline)?, deadline)?;
+    match &arguments.command {
+        Command::Vm(command) => vm(arguments, &mut session, command),
+        Command::Sos(SosCommand::Status) => {
+            let sos = Sos::read(&query(&mut session, QueryKind::SosStatus, 0)?)?;
+            show(arguments, &sos, sos_text)
+        }
+        Command::Hv(HvCommand::Info) => {
+            let hv = Hv::read(&query(&mut session, QueryKind::HvInfo, 0)?)?;
+            let output = show(arguments, &hv, hv_text)?;
+            let doubt = hv.memory.check().err();
+            Ok(Output { doubt, ..output })
+        }
+        Command::Hv(HvCommand::Log) => show(arguments, &log(&mut session)?, log_text),
+        Command::Debug(DebugCommand::Fault { kind, after_calls }) => {
+            done(&mut session, &kind.request(*after_calls))?;
+            show(arguments, &Done::new(None, "fault"), done_text)
+        }
+        Command::Debug(DebugCommand::Counter) => Err(Error::NoCounter),
+    }
+}
+
+/// An answer as JSON, or by `text`.
+fn show<T: Serialize + ?Sized>(
+    arguments: &Cli,
+    answer: &T,
+    text: fn(&T) -> String,
+) -> Result<Output, Error> {
+    let text = if arguments.json {
+        let json = serde_json::to_string(answer).map_err(|error| Error::Output(error.into()))?;
+        json + "\n"
+    } else {
+        text(answer)
+    };
+    Ok(Output { text, doubt: None })
+}
+
+/// A command about VMs.
+fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Output, Error> {
+    let request = command.request();
+    let (name, what) = match command {
+        VmCommand::List => {
+            let Reply::VmList(list) = ask(session, &request)? else {
+                return Err(Error::Reply("list of VMs"));
+            };
+            return show(arguments, &list[..], list_text);
+        }
+        VmCommand::Show(_) => {
+            let Reply::Vm(detail) = ask(session, &request)? else {
+                return Err(Error::Reply("VM"));
+            };
+            return show(arguments, &detail, detail_text);
+        }
+        VmCommand::Create(create) => (create.name(), "created"),
+        VmCommand::Start(vm) => (&*vm.name, "started"),
+        VmCommand::Stop(vm) => (&*vm.name, "stopped"),
+        VmCommand::Destroy(vm) => (&*vm.name, "destroyed"),
+    };
+    done(session, &request)?;
+    show(arguments, &Done::new(Some(name), what), done_text)
+}
+
+/// Asks the service partition.
+fn ask(session: &mut Session, request: &Request) -> Result<Reply, Error> {
+    let repeat = if request.is_repeat_safe() {
+        Repeat::Safe
+    } else {
+        Repeat::Unsafe
+    };
+    match decode(&session.ask(Party::Sos, &encode(request), repeat)?)? {
+        Reply::Error(failure) => Err(Error::Refused(failure)),
+        reply => Ok(reply),
+    }
+}
+
+/// Asks the service partition to do something that has no other answer than that it is done.
+fn done(session: &mut Session, request: &Request) -> Result<(), Error> {
+    match ask(session, request)? {
+        Reply::Done => Ok(()),
+        _ => Err(Error::Reply("confirmation")),
+    }
+}
+
+/// Asks EL2.
+fn query(session: &mut Session, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Error> {
+    let query = Query {
+        kind: (kind as u32).into(),
+        reserved: 0.into(),
+        argument: argument.into(),
+    };
+    session.ask(Party::Hv, query.as_bytes(), Repeat::Safe)
+}
+
+/// The log from its oldest byte to where it ended when it was first asked for: a log that grows
+/// while it is read still ends.
+fn log(session: &mut Session) -> Result<Log, Error> {
+    let mut next = 0;
+    let mut text = Vec::new();
+    let mut whole: Option<(u64, u64)> = None;
+    loop {
+        let reply = query(session, QueryKind::Log, next)?;
+        let piece = Piece::read(&reply, next)?;
+        let (position, end) = *whole.get_or_insert((piece.position, piece.end));
+        if piece.position > next && !text.is_empty() {
+            let lost = piece.position - next;
+            text.extend_from_slice(format!("\n[{lost} bytes were overwritten]\n").as_bytes());
+        }
+        text.extend_from_slice(piece.text);
+        next = piece.position + piece.text.len() as u64;
+        if next >= end {
+            return Ok(Log {
+                position,
+                end: next,
+                text: String::from_utf8_lossy(&text).into_owned(),
+            });
+        }
+    }
+}
+
+/// What was done.
+#[derive(Serialize, Debug)]
+struct Done<'n> {
+    /// To which VM.
+    name: Option<&'n str>,
+    /// A participle.
+    done: &'static str,
+}
+
+impl<'n> Done<'n> {
+    const fn new(name: Option<&'n str>, done: &'static str) -> Self {
+        Self { name, done }
+    }
+}
+
+fn done_text(done: &Done<'_>) -> String {
+    match done.name {
+        Some(name) => format!("{name}: {}\n", done.done),
+        None => format!("{}\n", done.done),
+    }
+}
+
+fn counter_text(counter: &Counter) -> String {
+    format!("{} {}\n", counter.cntvct, counter.cntfrq)
+}
+
+/// A span of time that may not have been.
+fn uptime(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".to_owned(), span)
+}
+
+fn list_text(list: &[VmSummary]) -> String {
+    let heads = [
+        ("NAME", Align::Left),
+        ("STATE", Align::Left),
+        ("VCPUS", Align::Right),
+        ("MEMORY", Align::Right),
+        ("UPTIME", Align::Right),
+    ];
+    let row = |vm: &VmSummary| {
+        [
+            printable(&vm.name),
+            vm.state.to_string(),
+            vm.vcpus.to_string(),
+            bytes(vm.memory),
+            uptime(vm.uptime_ns),
+        ]
+    };
+    table(heads, &list.iter().map(row).collect::<Vec<_>>())
+}
+
+fn detail_text(vm: &VmDetail) -> String {
+    let or_dash = |text: &str| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            printable(text)
+        }
+    };
+    let spec = &vm.spec;
+    let format = match spec.format {
+        ImageFormat::Linux => "Linux".to_owned(),
+        ImageFormat::Raw { load_address } => format!("raw at {load_address:#x}"),
+    };
+    let origin = match vm.origin {
+        Origin::Description => "system description",
+        Origin::Created => "vm create",
+    };
+    pairs([
+        ("name", printable(&vm.summary.name)),
+        ("state", vm.summary.state.to_string()),
+        ("vcpus", vm.summary.vcpus.to_string()),
+        ("memory", bytes(vm.summary.memory)),
+        ("uptime", uptime(vm.summary.uptime_ns)),
+        ("last end", or_dash(vm.last_end.as_deref().unwrap_or(""))),
+        ("from", origin.to_owned()),
+        ("image", format!("{} ({format})", printable(&spec.image))),
+        ("initrd", or_dash(spec.initrd.as_deref().unwrap_or(""))),
+        ("bootargs", or_dash(&spec.bootargs)),
+        (
+            "autostart",
+            if spec.autostart { "yes" } else { "no" }.to_owned(),
+        ),
+        ("grants", or_dash(&spec.grants.join(", "))),
+        ("ports", spec.ports.to_string()),
+    ])
+}
+
+fn sos_text(sos: &Sos) -> String {
+    let woken_by = sos.woken_by.as_deref().unwrap_or("-");
+    pairs([
+        ("state", sos.state.clone()),
+        ("times woken", sos.lives.to_string()),
+        ("woken last by", printable(woken_by)),
+        ("wake to answer", micros(sos.wake_to_answer_ns)),
+        (
+            "on",
+            format!("{:.3} % of {}", sos.on_percent, span(sos.up_ns)),
+        ),
+        ("frames owned", sos.frames.to_string()),
+        ("requests open", sos.requests.to_string()),
+        ("failures", sos.failures.to_string()),
+    ])
+}
+
+fn hv_text(hv: &Hv) -> String {
+    let first_guest = match (hv.first_guest_count, hv.counter_hz) {
+        (0, _) => "not started".to_owned(),
+        (count, 0) => format!("at count {count}"),
+        (count, hz) => {
+            let ns = u128::from(count) * 1_000_000_000 / u128::from(hz);
+            format!(
+                "at count {count} ({})",
+                micros(u64::try_from(ns).unwrap_or(u64::MAX))
+            )
+        }
+    };
+    let facts = pairs([
+        ("CPUs", hv.cpus.to_string()),
+        ("counter", hertz(hv.counter_hz)),
+        ("up", span(hv.up_ns)),
+        ("first guest", first_guest),
+        ("image CRC-32", hv.image_crc.clone()),
+    ]);
+    format!("{facts}\n{}", memory_text(&hv.memory))
+}
+
+fn memory_text(memory: &Memory) -> String {
+    let heads = [
+        ("MEMORY", Align::Left),
+        ("SIZE", Align::Right),
+        ("BYTES", Align::Right),
+    ];
+    let row = |name: &str, size: u64| [name.to_owned(), bytes(size), size.to_string()];
+    let mut rows: Vec<_> = memory
+        .rows()
+        .into_iter()
+        .map(|(name, size)| row(name, size))
+        .collect();
+    rows.push(row(
+        "  of which held for the service partition",
+        memory.held,
+    ));
+    rows.push(row("total", memory.total));
+    table(heads, &rows)
+}
+
+fn log_text(log: &Log) -> String {
+    let mut text = match log.position {
+        0 => String::new(),
+        lost => format!("[{lost} bytes were overwritten]\n"),
+    };
+    text.push_str(&printable_lines(&log.text));
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

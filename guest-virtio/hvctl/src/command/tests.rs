@@ -1,0 +1,348 @@
+use clap::Parser;
+use hv_abi::message::{Failure, FailureCode, VmPhase, VmSpec};
+
+use super::*;
+use crate::records::tests::{MEMORY, hv_bytes};
+use crate::testing::{Asked, ERROR, FakeDevices, Script, el2, frame, pair};
+
+/// Runs a command line against a peer; gives the outcome and what was asked.
+fn run_line(line: &str, script: impl Script) -> (Result<Output, Error>, Vec<Asked>) {
+    let (link, peer) = pair();
+    let peer = el2(peer, script);
+    let devices = FakeDevices::new(&["port"], [Ok(link)]);
+    let line = format!("hvctl {line} --timeout 5");
+    let outcome = run(&Cli::parse_from(line.split(' ')), &devices);
+    (outcome, peer.join().unwrap())
+}
+
+/// The text of a command whose question is answered with `body`, in frames of 100 bytes.
+fn text(line: &str, body: Vec<u8>) -> String {
+    let (outcome, _) = run_line(line, move |asked| split(asked, &body));
+    outcome.unwrap().text
+}
+
+fn split(asked: &Asked, body: &[u8]) -> Vec<Vec<u8>> {
+    let parts: Vec<&[u8]> = body.chunks(100).collect();
+    let last = parts.len() - 1;
+    let flags = |i| if i == last { 0 } else { 2 };
+    let frames = parts.iter().enumerate();
+    frames
+        .map(|(i, part)| frame(asked.party, flags(i), asked.id, part))
+        .collect()
+}
+
+fn summary(name: &str, state: VmPhase, uptime_ns: Option<u64>) -> VmSummary {
+    VmSummary {
+        name: name.to_owned(),
+        state,
+        vcpus: 2,
+        memory: 512 << 20,
+        uptime_ns,
+    }
+}
+
+fn list() -> Reply {
+    Reply::VmList(vec![
+        summary("debian", VmPhase::Running, Some(63_000_000_000)),
+        VmSummary {
+            vcpus: 1,
+            memory: 64 << 20,
+            ..summary("rt-0", VmPhase::Defined, None)
+        },
+    ])
+}
+
+fn detail() -> Reply {
+    Reply::Vm(VmDetail {
+        summary: summary("debian", VmPhase::Running, Some(1_500_000_000)),
+        spec: VmSpec {
+            name: "debian".to_owned(),
+            memory: 512 << 20,
+            vcpus: 2,
+            image: "Image".to_owned(),
+            format: ImageFormat::Linux,
+            initrd: Some("initrd.gz".to_owned()),
+            bootargs: "console=ttyAMA0 \u{1b}[2J".to_owned(),
+            autostart: true,
+            grants: vec!["manage".to_owned(), "info".to_owned()],
+            ports: 2,
+        },
+        origin: Origin::Description,
+        last_end: None,
+    })
+}
+
+#[test]
+fn the_list_is_a_table() {
+    assert_eq!(
+        text("vm list", encode(&list())),
+        "\
+NAME    STATE    VCPUS   MEMORY  UPTIME
+debian  running      2  512 MiB  1m 03s
+rt-0    defined      1   64 MiB       -
+"
+    );
+}
+
+#[test]
+fn the_list_as_json_has_numbers() {
+    assert_eq!(
+        text("vm list --json", encode(&list())),
+        concat!(
+            r#"[{"name":"debian","state":"running","vcpus":2,"memory":536870912,"uptime_ns":63000000000},"#,
+            r#"{"name":"rt-0","state":"defined","vcpus":1,"memory":67108864,"uptime_ns":null}]"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn a_vm_is_shown_in_full_and_without_control_characters() {
+    assert_eq!(
+        text("vm show debian", encode(&detail())),
+        "\
+name       debian
+state      running
+vcpus      2
+memory     512 MiB
+uptime     1.5 s
+last end   -
+from       system description
+image      Image (Linux)
+initrd     initrd.gz
+bootargs   console=ttyAMA0 \\u{1b}[2J
+autostart  yes
+grants     manage, info
+ports      2
+"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();
+    assert_eq!(json["summary"]["uptime_ns"], 1_500_000_000);
+    assert_eq!(json["spec"]["memory"], 536_870_912);
+    assert_eq!(json["spec"]["format"], "linux");
+    assert_eq!(json["origin"], "description");
+    assert_eq!(json["last_end"], serde_json::Value::Null);
+}
+
+#[test]
+fn requests_to_the_service_partition_say_whether_they_are_repeat_safe() {
+    for (line, repeat_safe) in [
+        ("vm list", 1),
+        ("vm show a", 1),
+        ("vm create a --from b", 0),
+        ("vm start a", 0),
+        ("vm stop a", 0),
+        ("vm destroy a", 0),
+    ] {
+        let (_, asked) = run_line(line, |asked| split(asked, &encode(&Reply::Done)));
+        assert_eq!((asked[0].party, asked[0].flags), (1, repeat_safe), "{line}");
+    }
+}
+
+#[test]
+fn what_was_done_is_said() {
+    let done = || encode(&Reply::Done);
+    assert_eq!(text("vm start a", done()), "a: started\n");
+    assert_eq!(text("vm create a --from b", done()), "a: created\n");
+    assert_eq!(
+        text("vm stop a --json", done()),
+        "{\"name\":\"a\",\"done\":\"stopped\"}\n"
+    );
+    assert_eq!(text("debug fault crash --after-calls 2", done()), "fault\n");
+}
+
+#[test]
+fn a_refusal_is_the_service_partitions_own_line() {
+    let failure = Failure {
+        code: FailureCode::NotFound,
+        message: "vm start: no VM has the name `x`\n".to_owned(),
+    };
+    let body = encode(&Reply::Error(failure));
+    let (outcome, _) = run_line("vm start x", move |asked| split(asked, &body));
+    let error = outcome.unwrap_err();
+    assert_eq!(error.to_string(), "vm start: no VM has the name `x`\\n");
+    assert_eq!(error.exit_code(), 1);
+}
+
+#[test]
+fn a_reply_to_another_question_is_refused() {
+    for (line, reply) in [
+        ("vm list", Reply::Done),
+        ("vm show a", list()),
+        ("vm start a", list()),
+    ] {
+        let body = encode(&reply);
+        let (outcome, _) = run_line(line, move |asked| split(asked, &body));
+        assert!(matches!(outcome, Err(Error::Reply(_))), "{line}");
+    }
+    let (outcome, _) = run_line("vm list", |asked| split(asked, &[0xff; 9]));
+    assert!(matches!(outcome, Err(Error::Message(_))));
+}
+
+#[test]
+fn a_failed_service_partition_is_reported() {
+    let (outcome, _) = run_line("vm start a", |asked| {
+        vec![frame(0, ERROR, asked.id, &[3, 0, 0, 0])]
+    });
+    let error = outcome.unwrap_err();
+    assert!(error.to_string().contains("may be done in part"), "{error}");
+    assert_eq!(error.exit_code(), 1);
+}
+
+/// An account by the contract's layout.
+fn sos_bytes() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [0u32, 3, 1, 0] {
+        bytes.extend(word.to_le_bytes());
+    }
+    for long in [0u64, 412_345, 250_000_000, 10_000_000_000] {
+        bytes.extend(long.to_le_bytes());
+    }
+    bytes.extend(b"debian");
+    bytes.resize(16 + 32 + 32, 0);
+    bytes
+}
+
+#[test]
+fn the_status_of_the_service_partition_is_asked_of_el2() {
+    let (outcome, asked) = run_line("sos status", |asked| split(asked, &sos_bytes()));
+    assert_eq!(
+        outcome.unwrap().text,
+        "\
+state           off
+times woken     3
+woken last by   debian
+wake to answer  412.3 µs
+on              2.500 % of 10.0 s
+frames owned    0
+requests open   0
+failures        1
+"
+    );
+    assert_eq!(asked[0].party, 0);
+    assert_eq!(
+        asked[0].body,
+        [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(
+        text("sos status --json", sos_bytes()),
+        concat!(
+            r#"{"state":"off","lives":3,"failures":1,"woken_by":"debian","wake_to_answer_ns":412345,"#,
+            r#""on_ns":250000000,"up_ns":10000000000,"on_percent":2.5,"frames":0,"requests":0}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn information_has_a_memory_table_that_adds_up() {
+    let (outcome, asked) = run_line("hv info", |asked| split(asked, &hv_bytes(MEMORY)));
+    let output = outcome.unwrap();
+    assert!(output.doubt.is_none());
+    assert_eq!(
+        output.text,
+        "\
+CPUs          4
+counter       62.500 MHz
+up            12.3 s
+first guest   at count 1234567 (19753.0 µs)
+image CRC-32  1c291ca3
+
+MEMORY                                          SIZE       BYTES
+guests' RAM                                  512 MiB   536870912
+service partition                                0 B           0
+EL2 image                                    256 KiB      262144
+EL2 stacks                                   128 KiB      131072
+EL2 tables                                     1 MiB     1048576
+EL2 rings                                     64 KiB       65536
+EL2 mailboxes                                  4 KiB        4096
+boot archive                                  40 MiB    41943040
+notes                                         64 KiB       65536
+reserved by firmware                           1 MiB     1048576
+free                                       469.5 MiB   492302336
+  of which held for the service partition      8 MiB     8388608
+total                                          1 GiB  1073741824
+"
+    );
+    assert_eq!((asked[0].party, asked[0].body[0]), (0, 2));
+}
+
+#[test]
+fn a_memory_table_that_does_not_add_up_is_shown_and_doubted() {
+    let mut memory = MEMORY;
+    memory[11] -= 4096;
+    let (outcome, _) = run_line("hv info --json", move |asked| {
+        split(asked, &hv_bytes(memory))
+    });
+    let output = outcome.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&output.text).unwrap();
+    assert_eq!(json["memory"]["adds_up"], false);
+    assert_eq!(json["memory"]["total"], 1u64 << 30);
+    assert_eq!(json["image_crc"], "1c291ca3");
+    assert_eq!(json["cpus"], 4);
+    let doubt = output.doubt.unwrap();
+    assert_eq!(doubt.exit_code(), 1);
+    assert!(doubt.to_string().contains("1073737728 bytes"), "{doubt}");
+}
+
+/// A peer with a log ring that begins at `oldest`, in pieces of 7 bytes. It grows with each question.
+fn log_peer(log: &'static [u8], oldest: usize) -> impl Script {
+    let mut end = log.len() - 10;
+    move |asked: &Asked| {
+        assert_eq!((asked.party, asked.body[0], asked.body.len()), (0, 3, 16));
+        let wanted = u64::from_le_bytes(asked.body[8..].try_into().unwrap()) as usize;
+        let start = wanted.max(oldest).min(end);
+        let mut body = (start as u64).to_le_bytes().to_vec();
+        body.extend((end as u64).to_le_bytes());
+        body.extend(&log[start..end.min(start + 7)]);
+        end = log.len().min(end + 3);
+        vec![frame(0, 0, asked.id, &body)]
+    }
+}
+
+const LOG: &[u8] = "[0.000] Dormouse\n[0.001] größe 4\x1b\n[0.002] done\nlater\n1234".as_bytes();
+
+#[test]
+fn the_log_is_followed_to_where_it_ended_when_it_was_asked_for() {
+    let (outcome, asked) = run_line("hv log", log_peer(LOG, 0));
+    let text = outcome.unwrap().text;
+    assert!(
+        text.starts_with("[0.000] Dormouse\n[0.001] größe 4\\u{1b}\n[0.002] done\n"),
+        "{text}"
+    );
+    assert_eq!(
+        asked.len(),
+        (LOG.len() - 10).div_ceil(7),
+        "a growing log still ends"
+    );
+}
+
+#[test]
+fn a_log_whose_beginning_was_overwritten_says_so() {
+    let (outcome, _) = run_line("hv log", log_peer(LOG, 17));
+    let text = outcome.unwrap().text;
+    assert!(
+        text.starts_with("[17 bytes were overwritten]\n[0.001] "),
+        "{text}"
+    );
+    let (outcome, _) = run_line("hv log --json", log_peer(LOG, 17));
+    let json: serde_json::Value = serde_json::from_str(&outcome.unwrap().text).unwrap();
+    assert_eq!(json["position"], 17);
+    let end = json["end"].as_u64().unwrap();
+    assert_eq!(json["text"].as_str().unwrap().len() as u64, end - 17);
+}
+
+#[test]
+fn an_empty_log_is_empty() {
+    let (outcome, _) = run_line("hv log", |asked| vec![frame(0, 0, asked.id, &[0; 16])]);
+    assert_eq!(outcome.unwrap().text, "");
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+#[test]
+fn the_counter_needs_an_arm_cpu_and_no_port() {
+    let devices = FakeDevices::new(&[], []);
+    let outcome = run(&Cli::parse_from(["hvctl", "debug", "counter"]), &devices);
+    assert!(matches!(outcome, Err(Error::NoCounter)));
+}

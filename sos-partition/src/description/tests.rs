@@ -1,0 +1,295 @@
+use std::string::ToString;
+
+use super::*;
+use crate::fake::{SYSTEM, compile};
+
+fn error_of(source: &str) -> String {
+    parse(&compile(source)).unwrap_err().to_string()
+}
+
+/// SYSTEM with one thing changed.
+fn changed(from: &str, to: &str) -> String {
+    assert!(SYSTEM.contains(from), "{from}");
+    SYSTEM.replacen(from, to, 1)
+}
+
+#[test]
+fn guests_are_read_in_order_with_every_property() {
+    let guests = parse(&compile(SYSTEM)).unwrap();
+    let expected = VmSpec {
+        name: "linux".into(),
+        memory: 0x200_0000,
+        vcpus: 2,
+        image: "kernel".into(),
+        format: ImageFormat::Linux,
+        initrd: Some("initrd".into()),
+        bootargs: "console=ttyAMA0".into(),
+        autostart: true,
+        grants: ["manage", "info", "log"].map(Into::into).into(),
+        ports: 4,
+    };
+    assert_eq!(guests[0], expected);
+    let raw = VmSpec {
+        name: "raw".into(),
+        memory: 0x100_0000,
+        vcpus: 1,
+        image: "raw.img".into(),
+        format: ImageFormat::Raw {
+            load_address: 0x4008_0000,
+        },
+        initrd: None,
+        bootargs: String::new(),
+        autostart: false,
+        grants: Vec::new(),
+        ports: 0,
+    };
+    assert_eq!(guests[1], raw);
+    assert_eq!(guests.len(), 3);
+}
+
+#[test]
+fn the_demo_system_is_read() {
+    let source = include_str!("../../../dts/virt/demo.dts");
+    let guests = parse(&compile(source)).unwrap();
+    assert_eq!(guests[0].name, "debian");
+    assert!(guests[0].autostart && !guests[1].autostart);
+    assert_eq!((guests[0].vcpus, guests[0].ports), (2, 4));
+    assert_eq!(guests[1].name, "tiny");
+    assert_eq!(guests[1].grants, Vec::<String>::new());
+}
+
+#[test]
+fn each_mistake_is_named_with_file_node_and_property() {
+    let cases = [
+        (
+            "autostart;",
+            "autostart; dma;",
+            "/guests/linux: property \"dma\": unknown",
+        ),
+        (
+            "autostart;",
+            "autostart = <1>;",
+            "/guests/linux: property \"autostart\": takes no value",
+        ),
+        (
+            "vcpus = <2>",
+            "vcpus = \"two\", \"2\"",
+            "/guests/linux: property \"vcpus\": must be one 32-bit cell",
+        ),
+        (
+            "vcpus = <2>",
+            "vcpus = <9>",
+            "/guests/linux: vcpus: 9 is not in 1..=8",
+        ),
+        (
+            "vcpus = <2>",
+            "vcpus = <258>",
+            "/guests/linux: vcpus: 258 is not in 1..=8",
+        ),
+        (
+            "vcpus = <2>",
+            "vcpus = <0>",
+            "/guests/linux: vcpus: 0 is not in 1..=8",
+        ),
+        (
+            "memory = /bits/ 64 <0x2000000>",
+            "memory = <0x2000000>",
+            "/guests/linux: property \"memory\": must be one /bits/ 64 number",
+        ),
+        (
+            "memory = /bits/ 64 <0x2000000>",
+            "memory = /bits/ 64 <0x2100000>",
+            "/guests/linux: memory: 0x2100000 bytes are not a multiple of 2 MiB from 2 MiB up to 512 GiB",
+        ),
+        (
+            "memory = /bits/ 64 <0x2000000>;",
+            "",
+            "/guests/linux: property \"memory\": is missing",
+        ),
+        (
+            "image = \"kernel\";",
+            "",
+            "/guests/linux: property \"image\": is missing",
+        ),
+        (
+            "image = \"kernel\"",
+            "image = \"\"",
+            "/guests/linux: image: empty",
+        ),
+        (
+            "image = \"kernel\"",
+            "image = \"a\", \"b\"",
+            "/guests/linux: property \"image\": must be one string",
+        ),
+        (
+            "image = \"kernel\"",
+            "image = <5>",
+            "/guests/linux: property \"image\": must be one string",
+        ),
+        (
+            "\"info\"",
+            "\"root\"",
+            "/guests/linux: grants: \"root\" is none of manage, info, log",
+        ),
+        (
+            "\"info\"",
+            "\"log\"",
+            "/guests/linux: grants: \"log\" is there twice",
+        ),
+        (
+            "grants = \"manage\", \"info\", \"log\";",
+            "",
+            "/guests/linux: ports: they need at least one of the grants manage, info, log",
+        ),
+        (
+            "grants = \"manage\", \"info\", \"log\"",
+            "grants = <1>",
+            "/guests/linux: property \"grants\": must be a list of strings",
+        ),
+        (
+            "ports = <4>",
+            "ports = <5>",
+            "/guests/linux: ports: 5 is not in 0..=4",
+        ),
+        (
+            "\"raw\";",
+            "\"elf\";",
+            "/guests/raw: property \"image-format\": must be \"linux\" or \"raw\"",
+        ),
+        (
+            "\"raw\";",
+            "\"linux\";",
+            "/guests/raw: property \"load-address\": only for image-format \"raw\"",
+        ),
+        (
+            "load-address = /bits/ 64 <0x40080000>;",
+            "",
+            "/guests/raw: property \"load-address\": is missing",
+        ),
+        (
+            "<0x40080000>",
+            "<0x41000000>",
+            "/guests/raw: load-address: 0x41000000 is not a multiple of 8 in the VM's RAM",
+        ),
+        (
+            "<0x40080000>",
+            "<0x40080004>",
+            "/guests/raw: load-address: 0x40080004 is not a multiple of 8 in the VM's RAM",
+        ),
+        (
+            "<0x40080000>;",
+            "<0x40080000>; initrd = \"x\";",
+            "/guests/raw: initrd: only for image-format \"linux\"",
+        ),
+        (
+            "ports = <4>;",
+            "ports = <4>; disk { };",
+            "/guests/linux/disk: unknown node",
+        ),
+        (
+            "linux {",
+            "Linux {",
+            "/guests/Linux: name: 1 to 31 of a-z, 0-9 and '-'",
+        ),
+        (
+            "dormouse,guest",
+            "dormouse,guests",
+            "/guests/linux: property \"compatible\": must be \"dormouse,guest\"",
+        ),
+        (
+            "guests {",
+            "guests { x;",
+            "/guests: property \"x\": unknown",
+        ),
+        ("guests {", "guest {", "/guest: unknown node"),
+        (
+            "dormouse,system",
+            "dormouse,systems",
+            "/: property \"compatible\": must be \"dormouse,system\"",
+        ),
+        (
+            "service-partition {",
+            "service-partition { fast;",
+            "/service-partition: property \"fast\": unknown",
+        ),
+        (
+            "service-partition {",
+            "partition {",
+            "/partition: unknown node",
+        ),
+    ];
+    for (from, to, message) in cases {
+        assert_eq!(
+            error_of(&changed(from, to)),
+            std::format!("system.dtb: {message}")
+        );
+    }
+    let alone = "/dts-v1/; / { compatible = \"dormouse,system\"; };";
+    assert_eq!(
+        error_of(alone),
+        "system.dtb: /service-partition: node is missing"
+    );
+}
+
+#[test]
+fn bounds_hold() {
+    assert_eq!(
+        parse(&std::vec![0; SIZE_MAX + 1]),
+        Err(DescriptionError::TooBig(SIZE_MAX + 1))
+    );
+    let many: String = (0..=GUESTS_MAX)
+        .map(|i| {
+            std::format!(
+                "g{i} {{ compatible = \"dormouse,guest\"; image = \"x\"; memory = /bits/ 64 <0x200000>; }};"
+            )
+        })
+        .collect();
+    let source = changed("guests {", &std::format!("guests {{ {many}"));
+    assert_eq!(
+        parse(&compile(&source)),
+        Err(DescriptionError::TooManyGuests)
+    );
+}
+
+#[test]
+fn mutated_descriptions_are_refused_or_give_guests_within_the_limits() {
+    let good = compile(SYSTEM);
+    let mut random = 0x0dd0_5eed_0f0f_1234u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..100_000 {
+        let mut blob = good.clone();
+        for _ in 0..1 + next() % 3 {
+            let place = (next() % blob.len() as u64) as usize;
+            match next() % 3 {
+                0 => blob[place] ^= 1 << (next() % 8),
+                1 => blob[place] = next() as u8,
+                _ => {
+                    // A word of the structure, moved elsewhere.
+                    let from = (next() % (blob.len() as u64 / 4)) as usize * 4;
+                    let word: [u8; 4] = blob[from..from + 4].try_into().unwrap();
+                    let to = place.min(blob.len() - 4) / 4 * 4;
+                    blob[to..to + 4].copy_from_slice(&word);
+                }
+            }
+        }
+        match parse(&blob) {
+            Ok(guests) => {
+                accepted += 1;
+                guests
+                    .iter()
+                    .for_each(|guest| assert_eq!(spec::check(guest), Ok(())));
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().starts_with("system.dtb"));
+            }
+        }
+    }
+    assert!(accepted > 1000 && refused > 10_000, "{accepted} {refused}");
+}

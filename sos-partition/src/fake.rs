@@ -1,0 +1,524 @@
+//! An EL2 in memory, for tests: it holds callers to the contract, records what they do, and fails on demand.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::vec::Vec;
+
+use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT};
+use hv_abi::handle::Label;
+use hv_abi::mailbox::{
+    INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER,
+    OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, SLOTS, Slot, slot_offset,
+};
+use hv_abi::message::Fault;
+use hv_abi::record::{EndReason, QueryKind, VmRecord, VmState};
+use hv_abi::{Status, VmHandle};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::hypervisor::{Hypervisor, Note, QueryAnswer};
+use crate::ring::Page;
+
+/// A VM of the fake.
+#[derive(Clone, Debug)]
+pub(crate) struct FakeVm {
+    pub(crate) label: Label,
+    pub(crate) vcpus: u8,
+    pub(crate) state: VmState,
+    pub(crate) end: EndReason,
+    /// Bytes of RAM from 0x4000_0000 on.
+    pub(crate) memory: u64,
+    /// What was copied in: IPA and bytes, in order.
+    pub(crate) copies: Vec<(u64, Vec<u8>)>,
+    pub(crate) devices: Vec<(DeviceKind, u64)>,
+    pub(crate) grants: Grants,
+    pub(crate) boot: Option<(u64, u64)>,
+}
+
+impl FakeVm {
+    /// What lies at `ipa`, by the copies.
+    pub(crate) fn bytes(&self, ipa: u64, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        for (start, copy) in &self.copies {
+            for (i, byte) in copy.iter().enumerate() {
+                let offset = (start + i as u64).wrapping_sub(ipa) as usize;
+                if offset < count {
+                    bytes[offset] = *byte;
+                }
+            }
+        }
+        bytes
+    }
+}
+
+/// Everything that the fake knows.
+pub(crate) struct State {
+    pub(crate) vms: BTreeMap<u8, FakeVm>,
+    generations: [u32; 8],
+    pub(crate) notes: [Note; 4],
+    /// Names of the privileged calls that were made.
+    pub(crate) calls: Vec<&'static str>,
+    /// The privileged call, by its number in `calls`, that fails with this status.
+    pub(crate) fail: Option<(usize, Status)>,
+    /// Bytes that one `vm_memory` and one `vm_copy_in` do at most.
+    pub(crate) memory_step: u64,
+    pub(crate) copy_step: u64,
+    /// How often each `vm_stop` and `vm_destroy` answers `AGAIN` first.
+    pub(crate) agains: u32,
+    agains_left: u32,
+    /// How many `sos_note_set` come too late.
+    pub(crate) conflicts: u32,
+    /// VMs that have no room for a reply.
+    pub(crate) full: Vec<VmHandle>,
+    page: Vec<u8>,
+    queue: Vec<Slot>,
+    pub(crate) delivered: Vec<Slot>,
+    pub(crate) doorbells: usize,
+    pub(crate) drains: Vec<DrainAnswer>,
+    pub(crate) configs: Vec<ConfigKind>,
+}
+
+/// The fake; clones are the same EL2.
+#[derive(Clone)]
+pub(crate) struct El2(pub(crate) Rc<RefCell<State>>);
+
+impl El2 {
+    pub(crate) fn new() -> Self {
+        Self(Rc::new(RefCell::new(State {
+            vms: BTreeMap::new(),
+            generations: [1; 8],
+            notes: Default::default(),
+            calls: Vec::new(),
+            fail: None,
+            memory_step: u64::MAX,
+            copy_step: u64::MAX,
+            agains: 0,
+            agains_left: 0,
+            conflicts: 0,
+            full: Vec::new(),
+            page: vec![0; PAGE_SIZE],
+            queue: Vec::new(),
+            delivered: Vec::new(),
+            doorbells: 0,
+            drains: Vec::new(),
+            configs: Vec::new(),
+        })))
+    }
+
+    /// The VM with that label.
+    pub(crate) fn vm(&self, name: &str) -> Option<FakeVm> {
+        let state = self.0.borrow();
+        state
+            .vms
+            .values()
+            .find(|vm| vm.label.as_str() == name)
+            .cloned()
+    }
+
+    pub(crate) fn handle(&self, name: &str) -> VmHandle {
+        let state = self.0.borrow();
+        let slot = state
+            .vms
+            .iter()
+            .find(|(_, vm)| vm.label.as_str() == name)
+            .map(|(slot, _)| *slot)
+            .unwrap();
+        VmHandle::new(slot, state.generations[usize::from(slot)])
+    }
+
+    /// Ends a VM by itself.
+    pub(crate) fn end(&self, name: &str, reason: EndReason) -> VmHandle {
+        let handle = self.handle(name);
+        let mut state = self.0.borrow_mut();
+        let vm = state.vms.get_mut(&handle.index().unwrap()).unwrap();
+        (vm.state, vm.end) = (VmState::Stopped, reason);
+        handle
+    }
+
+    /// Sends a frame to the service partition; what has no room in the ring waits.
+    pub(crate) fn deliver(&self, slot: Slot) {
+        let mut state = self.0.borrow_mut();
+        state.queue.push(slot);
+        state.fill();
+    }
+
+    /// Sets an index of the page, as EL2 never would.
+    pub(crate) fn corrupt(&self, offset: usize, value: u32) {
+        self.0.borrow_mut().set(offset, value);
+    }
+
+    /// Counts a privileged call and fails it where that is wished.
+    fn enter(&self, name: &'static str) -> Result<std::cell::RefMut<'_, State>, Status> {
+        let mut state = self.0.borrow_mut();
+        let number = state.calls.len();
+        state.calls.push(name);
+        match state.fail {
+            Some((at, status)) if at == number => Err(status),
+            _ => Ok(state),
+        }
+    }
+}
+
+impl State {
+    fn index(&self, offset: usize) -> u32 {
+        u32::from_le_bytes(self.page[offset..offset + 4].try_into().unwrap())
+    }
+
+    fn set(&mut self, offset: usize, value: u32) {
+        self.page[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    fn fill(&mut self) {
+        while !self.queue.is_empty() {
+            let (producer, consumer) = (self.index(INBOUND_PRODUCER), self.index(INBOUND_CONSUMER));
+            if producer.wrapping_sub(consumer) >= SLOTS {
+                return;
+            }
+            let slot = self.queue.remove(0);
+            let at = slot_offset(INBOUND_SLOTS, producer);
+            self.page[at..at + SLOT_SIZE].copy_from_slice(slot.as_bytes());
+            self.set(INBOUND_PRODUCER, producer.wrapping_add(1));
+        }
+    }
+
+    fn find(&mut self, vm: VmHandle) -> Result<&mut FakeVm, Status> {
+        let slot = vm.index().ok_or(Status::NoSuchVm)?;
+        if self.generations.get(usize::from(slot)) != Some(&vm.generation()) {
+            return Err(Status::NoSuchVm);
+        }
+        self.vms.get_mut(&slot).ok_or(Status::NoSuchVm)
+    }
+
+    fn building(&mut self, vm: VmHandle) -> Result<&mut FakeVm, Status> {
+        let vm = self.find(vm)?;
+        match vm.state {
+            VmState::Building => Ok(vm),
+            _ => Err(Status::WrongState),
+        }
+    }
+
+    /// `AGAIN` as often as is wished before each end.
+    fn delay(&mut self) -> Result<(), Status> {
+        if self.agains_left == 0 {
+            self.agains_left = self.agains;
+            return Ok(());
+        }
+        self.agains_left -= 1;
+        Err(Status::Again)
+    }
+}
+
+impl Hypervisor for El2 {
+    fn doorbell(&mut self) -> Result<(), Status> {
+        let mut state = self.0.borrow_mut();
+        state.doorbells += 1;
+        let mut answer = Ok(());
+        while answer.is_ok() {
+            let (producer, consumer) = (
+                state.index(OUTBOUND_PRODUCER),
+                state.index(OUTBOUND_CONSUMER),
+            );
+            if producer == consumer {
+                break;
+            }
+            let at = slot_offset(OUTBOUND_SLOTS, consumer);
+            let slot = Slot::read_from_bytes(&state.page[at..at + SLOT_SIZE]).unwrap();
+            state.set(OUTBOUND_CONSUMER, consumer.wrapping_add(1));
+            if state.full.contains(&VmHandle(slot.header.vm.get())) {
+                answer = Err(Status::NoRoom);
+            } else {
+                state.delivered.push(slot);
+            }
+        }
+        state.fill();
+        answer
+    }
+
+    fn vm_create(&mut self, label: Label, vcpus: u8) -> Result<VmHandle, Status> {
+        let mut state = self.enter("vm_create")?;
+        if state.vms.values().any(|vm| vm.label == label) {
+            return Err(Status::Exists);
+        }
+        let slot = (0..8)
+            .find(|slot| !state.vms.contains_key(slot))
+            .ok_or(Status::NoMemory)?;
+        let vm = FakeVm {
+            label,
+            vcpus,
+            state: VmState::Building,
+            end: EndReason::None,
+            memory: 0,
+            copies: Vec::new(),
+            devices: Vec::new(),
+            grants: Grants::NONE,
+            boot: None,
+        };
+        state.vms.insert(slot, vm);
+        Ok(VmHandle::new(slot, state.generations[usize::from(slot)]))
+    }
+
+    fn vm_memory(&mut self, vm: VmHandle, ipa: u64, bytes: u64) -> Result<u64, Status> {
+        let mut state = self.enter("vm_memory")?;
+        let step = state.memory_step;
+        let vm = state.building(vm)?;
+        if !ipa.is_multiple_of(MEMORY_ALIGNMENT) || !bytes.is_multiple_of(MEMORY_ALIGNMENT) {
+            return Err(Status::InvalidArgument);
+        }
+        if ipa != 0x4000_0000 + vm.memory {
+            return Err(Status::Exists);
+        }
+        let done = bytes.min(step);
+        vm.memory += done;
+        Ok(done)
+    }
+
+    fn vm_copy_in(&mut self, vm: VmHandle, target: u64, bytes: &[u8]) -> Result<u64, Status> {
+        let mut state = self.enter("vm_copy_in")?;
+        let step = state.copy_step;
+        let vm = state.building(vm)?;
+        if bytes.len() as u64 > COPY_MAX {
+            return Err(Status::InvalidArgument);
+        }
+        if target < 0x4000_0000 || target + bytes.len() as u64 > 0x4000_0000 + vm.memory {
+            return Err(Status::BadAddress);
+        }
+        let done = bytes.len().min(step as usize);
+        vm.copies.push((target, bytes[..done].to_vec()));
+        Ok(done as u64)
+    }
+
+    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status> {
+        let mut state = self.enter("vm_device")?;
+        state.building(vm)?.devices.push((kind, parameter));
+        Ok(())
+    }
+
+    fn vcpu_init(&mut self, vm: VmHandle, entry: u64, x0: u64) -> Result<(), Status> {
+        let mut state = self.enter("vcpu_init")?;
+        state.building(vm)?.boot = Some((entry, x0));
+        Ok(())
+    }
+
+    fn vm_start(&mut self, vm: VmHandle) -> Result<(), Status> {
+        let mut state = self.enter("vm_start")?;
+        let vm = state.building(vm)?;
+        vm.boot.ok_or(Status::WrongState)?;
+        vm.state = VmState::Running;
+        Ok(())
+    }
+
+    fn vm_stop(&mut self, vm: VmHandle) -> Result<(), Status> {
+        let mut state = self.enter("vm_stop")?;
+        if state.find(vm)?.state != VmState::Running {
+            return Err(Status::WrongState);
+        }
+        state.delay()?;
+        let vm = state.find(vm)?;
+        (vm.state, vm.end) = (VmState::Stopped, EndReason::Stopped);
+        Ok(())
+    }
+
+    fn vm_destroy(&mut self, vm: VmHandle) -> Result<(), Status> {
+        let mut state = self.enter("vm_destroy")?;
+        state.find(vm)?.state = VmState::Dying;
+        state.delay()?;
+        let slot = vm.index().ok_or(Status::NoSuchVm)?;
+        state.vms.remove(&slot);
+        state.generations[usize::from(slot)] += 1;
+        Ok(())
+    }
+
+    fn vm_query(&mut self, slot: u64) -> Result<QueryAnswer, Status> {
+        let state = self.enter("vm_query")?;
+        let mut found = state.vms.iter().filter(|(at, _)| u64::from(**at) >= slot);
+        let (slot, vm) = found.next().ok_or(Status::NoSuchVm)?;
+        let handle = VmHandle::new(*slot, state.generations[usize::from(*slot)]);
+        let record = VmRecord {
+            handle: handle.0.into(),
+            label: *vm.label.bytes(),
+            state: (vm.state as u32).into(),
+            end: (vm.end as u32).into(),
+            vcpus: u32::from(vm.vcpus).into(),
+            vcpus_on: 1.into(),
+            memory: vm.memory.into(),
+            uptime_ns: 1_234_567_890.into(),
+            grants: vm.grants.0.into(),
+        };
+        Ok(QueryAnswer {
+            record,
+            next: found.next().map(|(at, _)| u64::from(*at)),
+        })
+    }
+
+    fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status> {
+        let mut state = self.enter("vm_grant")?;
+        state.building(vm)?.grants = grants;
+        Ok(())
+    }
+
+    fn hv_query(&mut self, _: QueryKind, _: u64) -> Result<Vec<u8>, Status> {
+        self.enter("hv_query").map(|_| Vec::new())
+    }
+
+    fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {
+        self.enter("hv_config")?.configs.push(kind);
+        Ok(())
+    }
+
+    fn sos_ready(&mut self) -> Result<(), Status> {
+        self.enter("sos_ready").map(|_| ())
+    }
+
+    fn sos_idle(&mut self, answer: DrainAnswer) -> Result<(), Status> {
+        self.enter("sos_idle")?.drains.push(answer);
+        Ok(())
+    }
+
+    fn note_get(&mut self, note: u64) -> Result<Note, Status> {
+        Ok(self.enter("sos_note_get")?.notes[note as usize].clone())
+    }
+
+    fn note_set(&mut self, note: u64, bytes: &[u8], replaces: u64) -> Result<u64, Status> {
+        let mut state = self.enter("sos_note_set")?;
+        if state.conflicts != 0 {
+            // Somebody else was first.
+            state.conflicts -= 1;
+            state.notes[note as usize].version += 1;
+        }
+        let kept = &mut state.notes[note as usize];
+        if kept.version != replaces {
+            return Err(Status::Conflict);
+        }
+        *kept = Note {
+            bytes: bytes.to_vec(),
+            version: replaces + 1,
+        };
+        Ok(kept.version)
+    }
+
+    fn inject(&mut self, _: Fault) -> Result<(), Status> {
+        Err(Status::Denied)
+    }
+}
+
+impl Page for El2 {
+    fn load(&self, offset: usize) -> u32 {
+        self.0.borrow().index(offset)
+    }
+
+    fn store(&mut self, offset: usize, value: u32) {
+        self.0.borrow_mut().set(offset, value);
+    }
+
+    fn read_slot(&self, offset: usize) -> Slot {
+        Slot::read_from_bytes(&self.0.borrow().page[offset..offset + SLOT_SIZE]).unwrap()
+    }
+
+    fn write_slot(&mut self, offset: usize, slot: &Slot) {
+        self.0.borrow_mut().page[offset..offset + SLOT_SIZE].copy_from_slice(slot.as_bytes());
+    }
+}
+
+/// Runs dtc over `input`.
+fn dtc(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("dtc")
+        .args(arguments)
+        .args(["-q", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("dtc (device-tree-compiler) is installed");
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "dtc refuses:\n{input:?}");
+    output.stdout
+}
+
+/// The blob of a source.
+pub(crate) fn compile(source: &str) -> Vec<u8> {
+    dtc(&["-I", "dts", "-O", "dtb"], source.as_bytes())
+}
+
+/// The source of a blob, as dtc prints it.
+pub(crate) fn decompile(blob: &[u8]) -> std::string::String {
+    std::string::String::from_utf8(dtc(&["-I", "dtb", "-O", "dts"], blob)).unwrap()
+}
+
+/// A boot archive, by the format's description (newc).
+pub(crate) fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, data) in members.iter().copied().chain([("TRAILER!!!", &b""[..])]) {
+        out.extend_from_slice(b"070701");
+        let (data_size, name_size) = (data.len(), name.len() + 1);
+        for number in [0, 0, 0, 0, 0, 0, data_size, 0, 0, 0, 0, name_size, 0] {
+            out.extend_from_slice(std::format!("{number:08x}").as_bytes());
+        }
+        out.extend_from_slice(name.as_bytes());
+        out.push(0);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend_from_slice(data);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
+}
+
+/// A Linux image of `file` bytes that takes `memory`, placeable anywhere.
+pub(crate) fn linux(file: usize, memory: u64) -> Vec<u8> {
+    let mut image: Vec<u8> = (0..file).map(|i| (i / 7) as u8).collect();
+    image[..8].fill(0);
+    image[8..16].copy_from_slice(&0u64.to_le_bytes());
+    image[16..24].copy_from_slice(&memory.to_le_bytes());
+    image[24..32].copy_from_slice(&0xau64.to_le_bytes());
+    image[0x38..0x3c].copy_from_slice(b"ARM\x64");
+    image
+}
+
+/// Source of a description with three guests: `linux` starts at power-on, `raw` and `tiny` do not.
+pub(crate) const SYSTEM: &str = r#"/dts-v1/;
+/ {
+    compatible = "dormouse,system";
+    service-partition {
+        compatible = "dormouse,service-partition";
+        image = "sos.img";
+        memory = /bits/ 64 <0x400000>;
+    };
+    guests {
+        linux {
+            compatible = "dormouse,guest";
+            memory = /bits/ 64 <0x2000000>;
+            vcpus = <2>;
+            image = "kernel";
+            initrd = "initrd";
+            bootargs = "console=ttyAMA0";
+            autostart;
+            grants = "manage", "info", "log";
+            ports = <4>;
+        };
+        raw {
+            compatible = "dormouse,guest";
+            memory = /bits/ 64 <0x1000000>;
+            image = "raw.img";
+            image-format = "raw";
+            load-address = /bits/ 64 <0x40080000>;
+        };
+        tiny {
+            compatible = "dormouse,guest";
+            memory = /bits/ 64 <0x200000>;
+            image = "kernel";
+        };
+    };
+};
+"#;
+
+/// The archive that goes with [`SYSTEM`]; the raw image takes three copies.
+pub(crate) fn system_archive(source: &str) -> Vec<u8> {
+    let raw: Vec<u8> = (0..150_000u32).map(|i| (i % 251) as u8).collect();
+    archive(&[
+        ("system.dtb", &compile(source)),
+        ("kernel", &linux(100_000, 0x40_0000)),
+        ("initrd", &[0x1f; 70_000]),
+        ("raw.img", &raw),
+    ])
+}

@@ -1,0 +1,268 @@
+//! Requests to replies: what VMs there are, and what becomes of them.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use hv_abi::archive::Archive;
+use hv_abi::call::ConfigKind;
+use hv_abi::message::{Fault, Origin, Reply, Request, VmCreate, VmDetail, VmSpec, VmSummary};
+use hv_abi::record::VmState;
+
+use crate::builder::{self, Seeds};
+use crate::description::{self, DescriptionError};
+use crate::error::Error;
+use crate::hypervisor::Hypervisor;
+use crate::notes;
+use crate::vm::{Vm, end_and_destroy, find_vm, summary, vms};
+
+/// What a life knows without asking: the boot archive, and random bytes. The description is read
+/// from the archive when it is first needed.
+pub struct Manager<'a> {
+    archive: Archive<'a>,
+    seeds: Seeds,
+    description: Option<Vec<VmSpec>>,
+}
+
+impl<'a> Manager<'a> {
+    /// A manager over a boot archive that EL2 has checked.
+    pub fn new(archive: &'a [u8], seed: [u8; 32]) -> Self {
+        Self {
+            archive: Archive::trusted(archive),
+            seeds: Seeds::new(seed),
+            description: None,
+        }
+    }
+
+    /// Answers a request.
+    pub fn answer<H: Hypervisor>(&mut self, hypervisor: &mut H, request: Request) -> Reply {
+        let answer = match request {
+            Request::VmList => self.list(hypervisor),
+            Request::VmShow { name } => self.show(hypervisor, &name),
+            Request::VmCreate(create) => self.create(hypervisor, create),
+            Request::VmStart { name } => self.start(hypervisor, &name),
+            Request::VmStop { name } => self.stop(hypervisor, &name),
+            Request::VmDestroy { name } => self.destroy(hypervisor, &name),
+            Request::Fault(fault) => inject(hypervisor, fault),
+        };
+        answer.unwrap_or_else(|error| Reply::Error(error.failure()))
+    }
+
+    /// Starts the guests that are to start at power-on and do not run yet. A board that nothing can
+    /// run on is powered off.
+    pub fn power_on<H: Hypervisor>(&mut self, hypervisor: &mut H) {
+        let started = self.autostart(hypervisor);
+        if let Err(error) = &started {
+            log::error!("{error}");
+        }
+        if matches!(started, Err(_) | Ok(Autostart::AllFailed)) {
+            log::error!("no guest could be started: powering off");
+            if let Err(status) = hypervisor.hv_config(ConfigKind::PowerOff) {
+                log::error!("hv_config: {status}");
+            }
+        }
+    }
+
+    fn autostart<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<Autostart, Error> {
+        let specs: Vec<VmSpec> = self.described()?.to_vec();
+        let (mut tried, mut running) = (0, 0);
+        for spec in specs.iter().filter(|spec| spec.autostart) {
+            tried += 1;
+            match self.start_spec(hypervisor, spec) {
+                Ok(()) => log::info!("vm {:?}: started", spec.name),
+                Err(Error::Runs(_)) => {}
+                Err(error) => {
+                    log::error!("{error}");
+                    continue;
+                }
+            }
+            running += 1;
+        }
+        Ok(if tried != 0 && running == 0 {
+            Autostart::AllFailed
+        } else {
+            Autostart::Done
+        })
+    }
+
+    /// Notes how ended VMs ended, and returns their memory.
+    ///
+    /// # Errors
+    /// EL2's.
+    pub fn reap<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<(), Error> {
+        for vm in vms(hypervisor)? {
+            if vm.state() == Some(VmState::Stopped) {
+                log::info!("{}", vm.ended(vm.end()));
+                vm.record_end(hypervisor, vm.end());
+                vm.destroy(hypervisor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<Reply, Error> {
+        let created = notes::created(hypervisor)?;
+        let mut running = vms(hypervisor)?;
+        let specs = self.described()?.iter().chain(&created);
+        let mut lines: Vec<VmSummary> = specs
+            .map(|spec| {
+                let place = running.iter().position(|vm| vm.name() == spec.name);
+                summary(spec, place.map(|place| running.swap_remove(place)).as_ref())
+            })
+            .collect();
+        // A VM whose spec is gone is still a VM.
+        lines.extend(running.iter().map(Vm::summary));
+        Ok(Reply::VmList(lines))
+    }
+
+    fn show<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
+        let (spec, origin) = self
+            .find(hypervisor, name)?
+            .ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
+        let vm = find_vm(hypervisor, name)?;
+        let end = notes::last_end(hypervisor, name)?;
+        Ok(Reply::Vm(VmDetail {
+            summary: summary(&spec, vm.as_ref()),
+            spec,
+            origin,
+            last_end: end.map(|end| end.how()),
+        }))
+    }
+
+    fn create<H: Hypervisor>(
+        &mut self,
+        hypervisor: &mut H,
+        create: VmCreate,
+    ) -> Result<Reply, Error> {
+        let taken = self.find(hypervisor, &create.name)?.is_some()
+            || find_vm(hypervisor, &create.name)?.is_some();
+        if taken {
+            return Err(Error::Exists(create.name));
+        }
+        let Some((from, _)) = self.find(hypervisor, &create.from)? else {
+            return Err(Error::NoSuchGuest {
+                name: create.name,
+                from: create.from,
+            });
+        };
+        let spec = derive(from, create);
+        builder::check(self.archive, &spec)?;
+        notes::add_created(hypervisor, &spec)?;
+        Ok(Reply::Done)
+    }
+
+    fn start<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
+        let (spec, _) = self
+            .find(hypervisor, name)?
+            .ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
+        self.start_spec(hypervisor, &spec)?;
+        Ok(Reply::Done)
+    }
+
+    fn start_spec<H: Hypervisor>(
+        &mut self,
+        hypervisor: &mut H,
+        spec: &VmSpec,
+    ) -> Result<(), Error> {
+        if let Some(vm) = find_vm(hypervisor, &spec.name)? {
+            match vm.state() {
+                Some(VmState::Running) => return Err(Error::Runs(spec.name.clone())),
+                Some(VmState::Stopped) => vm.record_end(hypervisor, vm.end()),
+                _ => {}
+            }
+            // It ended, or an earlier life of this partition left half of it.
+            vm.destroy(hypervisor)?;
+        }
+        builder::start(hypervisor, self.archive, &mut self.seeds, spec)?;
+        Ok(())
+    }
+
+    fn stop<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
+        let Some(vm) = find_vm(hypervisor, name)? else {
+            return Err(match self.find(hypervisor, name)? {
+                Some(_) => Error::NotRunning(name.to_owned()),
+                None => Error::NoSuchVm(name.to_owned()),
+            });
+        };
+        match end_and_destroy(hypervisor, &vm)? {
+            VmState::Running => Ok(Reply::Done),
+            _ => Err(Error::NotRunning(name.to_owned())),
+        }
+    }
+
+    fn destroy<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
+        let vm = find_vm(hypervisor, name)?;
+        let spec = self.find(hypervisor, name)?;
+        if let Some(vm) = &vm {
+            end_and_destroy(hypervisor, vm)?;
+        }
+        match (spec, vm) {
+            (Some((_, Origin::Created)), _) => notes::forget(hypervisor, name)?,
+            (Some((_, Origin::Description)), None) => {
+                return Err(Error::Described(name.to_owned()));
+            }
+            (None, None) => return Err(Error::NoSuchVm(name.to_owned())),
+            (_, Some(_)) => {}
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The spec with that name, and where it is from.
+    fn find<H: Hypervisor>(
+        &mut self,
+        hypervisor: &mut H,
+        name: &str,
+    ) -> Result<Option<(VmSpec, Origin)>, Error> {
+        if let Some(spec) = self.described()?.iter().find(|spec| spec.name == name) {
+            return Ok(Some((spec.clone(), Origin::Description)));
+        }
+        let created = notes::created(hypervisor)?;
+        let found = created.into_iter().find(|spec| spec.name == name);
+        Ok(found.map(|spec| (spec, Origin::Created)))
+    }
+
+    /// The description's guests.
+    fn described(&mut self) -> Result<&[VmSpec], Error> {
+        match &mut self.description {
+            Some(specs) => Ok(specs),
+            empty => {
+                let member = self.archive.find(description::FILE);
+                let dtb = member.map_err(|_| DescriptionError::Missing)?.data;
+                Ok(empty.insert(description::parse(dtb)?))
+            }
+        }
+    }
+}
+
+/// What became of the guests that start at power-on.
+enum Autostart {
+    /// There are none, or at least one runs.
+    Done,
+    /// There are some, and none runs.
+    AllFailed,
+}
+
+/// The spec that `create` asks for.
+fn derive(from: VmSpec, create: VmCreate) -> VmSpec {
+    let grants: Vec<String> = create.grants.unwrap_or(from.grants);
+    VmSpec {
+        name: create.name,
+        memory: create.memory.unwrap_or(from.memory),
+        vcpus: create.vcpus.unwrap_or(from.vcpus),
+        image: create.image.unwrap_or(from.image),
+        bootargs: create.bootargs.unwrap_or(from.bootargs),
+        // Power-on belongs to the description; notes do not outlive it.
+        autostart: false,
+        // Ports need a grant, and there is no option to take the copied ones away.
+        ports: if grants.is_empty() { 0 } else { from.ports },
+        grants,
+        ..from
+    }
+}
+
+fn inject<H: Hypervisor>(hypervisor: &mut H, fault: Fault) -> Result<Reply, Error> {
+    match hypervisor.inject(fault) {
+        Ok(()) => Ok(Reply::Done),
+        Err(_) => Err(Error::NoFaults),
+    }
+}

@@ -1,0 +1,175 @@
+//! Privileged calls by HVC (`hv_abi::call`, DEN0028).
+
+use alloc::vec::Vec;
+use core::arch::asm;
+
+use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX};
+use hv_abi::handle::Label;
+use hv_abi::mailbox::BODY_MAX;
+use hv_abi::message::Fault;
+use hv_abi::record::QueryKind;
+use hv_abi::{Status, VmHandle};
+use sos_partition::Hypervisor;
+use sos_partition::hypervisor::{Note, QueryAnswer};
+
+use crate::runtime::faults::Faults;
+use crate::runtime::memory::ANSWERS;
+
+/// x1 to x3 of an answer.
+type Results = [u64; 3];
+
+/// EL2, by its calls.
+pub(crate) struct El2 {
+    faults: Faults,
+}
+
+impl El2 {
+    /// EL2.
+    pub(crate) const fn new() -> Self {
+        Self {
+            faults: Faults::new(),
+        }
+    }
+
+    /// A privileged call that has no other outcome than its status.
+    fn call<const N: usize>(&mut self, call: Call, arguments: [u64; N]) -> Result<Results, Status> {
+        let (status, results) = self.call_status(call, arguments);
+        status.ok().map(|()| results)
+    }
+
+    fn call_status<const N: usize>(
+        &mut self,
+        call: Call,
+        arguments: [u64; N],
+    ) -> (Status, Results) {
+        let answer = hypercall(call, arguments);
+        self.faults.after_call();
+        answer
+    }
+}
+
+/// Makes a call. Arguments and results are plain numbers; EL2 checks every one.
+fn hypercall<const N: usize>(call: Call, arguments: [u64; N]) -> (Status, Results) {
+    const { assert!(N <= 6) };
+    let mut x = [0; 6];
+    x[..N].copy_from_slice(&arguments);
+    let (status, results);
+    let [mut x1, mut x2, mut x3, x4, x5, x6] = x;
+    // SAFETY: x4 to x30 are kept. EL2 may write to the buffer that an argument names, which is why
+    // this counts as a write to memory, and to nothing else of ours.
+    unsafe {
+        asm!(
+            "hvc #0",
+            inlateout("x0") u64::from(call as u32) => status,
+            inlateout("x1") x1,
+            inlateout("x2") x2,
+            inlateout("x3") x3,
+            in("x4") x4,
+            in("x5") x5,
+            in("x6") x6,
+            options(nostack)
+        );
+    }
+    results = [x1, x2, x3];
+    (Status::from_register(status), results)
+}
+
+impl Hypervisor for El2 {
+    fn doorbell(&mut self) -> Result<(), Status> {
+        // Not privileged: every VM with a mailbox has it, and faults are not counted by it.
+        hypercall(Call::Doorbell, []).0.ok()
+    }
+
+    fn vm_create(&mut self, label: Label, vcpus: u8) -> Result<VmHandle, Status> {
+        let [a, b, c, d] = label.to_registers();
+        let [handle, ..] = self.call(Call::VmCreate, [a, b, c, d, u64::from(vcpus)])?;
+        Ok(VmHandle(handle))
+    }
+
+    fn vm_memory(&mut self, vm: VmHandle, ipa: u64, bytes: u64) -> Result<u64, Status> {
+        match self.call_status(Call::VmMemory, [vm.0, ipa, bytes]) {
+            (Status::Success, _) => Ok(bytes),
+            (Status::Again, [done, ..]) => Ok(done),
+            (error, _) => Err(error),
+        }
+    }
+
+    fn vm_copy_in(&mut self, vm: VmHandle, target: u64, bytes: &[u8]) -> Result<u64, Status> {
+        let source = bytes.as_ptr() as u64;
+        let arguments = [vm.0, target, source, bytes.len() as u64];
+        match self.call_status(Call::VmCopyIn, arguments) {
+            (Status::Success | Status::Again, [done, ..]) => Ok(done),
+            (error, _) => Err(error),
+        }
+    }
+
+    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status> {
+        self.call(Call::VmDevice, [vm.0, kind as u64, parameter])
+            .map(|_| ())
+    }
+
+    fn vcpu_init(&mut self, vm: VmHandle, entry: u64, x0: u64) -> Result<(), Status> {
+        self.call(Call::VcpuInit, [vm.0, entry, x0]).map(|_| ())
+    }
+
+    fn vm_start(&mut self, vm: VmHandle) -> Result<(), Status> {
+        self.call(Call::VmStart, [vm.0]).map(|_| ())
+    }
+
+    fn vm_stop(&mut self, vm: VmHandle) -> Result<(), Status> {
+        self.call(Call::VmStop, [vm.0]).map(|_| ())
+    }
+
+    fn vm_destroy(&mut self, vm: VmHandle) -> Result<(), Status> {
+        self.call(Call::VmDestroy, [vm.0]).map(|_| ())
+    }
+
+    fn vm_query(&mut self, slot: u64) -> Result<QueryAnswer, Status> {
+        let [next, ..] = self.call(Call::VmQuery, [slot, ANSWERS.ipa()])?;
+        Ok(QueryAnswer {
+            record: ANSWERS.record(),
+            next: (next != u64::MAX).then_some(next),
+        })
+    }
+
+    fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status> {
+        self.call(Call::VmGrant, [vm.0, grants.0]).map(|_| ())
+    }
+
+    fn hv_query(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Status> {
+        let arguments = [kind as u64, argument, ANSWERS.ipa(), BODY_MAX as u64];
+        let [written, ..] = self.call(Call::HvQuery, arguments)?;
+        Ok(ANSWERS.bytes(written))
+    }
+
+    fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {
+        self.call(Call::HvConfig, [kind as u64]).map(|_| ())
+    }
+
+    fn sos_ready(&mut self) -> Result<(), Status> {
+        self.call(Call::SosReady, []).map(|_| ())
+    }
+
+    fn sos_idle(&mut self, answer: DrainAnswer) -> Result<(), Status> {
+        self.call(Call::SosIdle, [answer as u64]).map(|_| ())
+    }
+
+    fn note_get(&mut self, note: u64) -> Result<Note, Status> {
+        let arguments = [note, ANSWERS.ipa(), NOTE_MAX as u64];
+        let [bytes, version, _] = self.call(Call::NoteGet, arguments)?;
+        Ok(Note {
+            bytes: ANSWERS.bytes(bytes),
+            version,
+        })
+    }
+
+    fn note_set(&mut self, note: u64, bytes: &[u8], replaces: u64) -> Result<u64, Status> {
+        let arguments = [note, bytes.as_ptr() as u64, bytes.len() as u64, replaces];
+        let [version, ..] = self.call(Call::NoteSet, arguments)?;
+        Ok(version)
+    }
+
+    fn inject(&mut self, fault: Fault) -> Result<(), Status> {
+        self.faults.arm(fault)
+    }
+}

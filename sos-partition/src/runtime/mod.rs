@@ -1,0 +1,56 @@
+//! What the library needs of a CPU at EL1: entry, calls, mailbox page, sleep, console, heap.
+
+mod call;
+mod console;
+mod entry;
+#[cfg_attr(feature = "fault-injection", path = "faults.rs")]
+#[cfg_attr(not(feature = "fault-injection"), path = "no_faults.rs")]
+mod faults;
+mod interrupts;
+mod memory;
+mod mmio;
+
+use hv_abi::ABI_VERSION;
+use hv_abi::sos_image::LIFE_MAGIC;
+use sos_partition::service::{Life, Next, Service};
+
+use call::El2;
+use interrupts::Wake;
+use memory::MailboxPage;
+
+/// A life, from the first line of Rust to its end. `record` is the IPA of the life record.
+extern "C" fn main(record: u64) -> ! {
+    // SAFETY: EL2 has put a life record there, and this is the only call.
+    let record = unsafe { memory::life_record(record) };
+    assert_eq!(record.magic.get(), LIFE_MAGIC, "no life record");
+    assert_eq!(record.abi.get(), ABI_VERSION, "EL2 has another ABI");
+    // SAFETY: the first and only call; nothing was allocated before.
+    unsafe { memory::init_heap(record.memory.get()) };
+    console::init();
+    interrupts::init();
+    let life = Life {
+        // SAFETY: EL2 maps the archive there, read-only, for the whole life.
+        archive: unsafe { memory::archive(record.archive.get()) },
+        seed: record.seed,
+        ticks_per_second: record.counter_hz.get(),
+    };
+    let service = Service::begin(El2::new(), MailboxPage::new(), life);
+    match service.and_then(serve) {
+        Ok(never) => match never {},
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Turns and sleep, until EL2 ends it.
+fn serve(
+    mut service: Service<'_, El2, MailboxPage>,
+) -> Result<core::convert::Infallible, sos_partition::Error> {
+    loop {
+        let next = service.turn(interrupts::now())?;
+        if let Next::Sleep(until) = next
+            && interrupts::sleep(until) == Wake::Mailbox
+        {
+            service.interrupt();
+        }
+    }
+}

@@ -1,0 +1,193 @@
+use std::string::{String, ToString};
+use std::vec;
+
+use hv_abi::message::ImageFormat;
+
+use super::*;
+use crate::fake::decompile;
+use crate::spec::BOOTARGS_MAX;
+
+fn spec() -> VmSpec {
+    VmSpec {
+        name: "guest".into(),
+        memory: 0x1000_0000,
+        vcpus: 2,
+        image: "kernel".into(),
+        format: ImageFormat::Linux,
+        initrd: None,
+        bootargs: "console=ttyAMA0".into(),
+        autostart: false,
+        grants: vec!["manage".into()],
+        ports: 4,
+    }
+}
+
+/// The lines of a node in dtc's output, without those of its children.
+fn lines_of(source: &str, node: &str) -> Vec<String> {
+    let start = std::format!("{node} {{");
+    let mut depth = 0;
+    let mut lines = Vec::new();
+    for line in source.lines().map(str::trim) {
+        match (depth, line) {
+            (0, line) if line == start => depth = 1,
+            (0, _) => {}
+            (_, "};") => depth -= 1,
+            (_, line) if line.ends_with('{') => depth += 1,
+            (1, line) if !line.is_empty() => lines.push(line.to_string()),
+            _ => {}
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_whole_tree_reads_as_virt_does() {
+    let seed = GuestSeed {
+        kaslr: 0x0123_4567_89ab_cdef,
+        rng: [0xa5; 32],
+    };
+    let initrd = Extent {
+        start: 0x4200_0000,
+        size: 0x1234,
+    };
+    let source = decompile(&build(&spec(), Grants::ALL, Some(initrd), Some(seed)));
+    let expect = |node: &str, lines: &[&str]| assert_eq!(lines_of(&source, node), lines, "{node}");
+    expect(
+        "/",
+        &[
+            "compatible = \"linux,dummy-virt\";",
+            "model = \"linux,dummy-virt\";",
+            "#address-cells = <0x02>;",
+            "#size-cells = <0x02>;",
+            "interrupt-parent = <0x01>;",
+        ],
+    );
+    expect(
+        "chosen",
+        &[
+            "stdout-path = \"/pl011@9000000\";",
+            "bootargs = \"console=ttyAMA0\";",
+            "linux,initrd-start = <0x00 0x42000000>;",
+            "linux,initrd-end = <0x00 0x42001234>;",
+            "kaslr-seed = <0x1234567 0x89abcdef>;",
+            "rng-seed = <0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5>;",
+        ],
+    );
+    expect(
+        "memory@40000000",
+        &[
+            "device_type = \"memory\";",
+            "reg = <0x00 0x40000000 0x00 0x10000000>;",
+        ],
+    );
+    expect(
+        "cpu@1",
+        &[
+            "device_type = \"cpu\";",
+            "compatible = \"arm,armv8\";",
+            "reg = <0x01>;",
+            "enable-method = \"psci\";",
+        ],
+    );
+    expect(
+        "psci",
+        &[
+            "compatible = \"arm,psci-1.0\\0arm,psci-0.2\";",
+            "method = \"hvc\";",
+        ],
+    );
+    expect(
+        "timer",
+        &[
+            "compatible = \"arm,armv8-timer\";",
+            "interrupts = <0x01 0x0d 0x04 0x01 0x0e 0x04 0x01 0x0b 0x04 0x01 0x0a 0x04>;",
+            "always-on;",
+        ],
+    );
+    expect(
+        "intc@8000000",
+        &[
+            "compatible = \"arm,gic-v3\";",
+            "#interrupt-cells = <0x03>;",
+            "interrupt-controller;",
+            "reg = <0x00 0x8000000 0x00 0x10000 0x00 0x80a0000 0x00 0x40000>;",
+            "#redistributor-regions = <0x01>;",
+            "phandle = <0x01>;",
+        ],
+    );
+    expect(
+        "pl011@9000000",
+        &[
+            "compatible = \"arm,pl011\\0arm,primecell\";",
+            "reg = <0x00 0x9000000 0x00 0x1000>;",
+            "interrupts = <0x00 0x01 0x04>;",
+            "clocks = <0x02 0x02>;",
+            "clock-names = \"uartclk\\0apb_pclk\";",
+        ],
+    );
+    expect(
+        "pl031@9010000",
+        &[
+            "compatible = \"arm,pl031\\0arm,primecell\";",
+            "reg = <0x00 0x9010000 0x00 0x1000>;",
+            "interrupts = <0x00 0x02 0x04>;",
+            "clocks = <0x02>;",
+            "clock-names = \"apb_pclk\";",
+        ],
+    );
+    expect(
+        "virtio_mmio@a000000",
+        &[
+            "compatible = \"virtio,mmio\";",
+            "reg = <0x00 0xa000000 0x00 0x200>;",
+            "interrupts = <0x00 0x10 0x01>;",
+            "dma-coherent;",
+        ],
+    );
+    expect(
+        "mailbox@b000000",
+        &[
+            "compatible = \"dormouse,mailbox-v1\";",
+            "reg = <0x00 0xb000000 0x00 0x1000>;",
+            "interrupts = <0x00 0x0a 0x01>;",
+        ],
+    );
+}
+
+#[test]
+fn what_a_guest_does_not_have_is_not_in_its_tree() {
+    let spec = VmSpec {
+        vcpus: 1,
+        bootargs: String::new(),
+        ports: 0,
+        ..spec()
+    };
+    let source = decompile(&build(&spec, Grants::NONE, None, None));
+    for absent in ["mailbox", "virtio", "cpu@1", "initrd", "bootargs", "seed"] {
+        assert!(!source.contains(absent), "{absent}");
+    }
+    assert!(
+        source.contains("0x80a0000 0x00 0x20000>"),
+        "one redistributor"
+    );
+}
+
+#[test]
+fn the_largest_tree_fits_the_room_that_plans_keep() {
+    let spec = VmSpec {
+        vcpus: 8,
+        bootargs: "x".repeat(BOOTARGS_MAX),
+        ..spec()
+    };
+    let initrd = Extent { start: 0, size: 1 };
+    let seed = GuestSeed {
+        kaslr: 1,
+        rng: [1; 32],
+    };
+    let tree = build(&spec, Grants::ALL, Some(initrd), Some(seed));
+    assert!(
+        tree.len() as u64 <= crate::builder::TREE_ROOM,
+        "{}",
+        tree.len()
+    );
+}

@@ -1,0 +1,161 @@
+//! The VMs that EL2 has, as `vm_query` tells of them.
+
+use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
+
+use hv_abi::message::{VmPhase, VmSpec, VmSummary};
+use hv_abi::record::{EndReason, VmRecord, VmState};
+use hv_abi::{Status, VmHandle};
+
+use crate::builder::{self, Step};
+use crate::error::Error;
+use crate::hypervisor::Hypervisor;
+use crate::notes::{self, LastEnd};
+
+/// Slots that EL2 can name (`VmHandle::index`); a list of VMs that goes on longer is no list.
+const SLOTS_MAX: usize = 256;
+
+/// A VM that EL2 has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vm(VmRecord);
+
+impl Vm {
+    pub(crate) fn handle(&self) -> VmHandle {
+        VmHandle(self.0.handle.get())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        label_text(&self.0.label)
+    }
+
+    pub(crate) fn state(&self) -> Option<VmState> {
+        VmState::from_number(self.0.state.get())
+    }
+
+    pub(crate) fn end(&self) -> EndReason {
+        EndReason::from_number(self.0.end.get()).unwrap_or(EndReason::None)
+    }
+
+    pub(crate) fn phase(&self) -> VmPhase {
+        match self.state() {
+            Some(VmState::Building) => VmPhase::Building,
+            Some(VmState::Running) => VmPhase::Running,
+            Some(VmState::Stopped) => VmPhase::Stopped,
+            Some(VmState::Dying) | None => VmPhase::Dying,
+        }
+    }
+
+    pub(crate) fn uptime(&self) -> Option<u64> {
+        (self.state() == Some(VmState::Running)).then(|| self.0.uptime_ns.get())
+    }
+
+    pub(crate) fn summary(&self) -> VmSummary {
+        VmSummary {
+            name: self.name().to_owned(),
+            state: self.phase(),
+            vcpus: u8::try_from(self.0.vcpus.get()).unwrap_or(u8::MAX),
+            memory: self.0.memory.get(),
+            uptime_ns: self.uptime(),
+        }
+    }
+
+    /// How it ended, where that was for `reason`.
+    pub(crate) fn ended(&self, reason: EndReason) -> LastEnd {
+        LastEnd {
+            name: self.name().to_owned(),
+            reason: reason as u32,
+            uptime_ns: self.0.uptime_ns.get(),
+        }
+    }
+
+    /// Notes how it ended. A note that cannot be written must not keep a VM from being destroyed.
+    pub(crate) fn record_end<H: Hypervisor>(&self, hypervisor: &mut H, reason: EndReason) {
+        if let Err(error) = notes::record_end(hypervisor, &self.ended(reason)) {
+            log::error!("vm {:?}: how it ended is not kept: {error}", self.name());
+        }
+    }
+
+    pub(crate) fn destroy<H: Hypervisor>(&self, hypervisor: &mut H) -> Result<(), Error> {
+        builder::destroy(hypervisor, self.handle())
+            .map_err(|status| self.failed(Step::Destroy, status))
+    }
+
+    pub(crate) fn failed(&self, step: Step, status: Status) -> Error {
+        Error::Step {
+            name: self.name().to_owned(),
+            step,
+            status,
+        }
+    }
+}
+
+/// Ends a VM for good; the state that it was found in.
+pub(crate) fn end_and_destroy<H: Hypervisor>(
+    hypervisor: &mut H,
+    vm: &Vm,
+) -> Result<VmState, Error> {
+    let state = vm.state().unwrap_or(VmState::Dying);
+    match state {
+        VmState::Running => match builder::stop(hypervisor, vm.handle()) {
+            Ok(()) => vm.record_end(hypervisor, EndReason::Stopped),
+            // It has ended by itself since it was looked at.
+            Err(Status::WrongState) => {
+                let now = find_vm(hypervisor, vm.name())?.unwrap_or(*vm);
+                now.record_end(hypervisor, now.end());
+            }
+            Err(status) => return Err(vm.failed(Step::Stop, status)),
+        },
+        VmState::Stopped => vm.record_end(hypervisor, vm.end()),
+        VmState::Building | VmState::Dying => {}
+    }
+    vm.destroy(hypervisor)?;
+    Ok(state)
+}
+
+/// Every VM that EL2 has.
+pub(crate) fn vms<H: Hypervisor>(hypervisor: &mut H) -> Result<Vec<Vm>, Error> {
+    let mut vms = Vec::new();
+    let mut slot = Some(0);
+    while let Some(at) = slot.filter(|_| vms.len() < SLOTS_MAX) {
+        match hypervisor.vm_query(at) {
+            Ok(answer) => {
+                vms.push(Vm(answer.record));
+                slot = answer.next.filter(|&next| next > at);
+            }
+            Err(Status::NoSuchVm) => break,
+            Err(status) => {
+                return Err(Error::Call {
+                    call: "vm_query",
+                    status,
+                });
+            }
+        }
+    }
+    Ok(vms)
+}
+
+pub(crate) fn find_vm<H: Hypervisor>(hypervisor: &mut H, name: &str) -> Result<Option<Vm>, Error> {
+    Ok(vms(hypervisor)?.into_iter().find(|vm| vm.name() == name))
+}
+
+pub(crate) fn summary(spec: &VmSpec, vm: Option<&Vm>) -> VmSummary {
+    vm.map_or_else(
+        || VmSummary {
+            name: spec.name.clone(),
+            state: VmPhase::Defined,
+            vcpus: spec.vcpus,
+            memory: spec.memory,
+            uptime_ns: None,
+        },
+        Vm::summary,
+    )
+}
+
+/// The text of a zero-padded label.
+fn label_text(label: &[u8]) -> &str {
+    let end = label
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(label.len());
+    core::str::from_utf8(&label[..end]).unwrap_or_default()
+}

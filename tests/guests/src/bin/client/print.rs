@@ -1,0 +1,103 @@
+//! Answers as lines for the tests: `CLIENT <what> <values>`.
+
+use crate::Answer;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use hv_abi::mailbox::HvErrorKind;
+use hv_abi::message::{Reply, VmSummary, decode};
+use hv_abi::record::{HvInfo, LogHeader, QueryKind, SOS_STATES, SosStatus};
+use test_guests::println;
+use zerocopy::FromBytes;
+
+/// Prints a reply of the service partition.
+pub(crate) fn reply(outcome: Result<Vec<u8>, HvErrorKind>) -> Answer {
+    let bytes = outcome.map_err(|kind| format!("hv: {kind}"))?;
+    match decode::<Reply>(&bytes).map_err(|error| error.to_string())? {
+        Reply::Done => {}
+        Reply::VmList(list) => list.iter().for_each(summary),
+        Reply::Vm(detail) => {
+            summary(&detail.summary);
+            let end = detail.last_end.as_deref().unwrap_or("-");
+            println!("CLIENT vm {} last-end {end}", detail.summary.name);
+        }
+        Reply::Error(failure) => {
+            return Err(format!("sos: {:?}: {}", failure.code, failure.message));
+        }
+    }
+    Ok(())
+}
+
+fn summary(vm: &VmSummary) {
+    let running = vm.uptime_ns.is_some();
+    println!(
+        "CLIENT vm {} state {} vcpus {} memory {} has-uptime {running}",
+        vm.name, vm.state, vm.vcpus, vm.memory
+    );
+}
+
+/// Prints a record of EL2.
+pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
+    match kind {
+        QueryKind::SosStatus => status(&read(bytes)?),
+        QueryKind::HvInfo => info(&read(bytes)?),
+        QueryKind::Log => {
+            let header: LogHeader = read(bytes)?;
+            let text = bytes.get(size_of::<LogHeader>()..).unwrap_or_default();
+            println!(
+                "CLIENT log from {} to {}: {} bytes",
+                header.position,
+                header.end,
+                text.len()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, String> {
+    T::read_from_prefix(bytes)
+        .map(|(record, _)| record)
+        .map_err(|_| format!("record of {} bytes", bytes.len()))
+}
+
+fn status(status: &SosStatus) {
+    let state = SOS_STATES
+        .get(status.state.get() as usize)
+        .copied()
+        .unwrap_or("?");
+    let end = status
+        .woken_by
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(0);
+    println!(
+        "CLIENT sos state {state} lives {} failures {} requests {} frames {} woken-by {}",
+        status.lives,
+        status.failures,
+        status.requests,
+        status.frames,
+        String::from_utf8_lossy(&status.woken_by[..end]),
+    );
+}
+
+fn info(info: &HvInfo) {
+    let rows = [
+        info.guests,
+        info.sos,
+        info.el2_image,
+        info.el2_stacks,
+        info.el2_tables,
+        info.el2_rings,
+        info.el2_mailboxes,
+        info.archive,
+        info.notes,
+        info.firmware,
+        info.free,
+    ];
+    let sum: u64 = rows.iter().map(|row| row.get()).sum();
+    println!(
+        "CLIENT hv cpus {} ram {} sum {sum} guests {} sos {} free {} held {}",
+        info.cpus, info.ram, info.guests, info.sos, info.free, info.held
+    );
+}

@@ -1,0 +1,96 @@
+//! HVC and SMC with every kind of identifier, and PSCI on the other vCPU.
+
+use crate::code::Attacker;
+use hv_abi::call::{BASE, CALLS};
+use smccc::{Hvc, psci};
+use test_guests::{cpu, timer};
+
+/// HVC #0 and SMC #0.
+const CONDUITS: [u32; 2] = [0xd400_0002, 0xd400_0003];
+/// PSCI functions that end the VM or this vCPU, without the bit for 64 bits: CPU_SUSPEND is fine
+/// because a timer wakes it; CPU_OFF, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_SUSPEND and SYSTEM_RESET2 are left out.
+const ENDS: [u32; 5] = [
+    0x8400_0002,
+    0x8400_0008,
+    0x8400_0009,
+    0x8400_000e,
+    0x8400_0012,
+];
+const CPU_SUSPEND: u32 = 0x8400_0001;
+const CPU_ON: u32 = 0x8400_0003;
+const SMC64: u32 = 1 << 30;
+/// LDR of x3 to x17 would be needed to fill every register; x0 to x3 are what functions take first.
+const MOV_X3_X1: u32 = 0xaa01_03e3;
+
+/// Random and structured identifiers, arguments that look like something.
+pub(crate) fn smccc(attacker: &mut Attacker<'_>) {
+    for conduit in CONDUITS {
+        // The immediate must be zero by SMCCC; others are tried too.
+        for immediate in [0, 1, 0x8000, 0xffff] {
+            let code = attacker.assemble(&[conduit | immediate << 5]);
+            attacker.run(code, [0x8400_0000, 0, 0]);
+        }
+        let code = attacker.assemble(&[MOV_X3_X1, conduit]);
+        for _ in 0..attacker.machine.number("calls", 1_000_000) / 2 {
+            let function = identifier(attacker);
+            let arguments = [
+                u64::from(function),
+                attacker.random.interesting(),
+                attacker.random.interesting(),
+            ];
+            let suspends = function & !SMC64 == CPU_SUSPEND;
+            if suspends {
+                timer::arm(timer::now() + timer::ticks(50_000));
+            }
+            attacker.run(code, arguments);
+            if suspends {
+                timer::disarm();
+            }
+        }
+    }
+}
+
+fn identifier(attacker: &mut Attacker<'_>) -> u32 {
+    loop {
+        let random = &mut attacker.random;
+        let function = match random.below(6) {
+            0 => 0x8400_0000 | random.below(0x40) as u32,
+            1 => 0xc400_0000 | random.below(0x40) as u32,
+            2 => BASE + random.below(CALLS.len() as u64 + 8) as u32,
+            3 => (random.below(256) as u32) << 24 | random.below(16) as u32,
+            4 => (random.below(256) as u32) << 24 | 0xff00 | random.below(4) as u32,
+            _ => random.next() as u32,
+        };
+        let kind = function & !SMC64;
+        if !ENDS.contains(&kind) && kind != CPU_ON {
+            return function;
+        }
+    }
+}
+
+/// Starts and stops the other vCPUs, at good and bad times, and asks about them meanwhile.
+pub(crate) fn psci(attacker: &mut Attacker<'_>) {
+    for _ in 0..attacker.rounds() / 20 {
+        let target = attacker.random.interesting();
+        if target as usize >= attacker.machine.vcpus {
+            let entry = attacker.wild_address();
+            attacker.attempts += 1;
+            attacker.faults += u64::from(psci::cpu_on::<Hvc>(target, entry, 0).is_err());
+        }
+    }
+    for other in 1..attacker.machine.vcpus {
+        for _ in 0..attacker.rounds() / 20 {
+            attacker.attempts += 1;
+            cpu::start(other, |_| {});
+            // A second CPU_ON is refused while it is on or on its way (DEN0022 §5.6).
+            let _ = cpu::try_start(other, |_| {});
+            while state(other) != Ok(psci::AffinityState::Off) {
+                cpu::relax();
+            }
+        }
+    }
+}
+
+fn state(other: usize) -> Result<psci::AffinityState, psci::Error> {
+    psci::affinity_info::<Hvc>(other as u64, psci::LowestAffinityLevel::All)
+}

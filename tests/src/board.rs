@@ -1,0 +1,178 @@
+//! QEMU's options: which board a test runs on.
+
+use crate::artifact;
+use crate::run::Run;
+use crate::system::System;
+use std::path::{Path, PathBuf};
+
+/// What time is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clock {
+    /// The host's: CPUs run in parallel.
+    Host,
+    /// One instruction is one nanosecond, and idle time is skipped: runs repeat exactly.
+    Instructions,
+}
+
+/// How the image is entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// At EL2.
+    El2,
+    /// At EL1: no virtualization.
+    El1,
+    /// At EL2 with x0 = 0: the image is put in memory without the Linux boot protocol.
+    WithoutTree,
+}
+
+/// QEMU's `virt` board with EL2.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// CPUs.
+    pub cpus: u32,
+    /// `-cpu`.
+    pub cpu: String,
+    /// MiB of RAM.
+    pub memory: u32,
+    /// What time is.
+    pub clock: Clock,
+    /// Where it starts.
+    pub entry: Entry,
+    /// The image that is entered.
+    pub kernel: Option<PathBuf>,
+    /// Kernel command line, for an image other than EL2's.
+    pub append: Option<String>,
+    /// `-seed`.
+    pub seed: u32,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            cpus: 4,
+            cpu: "cortex-a72".into(),
+            memory: 1024,
+            clock: Clock::Host,
+            entry: Entry::El2,
+            kernel: None,
+            append: None,
+            seed: 1,
+        }
+    }
+}
+
+impl Board {
+    /// The board of the figures: instructions are nanoseconds.
+    pub fn counting(cpus: u32) -> Self {
+        Self {
+            cpus,
+            cpu: "cortex-a72,cntfrq=1000000000".into(),
+            clock: Clock::Instructions,
+            ..Self::default()
+        }
+    }
+
+    /// The same with `cpus` CPUs.
+    #[must_use]
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// The same with `memory` MiB of RAM.
+    #[must_use]
+    pub fn memory(mut self, memory: u32) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The same, entered otherwise.
+    #[must_use]
+    pub fn entry(mut self, entry: Entry) -> Self {
+        self.entry = entry;
+        self
+    }
+
+    /// Boots `system`.
+    pub fn boot(&self, system: &System) -> Run {
+        self.boot_archive(system, &system.archive())
+    }
+
+    /// Boots `archive`, a file in the directory of `system`.
+    pub fn boot_archive(&self, system: &System, archive: &Path) -> Run {
+        let mut run = self.start(Some(archive));
+        run.files = Some(system.keep());
+        run
+    }
+
+    /// Boots an image that needs no archive, made in the directory of `system`.
+    pub fn boot_alone(&self, system: &System) -> Run {
+        let mut run = self.start(None);
+        run.files = Some(system.keep());
+        run
+    }
+
+    /// Boots with `archive` as the initrd, or none.
+    pub fn start(&self, archive: Option<&Path>) -> Run {
+        let kernel = self
+            .kernel
+            .clone()
+            .unwrap_or_else(|| artifact::built("dormouse.img"));
+        Run::start(&self.arguments(&kernel, archive), self.seed)
+    }
+
+    /// QEMU's arguments, serial lines excepted.
+    fn arguments(&self, kernel: &Path, archive: Option<&Path>) -> Vec<String> {
+        let machine = match self.entry {
+            Entry::El1 => "virt,gic-version=3",
+            Entry::El2 | Entry::WithoutTree => "virt,virtualization=on,gic-version=3,iommu=smmuv3",
+        };
+        let mut arguments: Vec<String> = [
+            "-M",
+            machine,
+            "-cpu",
+            &self.cpu,
+            "-smp",
+            &self.cpus.to_string(),
+            "-m",
+            &self.memory.to_string(),
+            "-seed",
+            &self.seed.to_string(),
+            "-nodefaults",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-no-reboot",
+        ]
+        .map(String::from)
+        .into();
+        let mut add = |option: &str, value: &str| arguments.extend([option.into(), value.into()]);
+        if self.clock == Clock::Instructions {
+            add("-icount", "shift=0,sleep=off");
+        }
+        let kernel = artifact::text(kernel);
+        match self.entry {
+            Entry::El1 | Entry::El2 => add("-kernel", kernel),
+            // R hw/core/generic-loader: cpu-num sets the PC only.
+            Entry::WithoutTree => add(
+                "-device",
+                &format!("loader,file={kernel},addr=0x40200000,force-raw=on,cpu-num=0"),
+            ),
+        }
+        if let Some(archive) = archive {
+            add("-initrd", artifact::text(archive));
+        }
+        if let Some(append) = &self.append {
+            add("-append", append);
+        }
+        arguments
+    }
+}

@@ -1,0 +1,242 @@
+//! The figures: names, limits, and the table that the documents show.
+
+use std::fmt::Write;
+
+/// A figure, the most it may be, and what others take for the same work.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// Name in the output.
+    pub name: &'static str,
+    /// What is measured.
+    pub what: &'static str,
+    /// Most.
+    pub limit: f64,
+    /// Bao / Xen null / KVM nVHE.
+    pub peers: &'static str,
+}
+
+const fn figure(name: &'static str, what: &'static str, limit: f64, peers: &'static str) -> Figure {
+    Figure {
+        name,
+        what,
+        limit,
+        peers,
+    }
+}
+
+/// Every figure.
+pub const FIGURES: &[Figure] = &[
+    figure("psci_version", "PSCI_VERSION", 120.0, "211 / 486 / 1739"),
+    figure(
+        "hvc_unknown",
+        "an unknown SMCCC call",
+        140.0,
+        "211 / 486 / 1739",
+    ),
+    figure(
+        "doorbell",
+        "mailbox doorbell with nothing to do",
+        200.0,
+        "-",
+    ),
+    figure("gicd_typer", "GICD_TYPER read", 170.0, "229 / 604 / 2482"),
+    figure(
+        "sysreg_id",
+        "ID register read",
+        140.0,
+        "4 (untrapped) / 431 / 2030",
+    ),
+    figure(
+        "uart_char",
+        "PL011 character written",
+        250.0,
+        "passed through / 634 / 6544",
+    ),
+    figure(
+        "sgi_self",
+        "SGI to self, until handler entry",
+        350.0,
+        "797 / 1047 / 3245",
+    ),
+    figure(
+        "vtimer",
+        "virtual timer, deadline to handler entry, CPU busy",
+        165.0,
+        "203 / 1091 / 3105",
+    ),
+    figure(
+        "wfi_wake_alone",
+        "WFI wake by the timer after 1 ms, vCPU alone",
+        190.0,
+        "201 / 2976 / 8808",
+    ),
+    figure(
+        "wfi_wake_shared",
+        "the same on a CPU shared with another VM's sleeper",
+        500.0,
+        "201 / 2976 / 8808",
+    ),
+    figure(
+        "sgi_cross",
+        "SGI to a busy vCPU on another CPU, one way",
+        600.0,
+        "809 / 3332 / 11600",
+    ),
+    figure(
+        "boot_to_guest",
+        "reset to the guest's first instruction, service partition's boot included",
+        3e6,
+        "1.83 M (static) / 66 M / 1169 M",
+    ),
+    figure("boot_to_linux", "the same for Debian's kernel", 15e6, "-"),
+    figure(
+        "linux_init_ratio",
+        "Debian to /init, against QEMU without EL2",
+        1.03,
+        "1.03 / 1.10 / 1.37",
+    ),
+    figure(
+        "sos_cold_vm_list",
+        "doorbell to reply of `vm list`, partition off before",
+        500e3,
+        "-",
+    ),
+    figure("sos_warm_vm_list", "the same, partition on", 20e3, "-"),
+    figure(
+        "sos_ram_on",
+        "bytes of the service partition's frames, on",
+        8.0 * 1048576.0,
+        "dom0: 512 MiB",
+    ),
+    figure("sos_ram_off", "the same, off", 0.0, "-"),
+    figure(
+        "sos_resident",
+        "bytes that stay for it: image, notes, mailbox",
+        2.0 * 1048576.0,
+        "-",
+    ),
+    figure(
+        "el2_image",
+        "bytes of the EL2 image's file",
+        256.0 * 1024.0,
+        "94 KB / 1 MB / -",
+    ),
+    figure(
+        "el2_ram",
+        "bytes of RAM that EL2 keeps, one guest, 1 GiB",
+        3.0 * 1048576.0,
+        "0.2 MB+ / 34 MB / -",
+    ),
+];
+
+/// Measured values by name.
+#[derive(Default, Debug)]
+pub struct Measured(Vec<(String, f64)>);
+
+impl Measured {
+    /// Takes a value.
+    pub fn set(&mut self, name: &str, value: f64) {
+        self.0.retain(|(known, _)| known != name);
+        self.0.push((name.into(), value));
+    }
+
+    /// Takes every `BENCH <name> <value>` of `text`.
+    pub fn read(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            if let (Some("BENCH"), Some(name), Some(value), None) =
+                (words.next(), words.next(), words.next(), words.next())
+                && let Ok(value) = value.parse()
+            {
+                self.set(name, value);
+            }
+        }
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|&(_, value)| value)
+    }
+
+    /// Figures that are missing or above their limit.
+    pub fn missed(&self) -> Vec<String> {
+        FIGURES
+            .iter()
+            .filter_map(|figure| match self.get(figure.name) {
+                Some(value) if value <= figure.limit => None,
+                Some(value) => Some(format!(
+                    "{}: {} is above {}",
+                    figure.name,
+                    number(value),
+                    number(figure.limit)
+                )),
+                None => Some(format!("{}: not measured", figure.name)),
+            })
+            .collect()
+    }
+
+    /// `BENCH` lines, in the order of the table.
+    pub fn lines(&self) -> String {
+        FIGURES
+            .iter()
+            .filter_map(|figure| {
+                Some(format!(
+                    "BENCH {} {}\n",
+                    figure.name,
+                    number(self.get(figure.name)?)
+                ))
+            })
+            .collect()
+    }
+
+    /// The table of the documents.
+    pub fn table(&self) -> String {
+        let mut out = String::from(
+            "| metric | name | at most | measured | Bao / Xen null / KVM nVHE |\n| --- | --- | ---: | ---: | --- |\n",
+        );
+        for figure in FIGURES {
+            let measured = self.get(figure.name).map_or_else(|| "-".into(), number);
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                out,
+                "| {} | `{}` | {} | {measured} | {} |",
+                figure.what,
+                figure.name,
+                number(figure.limit),
+                figure.peers
+            );
+        }
+        out
+    }
+}
+
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 {
+        format!("{value}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_above_its_limit_and_one_that_is_missing_are_both_told() {
+        let mut measured = Measured::default();
+        measured.read("noise\nBENCH psci_version 119\r\nBENCH doorbell 201\nBENCH broken x\n");
+        let missed = measured.missed();
+        assert!(!missed.iter().any(|line| line.starts_with("psci_version")));
+        assert!(missed.contains(&"doorbell: 201 is above 200".to_owned()));
+        assert!(missed.contains(&"vtimer: not measured".to_owned()));
+        assert!(measured.table().contains("| `psci_version` | 120 | 119 |"));
+        assert_eq!(
+            measured.lines(),
+            "BENCH psci_version 119\nBENCH doorbell 201\n"
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! QEMU as a child: two serial lines, typing, its end, and the report of a failure.
+
+use crate::line::{Line, Missing, end_of};
+use crate::system::Directory;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Characters of each line that a failure prints.
+const TAIL: usize = 4000;
+/// Between two looks at whether QEMU has ended.
+const POLL: Duration = Duration::from_millis(5);
+
+/// QEMU with a board in it.
+#[derive(Debug)]
+pub struct Run {
+    child: Child,
+    input: Option<ChildStdin>,
+    /// The first PL011: whoever has the focus.
+    pub console: Line,
+    /// The second PL011: EL2's log.
+    pub log: Line,
+    command: String,
+    seed: u32,
+    /// The system that was booted.
+    pub(crate) files: Option<Arc<Directory>>,
+    _turn: Turn,
+}
+
+impl Run {
+    /// Starts QEMU with `arguments` and both serial lines.
+    pub(crate) fn start(arguments: &[String], seed: u32) -> Self {
+        let turn = Turn::take();
+        let socket = std::env::temp_dir().join(format!(
+            "dormouse-log-{}-{}",
+            std::process::id(),
+            turn.number
+        ));
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).expect("socket for EL2's log");
+        let mut command = Command::new("qemu-system-aarch64");
+        command
+            .args(arguments)
+            .args([
+                "-chardev",
+                "stdio,id=console,signal=off",
+                "-serial",
+                "chardev:console",
+            ])
+            .args([
+                "-chardev",
+                &format!("socket,id=log,path={}", socket.display()),
+                "-serial",
+                "chardev:log",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("qemu-system-aarch64 starts");
+        // QEMU connects before it starts the board, or ends at once with a message on stderr.
+        let log = accept(&listener, &mut child);
+        let _ = std::fs::remove_file(&socket);
+        Self {
+            input: child.stdin.take(),
+            console: Line::new(child.stdout.take().expect("a pipe was asked for")),
+            log,
+            command: format!(
+                "qemu-system-aarch64 {} -serial mon:stdio -serial file:el2.log",
+                arguments.join(" ").replace("-monitor none ", "")
+            ),
+            child,
+            seed,
+            files: None,
+            _turn: turn,
+        }
+    }
+
+    /// Waits for `needle` on the console; the text up to its end.
+    ///
+    /// # Panics
+    /// If it does not come within `time`.
+    pub fn expect(&mut self, needle: &str, time: Duration) -> String {
+        let found = self.console.wait(time, |text| end_of(text, needle));
+        found.unwrap_or_else(|missing| fail("console", needle, missing, time))
+    }
+
+    /// Waits for `needle` in EL2's log; the text up to its end.
+    ///
+    /// # Panics
+    /// If it does not come within `time`.
+    pub fn expect_log(&mut self, needle: &str, time: Duration) -> String {
+        let found = self.log.wait(time, |text| end_of(text, needle));
+        found.unwrap_or_else(|missing| fail("EL2's log", needle, missing, time))
+    }
+
+    /// Waits for a whole line of the console that begins with `start`; the line.
+    pub fn expect_line(&mut self, start: &str, time: Duration) -> String {
+        self.expect(start, time);
+        let rest = self.expect("\n", time);
+        format!("{start}{}", rest.trim_end())
+    }
+
+    /// Types `text` at the console.
+    pub fn send(&mut self, text: &str) {
+        let input = self.input.as_mut().expect("standard input is open");
+        input
+            .write_all(text.as_bytes())
+            .and_then(|()| input.flush())
+            .expect("QEMU reads its console");
+    }
+
+    /// Closes QEMU's standard input, as a script that has nothing more to say.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Waits for QEMU's own end.
+    ///
+    /// # Panics
+    /// If it does not come within `time`.
+    pub fn expect_end(&mut self, time: Duration) -> ExitStatus {
+        let end = Instant::now() + time;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("QEMU is our child") {
+                return status;
+            }
+            assert!(Instant::now() < end, "QEMU still runs after {time:?}");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits for QEMU's end and for the one fatal line of a start that went wrong; that line.
+    ///
+    /// # Panics
+    /// If there is none, or more than one.
+    pub fn expect_fatal(&mut self, time: Duration) -> String {
+        self.expect_end(time);
+        // Both readers see the end of their line soon after.
+        let ended = |line: &mut Line| {
+            let _ = line.wait(time, |_| None);
+            line.text()
+        };
+        let (log, console) = (ended(&mut self.log), ended(&mut self.console));
+        let fatal = [log, console]
+            .iter()
+            .flat_map(|text| text.lines())
+            .filter(|line| line.contains(FATAL))
+            .map(|line| line.trim_end().to_owned())
+            .collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(
+            fatal.len(),
+            1,
+            "one line with `{FATAL}` is expected: {fatal:#?}"
+        );
+        fatal.into_iter().next().unwrap_or_default()
+    }
+
+    /// Waits for a line of either serial line that contains `needle`; that line.
+    ///
+    /// # Panics
+    /// If there is none within `time`.
+    pub fn expect_on_any(&mut self, needle: &str, time: Duration) -> String {
+        let end = Instant::now() + time;
+        loop {
+            let (log, console) = (self.log.text(), self.console.text());
+            let mut lines = log.lines().chain(console.lines());
+            if let Some(line) = lines.find(|line| line.contains(needle)) {
+                return line.trim_end().to_owned();
+            }
+            assert!(
+                Instant::now() < end,
+                "no {needle:?} on any line within {time:?}"
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// What a failure prints.
+    fn report(&self) -> String {
+        format!(
+            "\n--- console ---\n{}\n--- EL2's log ---\n{}\n--- seed {}, to repeat (the archive is kept) ---\n{}\n",
+            tail(&self.console.text()),
+            tail(&self.log.text()),
+            self.seed,
+            self.command
+        )
+    }
+
+    /// SIGTERM, and SIGKILL where that does not help: QEMU with -icount may ignore the first.
+    fn kill(&mut self) {
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What every fatal line of EL2 contains.
+pub const FATAL: &str = "dormouse: fatal:";
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.report());
+        }
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+        }
+    }
+}
+
+fn fail(line: &str, needle: &str, missing: Missing, time: Duration) -> ! {
+    match missing {
+        Missing::TimeOut => panic!("no {needle:?} on {line} within {time:?}"),
+        Missing::Ended => panic!("QEMU ended without {needle:?} on {line}"),
+    }
+}
+
+fn tail(text: &str) -> String {
+    let skip = text.chars().count().saturating_sub(TAIL);
+    text.chars().skip(skip).collect()
+}
+
+fn accept(listener: &UnixListener, child: &mut Child) -> Line {
+    listener.set_nonblocking(true).expect("non-blocking socket");
+    let end = Instant::now() + crate::seconds(20);
+    loop {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).expect("blocking socket");
+            return Line::new(stream);
+        }
+        let ended = child.try_wait().expect("QEMU is our child");
+        assert!(
+            ended.is_none() && Instant::now() < end,
+            "QEMU does not start: {ended:?}"
+        );
+        std::thread::sleep(POLL);
+    }
+}
+
+/// The right to run a QEMU: as many at a time as the host has CPUs.
+#[derive(Debug)]
+struct Turn {
+    number: u64,
+}
+
+/// QEMUs that run, and how many have been started.
+static TURNS: Mutex<(usize, u64)> = Mutex::new((0, 0));
+static TURN_ENDED: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let limit = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().max(1));
+        let mut turns = lock(&TURNS);
+        while turns.0 >= limit {
+            turns = TURN_ENDED
+                .wait(turns)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        turns.0 += 1;
+        turns.1 += 1;
+        Self { number: turns.1 }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        lock(&TURNS).0 -= 1;
+        TURN_ENDED.notify_one();
+    }
+}
+
+fn lock(turns: &Mutex<(usize, u64)>) -> MutexGuard<'_, (usize, u64)> {
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
+}

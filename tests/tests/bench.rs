@@ -1,0 +1,193 @@
+//! The figures, by `make bench`: `BENCH <name> <value>` for each, and the table of the documents.
+
+use dormouse_tests::description::{ALL_GRANTS, Partition};
+use dormouse_tests::figures::Measured;
+use dormouse_tests::{Board, Description, Entry, Guest, Run, Shell, System, artifact, seconds};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Rounds of everything that is measured many times.
+const ROUNDS: u32 = 1000;
+const LOCAL: &str = "psci_version,hvc_unknown,doorbell,gicd_typer,sysreg_id,uart_char,sgi_self,vtimer,wfi_wake_alone,sgi_cross";
+const SERVICES: &str = "sos_warm_vm_list,sos_ram,sos_cold_vm_list,info";
+/// Kernel command line of both runs of the ratio.
+const QUIET: &str = "console=ttyAMA0 quiet nokaslr";
+const LONG: u64 = 1800;
+
+/// What a guest's counter counts from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// Its own start.
+    Guest,
+    /// The board's reset.
+    Board,
+}
+
+fn bench_guest(run: &str, vcpus: u32) -> Guest {
+    let bootargs = format!("rounds={ROUNDS} run={run}");
+    Guest {
+        memory: 256 << 20,
+        grants: ALL_GRANTS,
+        ..Guest::bare("bench", &bootargs).vcpus(vcpus)
+    }
+}
+
+fn description(run: &str, vcpus: u32) -> Description {
+    // A short idle time lets a thousand cold wakes fit; it is virtual time that nothing runs in.
+    Description::with("bench", bench_guest(run, vcpus))
+        .partition(|partition: &mut Partition| partition.idle_timeout_ms = 20)
+}
+
+fn output(run: &mut Run) -> String {
+    run.expect("BENCH-END", seconds(LONG))
+}
+
+#[test]
+#[ignore = "long; make bench runs it"]
+fn every_figure_is_within_its_limit() {
+    let mut measured = Measured::default();
+    let image = artifact::built("dormouse.img");
+    println!(
+        "image {}",
+        artifact::run(Command::new("sha256sum").arg(&image)).trim()
+    );
+    let size = std::fs::metadata(&image).expect("dormouse.img").len();
+    measured.set("el2_image", size as f64);
+
+    let system = System::new(&description(&format!("{LOCAL},{SERVICES}"), 2));
+    let text = output(&mut Board::counting(2).boot(&system));
+    measured.read(&text);
+    memory_figures(&text, &mut measured);
+    print_statistics(&text);
+
+    // On one CPU, so that it is shared for certain, with a neighbour that wakes in between.
+    let shared =
+        description("wfi_wake_shared", 1).and("sleeper", Guest::bare("sleeper", "period-us=300"));
+    measured.read(&output(&mut Board::counting(1).boot(&System::new(&shared))));
+
+    let boot = System::new(&description("info", 1));
+    let text = output(&mut Board::counting(1).boot(&boot));
+    measured.read(&text);
+    // Whether a guest's counter begins at its own start or at the board's.
+    let origin = match measured.get("boot_to_guest") {
+        Some(boot) if row(&text, "entry_count") < boot => Origin::Guest,
+        _ => Origin::Board,
+    };
+
+    linux(&mut measured, origin);
+    print!("{}", measured.lines());
+    println!("\n{}", measured.table());
+    let missed = measured.missed();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// The value of `INFO <name> <value>`.
+fn row(text: &str, name: &str) -> f64 {
+    let start = format!("INFO {name} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&start));
+    line.and_then(|value| value.trim().parse().ok())
+        .unwrap_or_else(|| panic!("{start}in {text}"))
+}
+
+/// What the rows of `hv info` say about memory.
+fn memory_figures(text: &str, measured: &mut Measured) {
+    let row = |name: &str| row(text, name);
+    let el2 = [
+        "el2_image",
+        "el2_stacks",
+        "el2_tables",
+        "el2_rings",
+        "el2_mailboxes",
+        "notes",
+    ];
+    measured.set("el2_ram", el2.iter().map(|name| row(name)).sum());
+    let image = std::fs::metadata(artifact::built("sos.img"))
+        .expect("sos.img")
+        .len() as f64;
+    // The partition's own mailbox page is one of those that EL2 counts.
+    measured.set("sos_resident", image + row("notes") + 4096.0);
+}
+
+fn print_statistics(text: &str) {
+    for line in text.lines().filter(|line| line.starts_with("STAT ")) {
+        println!("{}", line.trim());
+    }
+}
+
+/// Debian to the first line of its /init, with EL2 and without.
+fn linux(measured: &mut Measured, origin: Origin) {
+    let debian = Guest {
+        memory: 512 << 20,
+        initrd: Some("count-initrd".into()),
+        bootargs: QUIET.into(),
+        ..Guest::debian(1)
+    };
+    let description = Description::with("debian", debian);
+    let directory = std::env::temp_dir().join(format!("dormouse-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("directory for the initrd");
+    let initrd = counting_initrd(&directory);
+    let mut system = System::from_source(&description.source());
+    system.member("sos.img", artifact::built("sos.img"));
+    system.member("debian-vmlinuz", artifact::kernel());
+    system.member("count-initrd", initrd.clone());
+
+    let mut run = Board::counting(1).memory(1024).boot(&system);
+    let on = count(&mut run);
+    let mut shell = Shell::enter(run);
+    let first = shell.hvctl("hv info")["first_guest_count"]
+        .as_f64()
+        .expect("first_guest_count");
+    measured.set("boot_to_linux", first);
+    let on = match origin {
+        Origin::Guest => on,
+        Origin::Board => on - first,
+    };
+    drop(shell);
+
+    let bare = Board {
+        entry: Entry::El1,
+        kernel: Some(artifact::kernel()),
+        append: Some(QUIET.into()),
+        ..Board::counting(1).memory(512)
+    };
+    let off = count(&mut bare.start(Some(&initrd)));
+    println!("init at {on} with EL2, at {off} without");
+    measured.set("linux_init_ratio", on / off);
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+/// CNTVCT at the first line of /init.
+fn count(run: &mut Run) -> f64 {
+    let line = run.expect_line("dormouse-init ", seconds(300));
+    let count = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|count| count.parse().ok());
+    count.unwrap_or_else(|| panic!("{line:?}"))
+}
+
+/// The demo's initrd with an /init that first prints the counter.
+fn counting_initrd(directory: &std::path::Path) -> PathBuf {
+    let root = artifact::root();
+    let manifest = std::fs::read_to_string(root.join("guest-virtio/hvctl/initramfs.list"))
+        .expect("initramfs.list");
+    let init = directory.join("init");
+    let script = "#!/bin/busybox sh\n/bin/busybox echo dormouse-init $(/bin/hvctl debug counter)\nexec /bin/busybox sh /real-init\n";
+    std::fs::write(&init, script).expect("init");
+    let mut list = String::new();
+    for line in manifest.lines() {
+        let mut words: Vec<String> = line.split_whitespace().map(String::from).collect();
+        if words.first().is_some_and(|kind| kind == "file") {
+            words[3] = artifact::text(&root.join(&words[3])).to_owned();
+            if words[1] == "/init" {
+                words[1] = "/real-init".into();
+            }
+        }
+        list += &format!("{}\n", words.join(" "));
+    }
+    list += &format!("file /init 755 {}\n", artifact::text(&init));
+    let (manifest, out) = (directory.join("list"), directory.join("initrd"));
+    std::fs::write(&manifest, list).expect("manifest");
+    artifact::image_tool(&["initramfs", artifact::text(&manifest), artifact::text(&out)]);
+    out
+}

@@ -1,0 +1,103 @@
+//! The UART: one owner at a time, switched by Ctrl-], input held until somebody listens.
+
+use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
+
+const ESCAPE: &str = "\u{1d}";
+
+#[test]
+fn the_escape_goes_through_all_consoles_and_back() {
+    let description = Description::with("debian", Guest::debian(1))
+        .and("tiny", Guest::bare("tiny", "period-ms=100"));
+    let system = System::new(&description);
+    let mut shell = Shell::enter(Board::default().boot(&system));
+    let mut seen = false;
+    for _ in 0..6 {
+        shell.run.send(ESCAPE);
+        // Whatever is shown next says its name; only tiny beats.
+        if shell
+            .run
+            .console
+            .wait(seconds(2), |text| {
+                dormouse_tests::line::end_of(text, "tiny: beat")
+            })
+            .is_ok()
+        {
+            seen = true;
+            shell.run.send("x");
+            shell.run.expect("tiny: got 'x'", seconds(10));
+            break;
+        }
+    }
+    assert!(seen, "no console shows tiny");
+    for _ in 0..6 {
+        shell.run.send(ESCAPE);
+        shell.run.send("echo _he''re_\n");
+        if shell
+            .run
+            .console
+            .wait(seconds(2), |text| {
+                dormouse_tests::line::end_of(text, "_here_")
+            })
+            .is_ok()
+        {
+            return;
+        }
+    }
+    panic!("the escape does not come back to debian");
+}
+
+#[test]
+fn other_lines_never_tear_the_focused_guests_output() {
+    let description = Description::with("debian", Guest::debian(2))
+        .and("tiny", Guest::bare("tiny", "period-ms=1"));
+    let system = System::new(&description);
+    let mut shell = Shell::enter(Board::default().boot(&system));
+    for _ in 0..20 {
+        let list = shell.hvctl("vm list");
+        assert_eq!(list.as_array().map(Vec::len), Some(2), "{list}");
+        shell.command("sleep 0.1").ok();
+    }
+    assert!(!shell.run.console.text().contains("tiny: beat"));
+}
+
+#[test]
+fn input_that_comes_before_the_shell_is_not_lost() {
+    let system = System::new(&Description::with("debian", Guest::debian(2)));
+    let mut run = Board::default().boot(&system);
+    for i in 0..50 {
+        run.send(&format!("echo _line_$(({i} + 1000))_\n"));
+    }
+    run.send("hvctl --json vm list\npoweroff -f\n");
+    run.close_input();
+    for i in 0..50 {
+        run.expect(&format!("_line_{}_", i + 1000), seconds(60));
+    }
+    run.expect("\"name\":\"debian\"", seconds(60));
+    assert!(run.expect_end(seconds(60)).success());
+}
+
+#[test]
+fn the_end_of_input_does_not_end_the_run() {
+    let system = System::new(&Description::with(
+        "tiny",
+        Guest::bare("tiny", "period-ms=100"),
+    ));
+    let mut run = Board::default().boot(&system);
+    run.close_input();
+    run.expect("tiny: beat 20", seconds(60));
+}
+
+#[test]
+fn a_long_output_arrives_whole() {
+    let system = System::new(&Description::with("debian", Guest::debian(2)));
+    let mut shell = Shell::enter(Board::default().boot(&system));
+    let output = shell.command("seq 20000").ok();
+    let lines = output.lines().collect::<Vec<_>>();
+    assert_eq!(lines.len(), 20_000);
+    assert!(
+        lines
+            .iter()
+            .enumerate()
+            .all(|(i, line)| *line == (i + 1).to_string())
+    );
+}

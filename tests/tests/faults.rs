@@ -1,0 +1,127 @@
+//! The service partition crashes or spins: every request is answered, nothing leaks, guests run on.
+
+use dormouse_tests::description::ALL_GRANTS;
+use dormouse_tests::{Board, Description, Guest, Run, Shell, System, artifact, seconds};
+
+const FAILINGS: [&str; 2] = ["crash", "spin"];
+/// More privileged calls than a create and a start of `big` make.
+const CALLS_MAX: u32 = 40;
+
+fn description() -> Description {
+    let debian = Guest::debian(1);
+    Description::with("debian", debian)
+        .and("big", Guest::bare("big", "").memory(4 << 20).manual())
+        .partition(|partition| {
+            partition.idle_timeout_ms = 200;
+            partition.max_busy_ms = 500;
+        })
+}
+
+fn faulty(description: &Description) -> (System, Run) {
+    let system = System::with_partition(description, &artifact::faulty_partition());
+    let run = Board::default().boot(&system);
+    (system, run)
+}
+
+#[test]
+fn a_request_in_progress_is_answered_with_an_error_and_the_next_one_well() {
+    let (_system, run) = faulty(&description());
+    let mut shell = Shell::enter(run);
+    for (i, failing) in FAILINGS.iter().enumerate() {
+        let answer = shell.command(&format!("hvctl debug fault {failing}"));
+        assert_eq!(answer.status, 1, "{}", answer.output);
+        assert!(
+            answer.output.contains("service partition"),
+            "{}",
+            answer.output
+        );
+        assert!(
+            shell
+                .hvctl("vm list")
+                .as_array()
+                .is_some_and(|list| list.len() == 2)
+        );
+        assert_eq!(shell.hvctl("sos status")["failures"], i + 1);
+    }
+    assert_eq!(shell.await_off()["frames"], 0);
+}
+
+#[test]
+fn a_queued_request_is_answered_by_the_next_life() {
+    for failing in FAILINGS {
+        let bootargs =
+            format!("ask=vm-list,fault-queued:{failing},vm-list,await-off,sos-status,stay");
+        let client = Guest {
+            grants: ALL_GRANTS,
+            ..Guest::bare("client", &bootargs)
+        };
+        let description = Description::with("client", client).partition(|partition| {
+            partition.idle_timeout_ms = 200;
+            partition.max_busy_ms = 500;
+        });
+        let (_system, mut run) = faulty(&description);
+        run.expect(
+            "CLIENT answered: hv: the service partition failed",
+            seconds(30),
+        );
+        run.expect("CLIENT answered: ok", seconds(30));
+        run.expect("CLIENT vm-list: ok", seconds(30));
+        run.expect("CLIENT sos state off", seconds(30));
+        run.expect("requests 0 frames 0", seconds(30));
+    }
+}
+
+#[test]
+fn a_crash_after_each_privileged_call_of_a_create_and_start_leaks_nothing() {
+    fail_after_each_call("crash");
+}
+
+#[test]
+fn a_hang_after_each_privileged_call_of_a_create_and_start_leaks_nothing() {
+    fail_after_each_call("spin");
+}
+
+fn fail_after_each_call(failing: &str) {
+    let (_system, run) = faulty(&description());
+    let mut shell = Shell::enter(run);
+    shell.await_off();
+    let free = shell.hvctl("hv info")["memory"]["free"].clone();
+    let mut ended_whole = false;
+    for calls in 1..=CALLS_MAX {
+        // The fault is armed and the create follows in the same life.
+        let armed = shell.command(&format!(
+            "hvctl debug fault {failing} --after-calls {calls}"
+        ));
+        let created = shell.command("hvctl vm create new --from big").status;
+        let started = shell.command("hvctl vm start new").status;
+        assert!(
+            created <= 1 && started <= 1,
+            "answered after {calls} calls: {armed:?}"
+        );
+        let list = shell.hvctl("vm list");
+        assert!(
+            list.as_array().is_some_and(|list| list
+                .iter()
+                .any(|vm| vm["name"] == "debian" && vm["state"] == "running")),
+            "{list}"
+        );
+        // Whatever was half built is gone; what was built is destroyed now.
+        shell.command("hvctl vm stop new");
+        shell.command("hvctl vm destroy new");
+        let off = shell.await_off();
+        assert_eq!(off["frames"], 0, "after {calls} calls: {off}");
+        assert_eq!(off["requests"], 0, "after {calls} calls: {off}");
+        assert_eq!(
+            shell.hvctl("hv info")["memory"]["free"],
+            free,
+            "after {calls} calls"
+        );
+        ended_whole = created == 0 && started == 0;
+    }
+    assert!(
+        ended_whole,
+        "CALLS_MAX is below what a create and start take"
+    );
+    let log = shell.run.log.text();
+    assert!(!log.contains("dormouse: fatal:"), "{log}");
+}

@@ -1,0 +1,122 @@
+//! Guests that try: nobody else notices, and each sees what is its own.
+
+use dormouse_tests::description::ALL_GRANTS;
+use dormouse_tests::{Board, Clock, Description, Guest, Shell, System, seconds};
+
+/// Seeds of the hostile guest; `make soak` takes more.
+const SEEDS: [u32; 2] = [1, 2];
+
+fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &str) {
+    let hostile = Guest::bare("hostile", &format!("seed={seed} {bootargs}")).vcpus(2);
+    let hostile = Guest {
+        grants,
+        ports: u32::from(!grants.is_empty()),
+        ..hostile
+    };
+    let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
+    let system = System::new(&description);
+    let mut shell = Shell::enter(
+        Board {
+            seed,
+            ..Board::default()
+        }
+        .boot(&system),
+    );
+    shell
+        .run
+        .expect_log("vm hostile: powered off", seconds(600));
+    let list = shell.hvctl("vm list");
+    assert!(
+        list.as_array().is_some_and(|list| list
+            .iter()
+            .any(|vm| vm["name"] == "debian" && vm["state"] == "running")),
+        "{list}"
+    );
+    assert_eq!(
+        shell.command("seq 1000 | md5sum").ok().split(' ').next(),
+        Some("53d025127ae99ab79e8502aae2d9bea6")
+    );
+    let off = shell.await_off();
+    assert_eq!(
+        (&off["failures"], &off["frames"]),
+        (&0.into(), &0.into()),
+        "{off}"
+    );
+    let log = shell.run.log.text();
+    assert!(!log.contains("dormouse: fatal:"), "{log}");
+}
+
+#[test]
+fn a_hostile_guest_with_every_grant_harms_nobody() {
+    hostile_beside_debian(SEEDS[0], ALL_GRANTS, "rounds=5000");
+}
+
+#[test]
+fn a_hostile_guest_without_grants_harms_nobody() {
+    hostile_beside_debian(SEEDS[1], &[], "rounds=5000");
+}
+
+#[test]
+fn a_hostile_guest_that_crashes_at_the_end_is_only_that() {
+    let hostile = Guest::bare("hostile", "phases=smccc calls=1000 end=crash");
+    let system =
+        System::new(&Description::with("debian", Guest::debian(1)).and("hostile", hostile));
+    let mut shell = Shell::enter(Board::default().boot(&system));
+    shell.run.expect_log("vm hostile: crashed", seconds(60));
+    assert!(shell.hvctl("vm list").is_array());
+}
+
+fn asids(guests: u32, board: &Board) {
+    let guest = |seed: u32| Guest::bare("asid", &format!("rounds=100000 seed={seed}")).vcpus(2);
+    let mut description = Description::with("a1", guest(1));
+    for seed in 2..=guests {
+        description = description.and(&format!("a{seed}"), guest(seed));
+    }
+    let system = System::new(&description);
+    let mut run = board.boot(&system);
+    run.expect("ASID PASS", seconds(300));
+    // The others' verdicts are on their own consoles.
+    for seed in 2..=guests {
+        let name = format!("a{seed}");
+        run.expect_log(&format!("vm {name}: powered off"), seconds(300));
+    }
+    let log = run.log.text();
+    assert!(!log.contains("crashed"), "{log}");
+}
+
+#[test]
+fn two_vcpus_of_one_vm_with_equal_asids_on_one_cpu_never_mix() {
+    asids(1, &Board::default().cpus(1));
+    asids(1, &Board::default().cpus(1).clock(Clock::Instructions));
+}
+
+#[test]
+fn vcpus_of_two_vms_with_equal_asids_on_one_cpu_never_mix() {
+    asids(2, &Board::default().cpus(1));
+    asids(2, &Board::default().cpus(1).clock(Clock::Instructions));
+}
+
+#[test]
+fn vcpus_that_migrate_keep_their_own_translations() {
+    asids(2, &Board::default().cpus(2));
+}
+
+#[test]
+fn two_vms_of_two_vcpus_on_one_cpu_all_progress_every_20_ms() {
+    let guest = || Guest::bare("progress", "seconds=2 limit-ms=20").vcpus(2);
+    let description = Description::with("p1", guest()).and("p2", guest());
+    // The second VM gets the console when the first has ended.
+    let system = System::new(&description);
+    let mut run = Board::counting(1).boot(&system);
+    run.expect("PROGRESS ok", seconds(300));
+    let second = System::new(&Description {
+        partition: dormouse_tests::Partition {
+            console_first: Some("p2".into()),
+            ..description.partition.clone()
+        },
+        ..description.clone()
+    });
+    drop(run);
+    let mut run = Board::counting(1).boot(&second);
+    run.expect("PROGRESS ok", seconds(300));
+}

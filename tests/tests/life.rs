@@ -1,0 +1,102 @@
+//! Lives of the service partition, and the ends of VMs.
+
+use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
+
+#[test]
+fn fifty_wakes_lose_nothing_and_the_frames_come_back() {
+    let description = Description::with("debian", Guest::debian(2))
+        .and("tiny", Guest::bare("tiny", "").manual())
+        .partition(|partition| partition.idle_timeout_ms = 100);
+    let system = System::new(&description);
+    let mut shell = Shell::enter(Board::default().boot(&system));
+    let start = shell.await_off();
+    let free = shell.hvctl("hv info")["memory"]["free"].clone();
+    for i in 1..=50 {
+        shell.hvctl("vm list");
+        let off = shell.await_off();
+        assert_eq!(
+            off["lives"].as_u64(),
+            start["lives"].as_u64().map(|lives| lives + i),
+            "cycle {i}: {off}"
+        );
+        assert_eq!(off["frames"], 0, "cycle {i}: {off}");
+    }
+    assert_eq!(shell.hvctl("sos status")["failures"], 0);
+    assert_eq!(shell.hvctl("hv info")["memory"]["free"], free);
+}
+
+/// Starts tiny beside Debian, tells it how to end, and gives what `vm show` says of that.
+fn end_of_tiny(character: char, log: &str) -> String {
+    let description =
+        Description::with("debian", Guest::debian(2)).and("tiny", Guest::bare("tiny", ""));
+    let system = System::new(
+        &description.partition(|partition| partition.console_first = Some("tiny".into())),
+    );
+    let mut run = Board::default().boot(&system);
+    run.expect("tiny: vcpus", seconds(30));
+    run.send(&character.to_string());
+    run.expect_log(&format!("vm tiny: {log}"), seconds(30));
+    // The focus is somebody else's by now, or one escape away.
+    for _ in 0..6 {
+        run.send("\u{1d}");
+        run.send("\n");
+        if run
+            .console
+            .wait(seconds(2), |text| dormouse_tests::line::end_of(text, "# "))
+            .is_ok()
+        {
+            break;
+        }
+    }
+    run.send("\n");
+    let mut shell = Shell::enter(run);
+    let shown = shell.hvctl("vm show tiny");
+    assert_ne!(shown["summary"]["state"], "running", "{shown}");
+    shell.await_off();
+    shell.hvctl("vm start tiny");
+    shell.run.expect_log("vm tiny: started", seconds(30));
+    shown["last_end"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_guest_that_powers_off_is_stopped_with_that_reason_and_starts_again() {
+    assert_eq!(end_of_tiny('o', "powered off"), "powered off");
+}
+
+#[test]
+fn a_guest_that_resets_is_stopped_with_that_reason_and_starts_again() {
+    assert_eq!(end_of_tiny('r', "reset"), "reset");
+}
+
+#[test]
+fn a_guest_whose_vector_cannot_be_fetched_is_crashed_and_starts_again() {
+    assert_eq!(end_of_tiny('c', "crashed"), "crashed");
+}
+
+#[test]
+fn a_crash_of_the_last_guest_is_no_success() {
+    let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));
+    let mut run = Board::default().boot(&system);
+    run.expect("tiny: vcpus", seconds(30));
+    run.send("c");
+    run.expect_log("vm tiny: crashed", seconds(30));
+    run.close_input();
+}
+
+#[test]
+fn the_board_stays_when_the_description_says_so() {
+    let description = Description::with("tiny", Guest::bare("tiny", ""))
+        .partition(|partition| partition.when_idle = "stay");
+    let system = System::new(&description);
+    let mut run = Board::default().boot(&system);
+    run.expect("tiny: vcpus", seconds(30));
+    run.send("o");
+    run.expect_log("vm tiny: powered off", seconds(30));
+    run.expect_log("sos: off", seconds(30));
+    let ended = run.log.wait(seconds(3), |_| None);
+    assert_eq!(
+        ended,
+        Err(dormouse_tests::line::Missing::TimeOut),
+        "QEMU runs on"
+    );
+}

@@ -1,0 +1,56 @@
+//! Long runs, by `make soak`.
+
+use dormouse_tests::description::ALL_GRANTS;
+use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn five_hundred_wakes_lose_nothing_and_the_frames_come_back() {
+    let description = Description::with("debian", Guest::debian(2))
+        .and("load", Guest::bare("sleeper", "period-us=2000").vcpus(2))
+        .partition(|partition| partition.idle_timeout_ms = 50);
+    let system = System::new(&description);
+    let mut shell = Shell::enter(Board::default().boot(&system));
+    let start = shell.await_off();
+    let free = shell.hvctl("hv info")["memory"]["free"].clone();
+    for i in 1..=500 {
+        assert!(shell.hvctl("vm list").is_array());
+        let off = shell.await_off();
+        assert_eq!(
+            off["lives"].as_u64(),
+            start["lives"].as_u64().map(|lives| lives + i),
+            "cycle {i}: {off}"
+        );
+    }
+    assert_eq!(shell.hvctl("hv info")["memory"]["free"], free);
+    assert_eq!(shell.hvctl("sos status")["failures"], 0);
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn hostile_guests_of_many_seeds_harm_nobody() {
+    for seed in 10..20 {
+        let hostile = Guest {
+            grants: ALL_GRANTS,
+            ports: 1,
+            ..Guest::bare("hostile", &format!("seed={seed}")).vcpus(2)
+        };
+        let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
+        let system = System::new(&description);
+        let mut shell = Shell::enter(
+            Board {
+                seed,
+                ..Board::default()
+            }
+            .boot(&system),
+        );
+        shell
+            .run
+            .expect_log("vm hostile: powered off", seconds(900));
+        assert!(shell.hvctl("vm list").is_array(), "seed {seed}");
+        assert!(
+            !shell.run.log.text().contains("dormouse: fatal:"),
+            "seed {seed}"
+        );
+    }
+}

@@ -26,7 +26,7 @@ use hv_core::trap_config::{CNTHCTL_GUEST, CPTR_GUEST, HCR_GUEST, mdcr_guest};
 use hv_core::stage2;
 use spin::{Mutex, Once};
 
-use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SOS, run};
+use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, run};
 use crate::interrupts::{HYPERVISOR_TIMER, MAINTENANCE};
 use crate::machine::{BootMemory, Machine, machine};
 use crate::sos::Image;
@@ -427,7 +427,7 @@ fn join(id: CpuId, board: &Board) -> Local {
         Err(error) => fatal!("{error}"),
     };
     let timer = hv_core::addr::IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
-    let enabled = [SGI_ATTENTION, SGI_SCHEDULE, SGI_SOS, MAINTENANCE, HYPERVISOR_TIMER, timer];
+    let enabled = [SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, MAINTENANCE, HYPERVISOR_TIMER, timer];
     if let Err(error) = redistributor.init(&enabled) {
         fatal!("{error}");
     }

@@ -35,6 +35,9 @@ static FOCUS: AtomicU8 = AtomicU8::new(0);
 /// Input waits for the VM in focus.
 static INPUT_WAITS: AtomicBool = AtomicBool::new(false);
 
+/// An escape came where the console could not be switched.
+static SWITCH_WAITS: AtomicBool = AtomicBool::new(false);
+
 /// Who has the console.
 #[inline]
 pub fn focus() -> Focus {
@@ -102,27 +105,29 @@ impl Console {
         let _ = write!(text, "\r\n[console: {name}]\r\n");
     }
 
-    /// Reads what has come. Returns whether the console is to be switched.
+    /// Reads what has come, as far as there is room for it. While the ring is full the UART is not read
+    /// and may not interrupt: its FIFO fills, and the sender waits. Returns whether the console is to be switched.
     fn receive(&mut self) -> bool {
         let Some(uart) = &mut self.main else { return false };
+        // Before the reads: the interrupt is an event, and a byte that comes after them is a new one.
         uart.clear(Causes::RECEIVE);
         let mut switch = false;
-        // The FIFO holds 32; what comes meanwhile interrupts again.
-        for _ in 0..32 {
-            if self.input.is_full() {
-                uart.disable(Causes::RECEIVE);
-                break;
-            }
+        while !self.input.is_full() {
             let Some(byte) = uart.get() else { break };
             if byte == self.escape {
                 switch = true;
-            } else {
-                self.input.put(byte, WhenFull::Refuse);
+                break;
             }
+            self.input.put(byte, WhenFull::Refuse);
         }
         // Before the first guest has the console its input is kept; nobody reads a log's.
         if focus() == Focus::Log && self.first_done {
             self.input.clear();
+        }
+        if self.input.is_full() {
+            uart.disable(Causes::RECEIVE);
+        } else {
+            uart.enable(Causes::RECEIVE);
         }
         INPUT_WAITS.store(!self.input.is_empty(), Ordering::Relaxed);
         switch
@@ -145,7 +150,9 @@ struct Notice<'r>(&'r mut ByteRing<NOTICE_SIZE>);
 
 impl Write for Notice<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().for_each(|byte| drop(self.0.put(byte, WhenFull::Overwrite)));
+        for byte in text.bytes() {
+            self.0.put(byte, WhenFull::Overwrite);
+        }
         Ok(())
     }
 }
@@ -194,14 +201,19 @@ pub fn input(vm: VmId, serial: &mut Serial) -> bool {
 
 fn take_input(serial: &mut Serial) -> bool {
     let mut console = CONSOLE.lock();
+    let was_full = console.input.is_full();
     let mut got = false;
     while serial.uart.wants_input() {
         let Some(byte) = console.input.take() else { break };
         got |= serial.uart.receive(byte);
     }
     INPUT_WAITS.store(!console.input.is_empty(), Ordering::Relaxed);
-    if got && let Some(uart) = &mut console.main {
-        uart.enable(Causes::RECEIVE);
+    if was_full && got {
+        // What waits in the FIFO has interrupted already. The line's lock is held: a switch is put off.
+        if console.receive() {
+            SWITCH_WAITS.store(true, Ordering::Relaxed);
+            crate::cpu::interrupt_self();
+        }
     }
     got
 }
@@ -210,9 +222,22 @@ fn take_input(serial: &mut Serial) -> bool {
 pub fn interrupt() {
     let switch = CONSOLE.lock().receive();
     if switch {
-        next();
+        SWITCH_WAITS.store(true, Ordering::Relaxed);
     }
+    switch_if_wanted();
     refresh();
+}
+
+/// Switches the console where an escape has come.
+pub fn switch_if_wanted() {
+    // What came behind an escape is for the next one, and may hold another.
+    while SWITCH_WAITS.swap(false, Ordering::Relaxed) {
+        next();
+        if CONSOLE.lock().receive() {
+            SWITCH_WAITS.store(true, Ordering::Relaxed);
+        }
+        refresh();
+    }
 }
 
 /// Sends what the one in focus has.
@@ -222,6 +247,7 @@ fn refresh() {
         Focus::Vm(vm) => {
             let mut serial = VMS[vm.index()].serial.lock();
             output(vm, &mut serial);
+            serial.uart.settle();
             crate::devices::serial_changed(vm, &mut serial);
         }
     }

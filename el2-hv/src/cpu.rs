@@ -18,8 +18,8 @@ pub const SGI_ATTENTION: IntId = IntId(0);
 /// SGI: look at the scheduler.
 pub const SGI_SCHEDULE: IntId = IntId(1);
 
-/// SGI to oneself: the service partition's life has a new deadline.
-pub const SGI_SOS: IntId = IntId(2);
+/// SGI to oneself: work that was put off, because locks were held where it came up.
+pub const SGI_SELF: IntId = IntId(2);
 
 /// Deadlines of one CPU: two for each vCPU, and one for the service partition's life.
 pub type Timers = TimerQueue<{ 2 * hv_core::sched::MAX_VCPUS_TOTAL + 1 }>;
@@ -160,9 +160,9 @@ pub fn interrupt(cpu: CpuId) {
     send(cpu, SGI_ATTENTION);
 }
 
-/// Makes this CPU look after the service partition's new deadline as soon as it can.
-pub fn interrupt_self_for_sos() {
-    send(hv_arch::cpu::current(), SGI_SOS);
+/// Makes this CPU do what was put off, as soon as it can.
+pub fn interrupt_self() {
+    send(hv_arch::cpu::current(), SGI_SELF);
 }
 
 fn send(cpu: CpuId, sgi: IntId) {

@@ -41,7 +41,7 @@ pub struct Serial {
 impl Serial {
     /// A line that nobody has used.
     pub const fn new() -> Self {
-        Self { uart: Pl011::new(), output: ByteRing::new(), rtc: Pl031::new(0, 0), uart_line: false, rtc_line: false, was_full: false }
+        Self { uart: Pl011::UNPOWERED, output: ByteRing::new(), rtc: Pl031::new(0, 0), uart_line: false, rtc_line: false, was_full: false }
     }
 
     /// As for a new VM.

@@ -3,7 +3,7 @@
 use hv_board::gicv3::{SPURIOUS, cpu as gic};
 use hv_core::addr::IntId;
 
-use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SOS, wake};
+use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, wake};
 use crate::vcpu::Loaded;
 use crate::console;
 
@@ -40,8 +40,8 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
             local.share();
             Next::Resume
         }
-        SGI_SOS => {
-            watch_sos(local);
+        SGI_SELF => {
+            put_off(local);
             Next::Resume
         }
         MAINTENANCE => {
@@ -79,7 +79,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) {
     gic::deactivate(id);
     match id {
         SGI_SCHEDULE => local.reschedule = true,
-        SGI_SOS => watch_sos(local),
+        SGI_SELF => put_off(local),
         HYPERVISOR_TIMER => {
             let asleep = resident.map(|loaded| loaded.id);
             local.timer_fired(None);
@@ -100,8 +100,9 @@ pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     local.take_turn_over(!slice && local.slice_is_over())
 }
 
-/// The service partition's life has a new deadline: this CPU looks after it.
-fn watch_sos(local: &mut Local) {
+/// What was put off: the service partition's new deadline, a switch of the console.
+fn put_off(local: &mut Local) {
+    console::switch_if_wanted();
     let deadline = crate::sos::deadline_passed();
     local.watch_sos(deadline);
 }

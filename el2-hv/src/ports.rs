@@ -71,7 +71,7 @@ impl PortBuffers {
 impl Ports {
     /// No ports.
     pub const fn new() -> Self {
-        Self { console: Console::new(1), ports: [PortBuffers::EMPTY; MAX_PORTS] }
+        Self { console: Console::ABSENT, ports: [PortBuffers::EMPTY; MAX_PORTS] }
     }
 
     /// A fresh device with `count` ports.

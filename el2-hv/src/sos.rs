@@ -161,7 +161,7 @@ impl SosControl {
             self.perform(action);
         }
         if self.life.deadline() != before && self.life.deadline().is_some() {
-            cpu::interrupt_self_for_sos();
+            cpu::interrupt_self();
         }
     }
 

@@ -19,8 +19,8 @@ pub const GIC: u8 = 1;
 /// It is to stop for good.
 pub const STOP: u8 = 1 << 1;
 
-/// No CPU, or no VM.
-const NONE: u8 = u8::MAX;
+/// No CPU, or no VM; others count from 1.
+const NONE: u8 = 0;
 
 /// A slot for a vCPU.
 pub struct Vcpu {
@@ -59,7 +59,7 @@ impl Vcpu {
         Self {
             core: Mutex::new(VcpuCore {
                 registers: GuestRegisters::ZERO,
-                context: VcpuContext::reset(0),
+                context: VcpuContext::ZERO,
                 list_registers: ListRegisters::NONE,
                 timer_template: 0,
                 physical_timer: PhysicalTimer::RESET,
@@ -75,7 +75,7 @@ impl Vcpu {
 
     /// Takes the slot for vCPU `index` of `vm`; whether it was free.
     pub fn claim(&self, vm: VmId, index: VcpuIdx) -> bool {
-        let won = self.vm.compare_exchange(NONE, vm.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let won = self.vm.compare_exchange(NONE, vm.0 + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if won {
             self.index.store(index.0, Ordering::Relaxed);
             self.attention.store(0, Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Vcpu {
 
     /// Its VM.
     pub fn vm(&self) -> VmId {
-        VmId(self.vm.load(Ordering::Relaxed))
+        VmId(self.vm.load(Ordering::Relaxed).saturating_sub(1))
     }
 
     /// Sets where it begins. It waits for a CPU that still holds an earlier life of it.
@@ -98,8 +98,8 @@ impl Vcpu {
         let mut core = self.core.lock();
         let index = self.index.load(Ordering::Relaxed);
         // MPIDR_EL1: RES1 bit 31, affinity = its number (Arm ARM D24.2.123).
-        core.context = VcpuContext::reset(1 << 31 | u64::from(index));
-        core.registers = GuestRegisters::ZERO;
+        core.context.reset(1 << 31 | u64::from(index));
+        core.registers = GuestRegisters::RESET;
         core.registers.pc = entry;
         core.registers.x[0] = x0;
         core.interface = InterfaceState::RESET;
@@ -115,15 +115,15 @@ impl Vcpu {
         // Sequentially consistent against `begin`: either it sees the bit, or we see where it runs.
         match self.on.load(Ordering::SeqCst) {
             NONE => crate::cpu::wake(id),
-            cpu if CpuId(cpu) == hv_arch::cpu::current() => {}
-            cpu => crate::cpu::interrupt(CpuId(cpu)),
+            cpu if CpuId(cpu - 1) == hv_arch::cpu::current() => {}
+            cpu => crate::cpu::interrupt(CpuId(cpu - 1)),
         }
     }
 
     /// It runs on `cpu` from now on; what it has to look at is seen from here.
     #[inline]
     pub fn begin(&self, cpu: CpuId) {
-        self.on.store(cpu.0, Ordering::SeqCst);
+        self.on.store(cpu.0 + 1, Ordering::SeqCst);
     }
 
     /// It runs nowhere.

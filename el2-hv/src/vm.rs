@@ -67,6 +67,7 @@ impl Phase {
 /// A VM's slot.
 pub struct Vm {
     phase: AtomicU8,
+    /// Lives that have ended.
     generation: AtomicU32,
     /// Set-up and power.
     pub control: Mutex<Control>,
@@ -125,14 +126,15 @@ impl Control {
     }
 }
 
-const NO_VCPU: u8 = u8::MAX;
+/// No vCPU; others count from 1.
+const NO_VCPU: u8 = 0;
 
 impl Vm {
     /// A free slot.
     pub const fn new() -> Self {
         Self {
             phase: AtomicU8::new(Phase::Free as u8),
-            generation: AtomicU32::new(1),
+            generation: AtomicU32::new(0),
             control: Mutex::new(Control::new()),
             mailbox: Mutex::new(Mailbox::new()),
             ports: Mutex::new(Ports::new()),
@@ -167,12 +169,12 @@ impl Vm {
 
     /// Its handle.
     pub fn handle(&self, id: VmId) -> VmHandle {
-        VmHandle::new(id.0, self.generation.load(Ordering::Relaxed))
+        VmHandle::new(id.0, self.generation.load(Ordering::Relaxed) + 1)
     }
 
     /// Whether `handle` names a life of the slot that has ended.
     pub fn is_earlier_life(&self, handle: VmHandle) -> bool {
-        handle.generation() != 0 && handle.generation() < self.generation.load(Ordering::Relaxed)
+        handle.generation() != 0 && handle.generation() <= self.generation.load(Ordering::Relaxed)
     }
 
     /// Its name, if it has one yet.
@@ -215,8 +217,8 @@ impl Vm {
 
     /// Notes that `index` runs on `cpu`; whether another vCPU of the VM ran there before.
     pub fn ran_here_last(&self, cpu: CpuId, index: VcpuIdx) -> bool {
-        let before = self.last_here[cpu.index()].swap(index.0, Ordering::Relaxed);
-        before != NO_VCPU && before != index.0
+        let before = self.last_here[cpu.index()].swap(index.0 + 1, Ordering::Relaxed);
+        before != NO_VCPU && before != index.0 + 1
     }
 
     /// What it may ask.

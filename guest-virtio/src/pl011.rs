@@ -13,8 +13,12 @@
 //! # Receiving
 //! Input is handed over only to a guest that looks for it, so that what is typed or piped ahead
 //! is not lost to a driver that empties the FIFO when it starts. A guest looks for input
-//! * when it has unmasked the receive or the receive time-out interrupt and enabled UART and
+//! * when it unmasks the receive or the receive time-out interrupt of an enabled UART and
 //!   receiver: any number of bytes, as the FIFO has room;
+//! * when it enables UART and receiver with the interrupt unmasked before, and then lets them be:
+//!   the caller says so by [`Pl011::settle`]. Linux' console enables the UART for each line that it
+//!   prints before anybody reads, with the interrupt left unmasked by its set-up, and empties the
+//!   FIFO when the line is opened;
 //! * or when it polls: [`POLLS`] reads of FR or DR with the receive FIFO empty and room to
 //!   transmit, with no DR, CR, LCR_H or IMSC write in between. No transmitting guest makes so
 //!   many, as it finds what it waits for at the first. Each further such read admits one byte,
@@ -104,9 +108,21 @@ pub enum UartEffect {
     Transmit(u8),
 }
 
+/// Whether a guest that uses the receive interrupt is ready for input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    /// No.
+    Closed,
+    /// It was enabled after the interrupt was unmasked: if nothing follows.
+    Unsettled,
+    /// Yes.
+    Open,
+}
+
 /// One UART.
 #[derive(Clone, Debug)]
 pub struct Pl011 {
+    readiness: Readiness,
     interrupts: u16,
     mask: u16,
     control: u16,
@@ -124,9 +140,17 @@ pub struct Pl011 {
 }
 
 impl Pl011 {
+    /// All zeroes, for tables that exist before their machines; not what a guest may see.
+    pub const UNPOWERED: Self = Self {
+        control: 0,
+        fifo_levels: 0,
+        ..Self::new()
+    };
+
     /// A UART as after reset (DDI0183 table 3-1).
     pub const fn new() -> Self {
         Self {
+            readiness: Readiness::Closed,
             interrupts: 0,
             mask: 0,
             control: CR_RESET,
@@ -173,6 +197,7 @@ impl Pl011 {
     pub fn write(&mut self, offset: u64, size: u8, value: u64, tx: TxState) -> UartEffect {
         if offset == register::DR && size <= 4 {
             self.polls = 0;
+            self.unsettle();
             // The FIFO is below its level again at once, which is what asserts the interrupt
             // (§2.8.2), unless the ring is what the byte waits for.
             self.interrupts = match tx {
@@ -211,9 +236,40 @@ impl Pl011 {
     /// Whether the guest looks for input and the FIFO has room for a byte.
     #[inline]
     pub const fn wants_input(&self) -> bool {
-        let interrupted = self.mask & (interrupt::RX | interrupt::RT) != 0
-            && self.control & RECEIVER_ON == RECEIVER_ON;
+        let interrupted = matches!(self.readiness, Readiness::Open) && self.is_listening();
         (interrupted || self.polls >= POLLS) && self.has_room()
+    }
+
+    /// The receive interrupt is unmasked, UART and receiver are enabled.
+    const fn is_listening(&self) -> bool {
+        self.mask & (interrupt::RX | interrupt::RT) != 0 && self.control & RECEIVER_ON == RECEIVER_ON
+    }
+
+    /// Time has passed since the guest's last access: what it enabled it means.
+    pub fn settle(&mut self) {
+        if self.readiness == Readiness::Unsettled && self.is_listening() {
+            self.readiness = Readiness::Open;
+        }
+    }
+
+    /// The guest goes on with what it enabled the UART for: not to receive.
+    #[inline]
+    const fn unsettle(&mut self) {
+        if matches!(self.readiness, Readiness::Unsettled) {
+            self.readiness = Readiness::Closed;
+        }
+    }
+
+    /// The guest has changed whether it listens.
+    fn ready(&mut self, when: Readiness) {
+        if !self.is_listening() {
+            // Linux masks the interrupt to close the line; it turns the UART off and on to print.
+            if self.mask & (interrupt::RX | interrupt::RT) == 0 {
+                self.readiness = Readiness::Closed;
+            }
+        } else if self.readiness != Readiness::Open {
+            self.readiness = when;
+        }
     }
 
     /// The caller's ring, full before, has room: the FIFO passed its level from above, which
@@ -294,12 +350,21 @@ impl Pl011 {
             register::FBRD => self.baud_fraction = value & 0x3f,
             register::IFLS => self.fifo_levels = value & 0x3f,
             register::DMACR => self.dma = value & 7,
-            register::ICR => self.interrupts &= !value,
+            register::ICR => {
+                self.interrupts &= !value;
+                self.unsettle();
+            }
             // What follows is how a driver starts: it is not polling any more. Bytes received
             // stay when FEN changes; hardware leaves that open (§3.3.7).
             register::LCR_H => (self.line_control, self.polls) = (value & 0xff, 0),
-            register::CR => (self.control, self.polls) = (value & CR_MASK, 0),
-            register::IMSC => (self.mask, self.polls) = (value & interrupt::ALL, 0),
+            register::CR => {
+                (self.control, self.polls) = (value & CR_MASK, 0);
+                self.ready(Readiness::Unsettled);
+            }
+            register::IMSC => {
+                (self.mask, self.polls) = (value & interrupt::ALL, 0);
+                self.ready(Readiness::Open);
+            }
             _ => {}
         }
     }

@@ -12,7 +12,7 @@ use hv_core::addr::{CpuId, Pa, PaRange};
 use hv_core::sched::MAX_CPUS;
 
 /// Bytes of a CPU's stack.
-const STACK_SIZE: usize = 16 * 1024;
+const STACK_SIZE: usize = 32 * 1024;
 /// Bytes of a CPU's stack for its last report.
 const EMERGENCY_SIZE: usize = 8 * 1024;
 /// Bytes of the unmapped page below each stack.

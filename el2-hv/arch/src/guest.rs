@@ -29,8 +29,11 @@ const _: () = assert!(core::mem::offset_of!(GuestRegisters, host_sp) == 264);
 const PSTATE_RESET: u64 = 0x3c5;
 
 impl GuestRegisters {
-    /// All zeroes.
-    pub const ZERO: Self = Self { x: [0; 31], pc: 0, pstate: PSTATE_RESET, host_sp: 0 };
+    /// All zeroes, for tables that exist before their machines.
+    pub const ZERO: Self = Self { x: [0; 31], pc: 0, pstate: 0, host_sp: 0 };
+
+    /// A vCPU before its first instruction.
+    pub const RESET: Self = Self { pstate: PSTATE_RESET, ..Self::ZERO };
 
     /// Register `number` as an instruction names it; 31 is the zero register.
     #[inline]
@@ -138,6 +141,9 @@ macro_rules! el1_state {
         pub struct El1State { $(#[doc = $name] pub $field: u64,)* }
 
         impl El1State {
+            /// All zeroes.
+            const ZERO: Self = Self { $($field: 0,)* };
+
             /// Stores what is in the CPU.
             #[inline]
             fn save(&mut self) { $(self.$field = mrs!($name);)* }
@@ -202,14 +208,15 @@ pub struct VcpuContext {
 }
 
 impl VcpuContext {
-    /// A vCPU before its first instruction.
-    pub const fn reset(vmpidr: u64) -> Self {
-        let el1 = El1State {
-            sctlr: SCTLR_RESET, ttbr0: 0, ttbr1: 0, tcr: 0, mair: 0, amair: 0, vbar: 0, esr: 0, far: 0, afsr0: 0,
-            afsr1: 0, elr: 0, spsr: 0, sp_el0: 0, sp_el1: 0, tpidr_el0: 0, tpidrro_el0: 0, tpidr_el1: 0,
-            contextidr: 0, cpacr: 0, cntkctl: 0, csselr: 0, par: 0,
-        };
-        Self { el1, vmpidr, timer_compare: 0, timer_control: 0, fp: FpState::ZERO }
+    /// All zeroes, for tables that exist before their machines.
+    pub const ZERO: Self =
+        Self { el1: El1State::ZERO, vmpidr: 0, timer_compare: 0, timer_control: 0, fp: FpState::ZERO };
+
+    /// Brings it to before its first instruction.
+    pub fn reset(&mut self, vmpidr: u64) {
+        *self = Self::ZERO;
+        self.el1.sctlr = SCTLR_RESET;
+        self.vmpidr = vmpidr;
     }
 
     /// Loads the CPU with this vCPU of a VM.

@@ -394,3 +394,45 @@ fn random_accesses_lose_and_repeat_no_byte() {
         );
     }
 }
+
+#[test]
+fn a_console_that_prints_before_the_line_is_opened_gets_no_input() {
+    const UARTEN_TXE: u64 = 0x101;
+    const RXE: u64 = 0x200;
+    let mut uart = Pl011::new();
+    let put = |uart: &mut Pl011, offset, value| {
+        let _ = uart.write(offset, 4, value, TxState::Room);
+    };
+    // Set-up of the console: the receive interrupts are unmasked and stay so.
+    put(&mut uart, 0x38, 0x50);
+    // A line is printed: the UART is on meanwhile, its receiver from reset.
+    put(&mut uart, 0x30, UARTEN_TXE | RXE);
+    assert!(!uart.wants_input());
+    put(&mut uart, 0x00, u64::from(b'x'));
+    uart.settle();
+    assert!(!uart.wants_input());
+    put(&mut uart, 0x30, RXE);
+    // The line is opened: on, interrupts cleared, FIFO emptied, unmasked.
+    put(&mut uart, 0x30, UARTEN_TXE | RXE);
+    assert!(!uart.wants_input());
+    put(&mut uart, 0x44, 0x50);
+    uart.settle();
+    assert!(!uart.wants_input(), "what comes now would be emptied out");
+    put(&mut uart, 0x38, 0x50);
+    assert!(uart.wants_input());
+    // From then on printing changes nothing.
+    put(&mut uart, 0x30, UARTEN_TXE | RXE);
+    put(&mut uart, 0x00, u64::from(b'x'));
+    assert!(uart.wants_input());
+}
+
+#[test]
+fn a_driver_that_unmasks_first_and_enables_last_gets_input_when_it_has_settled() {
+    let mut uart = Pl011::new();
+    for (offset, value) in [(0x38, 0x10), (0x30, 0x301)] {
+        let _ = uart.write(offset, 4, value, TxState::Room);
+    }
+    assert!(!uart.wants_input());
+    uart.settle();
+    assert!(uart.wants_input());
+}

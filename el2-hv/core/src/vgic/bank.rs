@@ -138,6 +138,33 @@ impl Bank {
         .with_eoi_maintenance(stays_behind != 0)
     }
 
+    /// `list` for an SGI or PPI that is deliverable, so that most of it is known.
+    #[inline]
+    pub(super) fn list_deliverable(&mut self, n: u32) -> Entry {
+        let bit = 1_u32 << (n & 31);
+        self.listed |= bit;
+        self.listed_pending |= bit;
+        self.listed_latch |= self.latch & bit;
+        self.latch &= !bit;
+        Entry::new(n, self.priority[(n & 31) as usize], self.group1 & bit != 0)
+            .with_state(true, false)
+            .with_eoi_maintenance(self.line & self.level & bit != 0)
+    }
+
+    /// Takes back the state of an interrupt to which nobody asked for changes.
+    #[inline]
+    pub(super) const fn unlist_unchanged(&mut self, bit: u32, entry: Entry) {
+        if entry.is_pending() {
+            self.latch |= bit & self.listed_latch;
+        }
+        self.active &= !bit;
+        if entry.is_active() {
+            self.active |= bit;
+        }
+        self.listed_pending &= !bit;
+        self.listed_latch &= !bit;
+    }
+
     /// Takes an interrupt back from its list register as the hardware left it, and does what was
     /// asked for meanwhile.
     #[inline]

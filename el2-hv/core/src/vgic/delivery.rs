@@ -3,7 +3,7 @@
 use super::bank::ones;
 use super::list_register::{Entry, ListRegisters, TIMER_REGISTER};
 use super::selection::{LeftOut, Need, Selection};
-use super::{Kicks, PhysicalTimer, Place, SPI_WORDS, Vgic, slot};
+use super::{FIRST_SPI, Kicks, PhysicalTimer, Place, SPI_WORDS, TIMER_BIT, Vgic, slot};
 use crate::addr::{IntId, VcpuIdx};
 
 /// `ICH_HCR_EL2.UIE`: maintenance interrupt when at most one list register is in use.
@@ -56,15 +56,41 @@ impl Vgic {
     #[inline]
     pub fn fold(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Kicks {
         let me = Kicks::of(vcpu).bits();
-        if lrs.used == 0
-            && lrs.unmatched_eois == 0
-            && (self.timer_edited | self.withdrawing) & me == 0
-        {
-            return Kicks::NONE;
+        if lrs.unmatched_eois == 0 && (self.timer_edited | self.withdrawing) & me == 0 {
+            if lrs.used != 0 {
+                self.fold_private(vcpu, lrs);
+            }
+            if lrs.used == 0 {
+                return Kicks::NONE;
+            }
         }
         self.fold_used(vcpu, lrs)
     }
 
+    /// The short way for what needs none of the care of `fold_used`: SGIs and PPIs that nobody
+    /// changed meanwhile, and a timer interrupt that the guest is done with.
+    #[inline(never)]
+    fn fold_private(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) {
+        let bank = &mut self.private[slot(vcpu)];
+        let mut used = lrs.used;
+        while used != 0 {
+            let n = used.trailing_zeros();
+            used &= used - 1;
+            let entry = lrs.peek(n);
+            if n == 0 && entry.is_finished_hardware() {
+                self.timer_held &= !Kicks::of(vcpu).bits();
+                bank.unlist_unchanged(TIMER_BIT, entry);
+                lrs.take(0);
+            } else if n != 0 && entry.intid() < FIRST_SPI {
+                let bit = 1 << entry.intid();
+                bank.unlist_unchanged(bit, entry);
+                bank.listed &= !bit;
+                lrs.take(n);
+            }
+        }
+    }
+
+    #[inline(never)]
     fn fold_used(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Kicks {
         let me = Kicks::of(vcpu);
         self.withdrawing &= !me.bits();
@@ -159,18 +185,34 @@ impl Vgic {
     #[inline]
     pub fn refill(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Refill {
         let v = slot(vcpu);
-        let private = self.wanted_private(v);
-        let mut left_out = LeftOut::NOTHING;
-        if self.routes.wanted[v] == 0 && private & private.wrapping_sub(1) == 0 && lrs.free() != 0 {
-            if private != 0 {
-                self.list_private(v, private.trailing_zeros(), lrs, LeftOut::NOTHING);
-            }
-        } else {
-            left_out = self.refill_many(vcpu, lrs);
+        let bank = &mut self.private[v];
+        let private = bank.deliverable(self.groups);
+        let several = private & private.wrapping_sub(1) | bank.unlisted_active();
+        if several != 0
+            || self.routes.wanted[v] != 0
+            || lrs.free() == 0
+            || !self.is_timer_idle(vcpu)
+        {
+            return self.refill_slowly(vcpu, lrs);
         }
-        self.crowded &= !Kicks::of(vcpu).bits();
+        if private != 0 {
+            lrs.insert(self.private[v].list_deliverable(private.trailing_zeros()));
+        }
+        Refill {
+            hcr: 0,
+            timer: PhysicalTimer::Unchanged,
+            timer_template: self.templates[v],
+        }
+    }
+
+    /// Every case but that of at most one SGI or PPI.
+    #[inline(never)]
+    fn refill_slowly(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Refill {
+        let me = Kicks::of(vcpu).bits();
+        let left_out = self.refill_many(vcpu, lrs);
+        self.crowded &= !me;
         if left_out.pending.is_some() {
-            self.crowded |= Kicks::of(vcpu).bits();
+            self.crowded |= me;
         }
         let timer = self.refill_timer(vcpu, lrs, left_out);
         Refill {
@@ -180,11 +222,19 @@ impl Vgic {
         }
     }
 
-    /// The general case of a refill; apart, to keep its stack frame off the usual path.
-    #[inline(never)]
     fn refill_many(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> LeftOut {
         let v = slot(vcpu);
         let words = u32::from(self.routes.wanted[v]);
+        if words == 0 && self.wanted_private(v) == 0 {
+            return LeftOut::NOTHING;
+        }
+        if let Some((word, n)) = self.only_shared(v, words)
+            && lrs.free() != 0
+        {
+            self.list_shared((v, word), n, lrs, LeftOut::NOTHING);
+            self.summarize(word);
+            return LeftOut::NOTHING;
+        }
         let mut selection = Selection::new(lrs.free().count_ones() as usize);
         let bank = &self.private[v];
         for n in ones(self.wanted_private(v)) {
@@ -214,6 +264,18 @@ impl Vgic {
             self.summarize(word as usize);
         }
         left_out
+    }
+
+    /// The SPI that vCPU `v` needs, if it needs that one and nothing else.
+    fn only_shared(&self, v: usize, words: u32) -> Option<(usize, u32)> {
+        if self.wanted_private(v) != 0 || !words.is_power_of_two() {
+            return None;
+        }
+        let word = words.trailing_zeros() as usize & (SPI_WORDS - 1);
+        let wanted = self.wanted_shared(v, word);
+        wanted
+            .is_power_of_two()
+            .then(|| (word, wanted.trailing_zeros()))
     }
 
     #[inline]

@@ -66,6 +66,12 @@ impl Entry {
         self.0 & HARDWARE != 0
     }
 
+    /// A hardware interrupt that the guest has deactivated.
+    #[inline]
+    pub(super) const fn is_finished_hardware(self) -> bool {
+        self.0 & (PENDING | ACTIVE | HARDWARE) == HARDWARE
+    }
+
     #[inline]
     pub(super) const fn priority(self) -> u8 {
         (self.0 >> PRIORITY_SHIFT) as u8
@@ -158,6 +164,11 @@ impl ListRegisters {
             self.lr[n & 15] = entry.0;
             self.used |= free & free.wrapping_neg();
         }
+    }
+
+    #[inline]
+    pub(super) const fn peek(&self, n: u32) -> Entry {
+        Entry(self.lr[(n & 15) as usize])
     }
 
     /// Empties register `n` and gives what it held.

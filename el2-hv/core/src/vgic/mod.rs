@@ -92,6 +92,8 @@ pub struct Vgic {
     timer_held: u8,
     /// vCPUs with something pending left out of their list registers.
     crowded: u8,
+    /// What list register 0 gets when the timer's interrupt arrives.
+    templates: [u64; MAX_VCPUS],
     private: [Bank; MAX_VCPUS],
     shared: [Bank; SPI_WORDS],
     routes: Routes,
@@ -111,6 +113,7 @@ impl Vgic {
             timer_edited: 0,
             timer_held: 0,
             crowded: 0,
+            templates: [0; MAX_VCPUS],
             private: [const { Bank::new(PPIS, TIMER_BIT) }; MAX_VCPUS],
             shared: [const { Bank::new(u32::MAX, 0) }; SPI_WORDS],
             routes: Routes::new(),
@@ -136,7 +139,7 @@ impl Vgic {
         if changed == 0 {
             Kicks::NONE
         } else {
-            self.shared_changed(word, changed)
+            self.shared_raised(word, n)
         }
     }
 
@@ -155,10 +158,11 @@ impl Vgic {
             return Kicks::NONE;
         }
         let changed = self.bank_mut(place).set_line(bit, level == Level::High);
-        match place {
+        match (place, level) {
+            (Place::Private(vcpu), _) => self.private_changed(vcpu, changed),
+            (Place::Shared(word), Level::High) if changed != 0 => self.shared_raised(word, n),
             // Also a fall that concerns no list register takes the SPI out of the summaries.
-            Place::Shared(word) => self.shared_changed(word, changed),
-            Place::Private(vcpu) => self.private_changed(vcpu, changed),
+            (Place::Shared(word), _) => self.shared_changed(word, changed),
         }
     }
 

@@ -166,6 +166,23 @@ impl Vgic {
         Kicks::from_bits(kicks)
     }
 
+    /// Bit `n` of `word` became pending: the short way of `shared_changed`.
+    #[inline]
+    pub(super) fn shared_raised(&mut self, word: usize, n: u32) -> Kicks {
+        let bank = &self.shared[word];
+        if bank.listed >> n & 1 != 0 {
+            return self.shared_changed(word, 1 << n);
+        }
+        if bank.deliverable(self.groups) >> n & 1 == 0 {
+            return Kicks::NONE;
+        }
+        let Some(target) = self.target(word, n) else {
+            return Kicks::NONE;
+        };
+        self.routes.wanted[slot(target)] |= 1 << word;
+        Kicks::of(target)
+    }
+
     /// Dispatches a change to the bank's side.
     #[inline]
     pub(super) fn changed(&mut self, place: Place, bits: u32) -> Kicks {

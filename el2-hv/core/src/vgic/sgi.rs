@@ -50,8 +50,13 @@ impl Vgic {
         if register != SgiRegister::Sgi1 && bank.group1 & bit != 0 {
             return Kicks::NONE;
         }
-        let changed = bank.set_pending(bit);
-        self.private_changed(target, changed)
+        bank.latch |= bit;
+        let concerned = bank.listed | bank.deliverable(self.groups);
+        if bit & concerned == 0 {
+            Kicks::NONE
+        } else {
+            Kicks::of(target)
+        }
     }
 
     /// Interrupts of `bits` of a vCPU's own have a new state: names it if it has one of them in a
@@ -59,6 +64,9 @@ impl Vgic {
     /// caller puts it there without the model.
     #[inline]
     pub(super) fn private_changed(&mut self, vcpu: VcpuIdx, bits: u32) -> Kicks {
+        if bits & TIMER_BIT != 0 {
+            self.make_template(slot(vcpu));
+        }
         let bank = &self.private[slot(vcpu)];
         let concerned = bank.listed | bank.deliverable(self.groups) | bank.unlisted_active();
         if bits & concerned == 0 {

@@ -35,16 +35,31 @@ impl Vgic {
     /// [`refill`](Self::refill), which gives it anew.
     #[inline]
     pub fn timer_template(&self, vcpu: VcpuIdx) -> u64 {
-        let bank = &self.private[slot(vcpu)];
-        if bank.forwarded(self.groups) & TIMER_BIT == 0
-            || self.crowded & Kicks::of(vcpu).bits() != 0
-        {
+        if self.crowded & Kicks::of(vcpu).bits() != 0 {
             return 0;
         }
-        self.timer_entry(slot(vcpu))
-            .with_state(true, false)
-            .with_hardware()
-            .0
+        self.templates[slot(vcpu)]
+    }
+
+    /// The guest changed the interrupt's configuration, or that of a group: makes the template anew.
+    #[inline(never)]
+    pub(super) fn make_template(&mut self, v: usize) {
+        self.templates[v] = 0;
+        if self.private[v].forwarded(self.groups) & TIMER_BIT != 0 {
+            self.templates[v] = self
+                .timer_entry(v)
+                .with_state(true, false)
+                .with_hardware()
+                .0;
+        }
+    }
+
+    /// Whether a refill has nothing to do for the timer.
+    #[inline]
+    pub(super) const fn is_timer_idle(&self, vcpu: VcpuIdx) -> bool {
+        let bank = &self.private[slot(vcpu)];
+        let flags = (self.timer_held | self.crowded) & Kicks::of(vcpu).bits();
+        (bank.latch | bank.line | bank.active) & TIMER_BIT == 0 && flags == 0
     }
 
     /// The physical PPI 27 arrived, and is active, while the template was 0: it is delivered by

@@ -15,7 +15,7 @@ use hv_abi::guest_map::PPI_VIRTUAL_TIMER;
 use test_guests::entry::CPUS_MAX;
 use test_guests::mmu::{self, Table};
 use test_guests::random::Random;
-use test_guests::{Machine, cpu, gic, guest, println, timer};
+use test_guests::{Machine, cpu, gic, guest, power, println, timer};
 
 guest!(main);
 
@@ -66,6 +66,10 @@ fn main(machine: &Machine) {
         "ASID {} wrong {wrong}",
         if wrong == 0 { "PASS" } else { "FAIL" }
     );
+    if wrong != 0 {
+        // So that EL2's log tells it too, where this console has no focus.
+        power::crash();
+    }
 }
 
 /// What page `page` of vCPU `cpu` holds; the seed makes two VMs differ too.

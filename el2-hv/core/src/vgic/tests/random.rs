@@ -326,7 +326,7 @@ fn run(ending: Ending, seeds: core::ops::Range<u64>) {
         );
         println!("seed {seed}: {vcpus} vCPUs, {list_registers} list registers");
         let mut run = Run::new(seed, vcpus, list_registers, ending);
-        for step in 0..1500 {
+        for step in 0..1000 {
             run.step();
             run.check();
             if step % 16 == 0 {
@@ -338,10 +338,10 @@ fn run(ending: Ending, seeds: core::ops::Range<u64>) {
 
 #[test]
 fn any_sequence_signals_what_the_reference_does_with_eoimode_0() {
-    run(Ending::Together, 1..61);
+    run(Ending::Together, 1..21);
 }
 
 #[test]
 fn any_sequence_signals_what_the_reference_does_with_eoimode_1() {
-    run(Ending::Apart, 100..160);
+    run(Ending::Apart, 100..120);
 }

@@ -10,7 +10,7 @@ use hv_arch::boot::{ImageParts, SecondaryStart};
 use hv_arch::frames::Frames;
 use hv_arch::guest::TrapControls;
 use hv_arch::paging::{El2Map, Rights};
-use hv_arch::{counter, cpu, ram, vgic};
+use hv_arch::{checksum, counter, cpu, ram, vgic};
 use hv_board::gicv3::{Distributor, Redistributor, SgiTarget};
 use hv_board::pl011::Pl011;
 use hv_board::pl031::Pl031;
@@ -55,7 +55,7 @@ extern "C" fn hv_main(tree: u64) -> ! {
     cpu::become_cpu(CpuId(0));
     let started = counter::now();
     let parts = ImageParts::find();
-    let image_crc = crc32(parts.file());
+    let image_crc = checksum::crc32(parts.file(), crc32);
     // The tree says where everything else is.
     let blob = read_tree(tree);
     let board = match Board::from_tree(blob) {
@@ -327,7 +327,7 @@ fn scrub_after_warm_reset() {
 fn find_image(archive: Archive<'static>, description: &ServicePartition<'_>, whole: &PaRange) -> Image {
     let name = description.image;
     let Ok(member) = archive.find(name) else { fatal!("boot archive: no member {name} (the service partition's image)") };
-    let layout = match SosLayout::check(member.data) {
+    let layout = match SosLayout::check_with(member.data, |bytes| checksum::crc32(bytes, crc32)) {
         Ok(layout) => layout,
         Err(error) => fatal!("service partition image {name}: {error}"),
     };

@@ -55,6 +55,8 @@ pub struct Console {
     first: Option<Label>,
     /// The VM that gets the console first has had it.
     first_done: bool,
+    /// The main UART's transmit interrupt is enabled.
+    transmit_waits: bool,
     input: ByteRing<INPUT_SIZE>,
     notice: ByteRing<NOTICE_SIZE>,
 }
@@ -62,7 +64,7 @@ pub struct Console {
 impl Console {
     /// No UART yet.
     pub const fn new() -> Self {
-        Self { main: None, log: None, escape: 0x1d, first: None, first_done: false, input: ByteRing::new(), notice: ByteRing::new() }
+        Self { main: None, log: None, escape: 0, first: None, first_done: false, transmit_waits: false, input: ByteRing::new(), notice: ByteRing::new() }
     }
 
     /// Takes over the board's UARTs.
@@ -91,10 +93,10 @@ impl Console {
     /// Sends what waits of EL2's words and then of `serial`, as far as the FIFO takes it.
     fn send(&mut self, serial: &mut Serial) {
         let Some(uart) = &mut self.main else { return };
-        if !drain(&mut self.notice, uart) || !drain(&mut serial.output, uart) {
-            uart.enable(Causes::TRANSMIT);
-        } else {
-            uart.disable(Causes::TRANSMIT);
+        let all = drain(&mut self.notice, uart) && drain(&mut serial.output, uart);
+        if all == self.transmit_waits {
+            self.transmit_waits = !all;
+            if all { uart.disable(Causes::TRANSMIT) } else { uart.enable(Causes::TRANSMIT) }
         }
     }
 
@@ -165,6 +167,7 @@ pub fn show_log() {
     let uart = match (&mut console.log, &mut console.main) {
         (Some(log), _) => log,
         (None, Some(main)) if focus() == Focus::Log => {
+            console.transmit_waits = true;
             if !drain(&mut console.notice, main) {
                 return main.enable(Causes::TRANSMIT);
             }

@@ -306,6 +306,17 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
 }
 
 impl Local {
+    /// Wakes the vCPU that sleeps with its registers in this CPU, which is idle.
+    #[inline]
+    pub fn wake_here(&mut self, vcpu: VcpuId) {
+        let kick = SCHEDULER.lock().wake(vcpu);
+        if kick == Kick::Cpu(self.id) {
+            self.reschedule = true;
+        } else {
+            act(kick);
+        }
+    }
+
     /// Whether a deadline was due while the CPU was idle: the vCPU that sleeps here may be meant.
     pub fn check_sleeper(&mut self, vcpu: VcpuId) {
         self.watch_physical(vcpu, None);

@@ -4,7 +4,7 @@ use guest_virtio::mmio::read_empty_slot;
 use guest_virtio::pl011::{Pl011, TxState, UartEffect};
 use guest_virtio::pl031::Pl031;
 use hv_abi::guest_map::{
-    RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE,
+    GICD_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE,
 };
 use hv_core::addr::{IntId, VcpuIdx, VmId};
 use hv_core::exit::{Direction, MmioAccess};
@@ -58,22 +58,37 @@ impl Serial {
     }
 }
 
-/// Performs a guest's access to a device. `None` where nothing is.
+/// Performs a guest's access to a device; whether one is there.
 #[inline]
-pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> Option<()> {
+pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
     let page = access.ipa.0 & !0xfff;
     if page == UART_BASE {
         serial(loaded, access);
-    } else if let Some(register) = GicRegister::at(access.ipa, loaded.vm.vcpu_count()) {
+        return true;
+    }
+    if access.direction == Direction::Read
+        && page == GICD_BASE
+        && let Some(value) = Vgic::constant(GicRegister::Distributor(access.ipa.0 as u32 & 0xfff), access.size)
+    {
+        load(loaded, access, value);
+        return true;
+    }
+    other(local, loaded, access)
+}
+
+#[inline(never)]
+fn other(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
+    let page = access.ipa.0 & !0xfff;
+    if let Some(register) = GicRegister::at(access.ipa, loaded.vm.vcpu_count()) {
         gic(local, loaded, access, register);
     } else if page == RTC_BASE {
         clock(loaded, access);
     } else if access.ipa.0.wrapping_sub(VIRTIO_BASE) < u64::from(VIRTIO_SLOTS) * VIRTIO_STRIDE {
         virtio(loaded, access);
     } else {
-        return None;
+        return false;
     }
-    Some(())
+    true
 }
 
 /// What a store puts on the bus.
@@ -89,7 +104,7 @@ fn load(loaded: &mut Loaded, access: &MmioAccess, bus: u64) {
     loaded.core.registers.write(access.register, value);
 }
 
-#[inline]
+#[inline(never)]
 fn serial(loaded: &mut Loaded, access: &MmioAccess) {
     let (offset, size) = (access.ipa.0 & 0xfff, access.size.bytes() as u8);
     let vm = loaded.vm;
@@ -155,17 +170,7 @@ fn clock(loaded: &mut Loaded, access: &MmioAccess) {
     }
 }
 
-#[inline]
 fn gic(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, register: GicRegister) {
-    if access.direction == Direction::Read
-        && let Some(value) = Vgic::constant(register, access.size)
-    {
-        return load(loaded, access, value);
-    }
-    gic_slow(local, loaded, access, register);
-}
-
-fn gic_slow(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, register: GicRegister) {
     let vm = loaded.vm;
     match access.direction {
         Direction::Read => {
@@ -198,7 +203,7 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) {
     }
     match access.direction {
         Direction::Read => {
-            let value = loaded.vm.ports.lock().console.read(offset, size);
+            let value = loaded.vm.ports().console.read(offset, size);
             load(loaded, access, value);
         }
         Direction::Write => ports::write(loaded.vm_id, offset, size, stored(loaded, access)),

@@ -2,7 +2,7 @@
 
 use hv_arch::guest;
 use hv_core::addr::Va;
-use hv_core::exit::{self, Direction, Exit, MemoryAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode};
+use hv_core::exit::{self, Direction, Exit, MemoryAccess, MmioAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode};
 use hv_core::inject::{GuestException, Interrupted};
 use hv_core::sysreg::{SysRegAction, TimerRegister, classify};
 use hv_core::trap_config::HCR_GUEST;
@@ -11,30 +11,30 @@ use crate::cpu::{Local, Next};
 use crate::vcpu::Loaded;
 use crate::{devices, firmware, vm};
 
-/// Serves a synchronous exit.
-#[inline]
+/// Serves a synchronous exit. What a guest does often is here; the rest is out of the way.
+#[inline(always)]
 pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
-    let (esr, far, hpfar) = guest::syndrome();
-    let syndrome = Syndrome { esr, far, hpfar };
+    let syndrome = syndrome();
+    let esr = syndrome.esr;
     match decode(syndrome) {
         Exit::Hvc { .. } => firmware::call(local, loaded),
         Exit::SystemRegister(access) => {
-            if !system_register(local, loaded, &access) {
+            if access.register.is_id() && access.direction == Direction::Read {
+                let value = local.machine.id_registers.read(access.register);
+                loaded.core.registers.write(access.rt, value);
+            } else if !system_register(local, loaded, &access) {
                 return undefined(loaded);
             }
             advance(loaded, esr);
             Next::Resume
         }
-        Exit::Mmio(access) => match devices::access(local, loaded, &access) {
-            Some(()) => {
-                advance(loaded, esr);
-                Next::Resume
+        Exit::Mmio(access) => {
+            if !devices::access(local, loaded, &access) {
+                return no_such_device(loaded, &access);
             }
-            None => {
-                let kind = if access.direction == Direction::Read { MemoryAccess::Load } else { MemoryAccess::Store };
-                no_such_place(loaded, kind, Va(far), access.ipa.0)
-            }
-        },
+            advance(loaded, esr);
+            Next::Resume
+        }
         Exit::Wfx { kind } => {
             advance(loaded, esr);
             match kind {
@@ -45,6 +45,17 @@ pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
         }
         Exit::Rare(syndrome) => rare(loaded, &syndrome),
     }
+}
+
+/// The syndrome registers. FAR_EL2 and HPFAR_EL2 are read for aborts only (classes 0x20 to 0x25).
+#[inline(always)]
+fn syndrome() -> Syndrome {
+    let esr = guest::esr();
+    if esr >> 29 & 0x7 != 0b100 {
+        return Syndrome { esr, far: 0, hpfar: 0 };
+    }
+    let (far, hpfar) = guest::fault_addresses();
+    Syndrome { esr, far, hpfar }
 }
 
 /// Goes on behind the instruction that was emulated.
@@ -83,7 +94,7 @@ fn rare(loaded: &mut Loaded, syndrome: &Syndrome) -> Next {
 }
 
 /// Emulates a system register; whether the guest may do that.
-#[inline]
+#[inline(never)]
 fn system_register(local: &mut Local, loaded: &mut Loaded, access: &SysRegAccess) -> bool {
     match classify(access.register, access.direction) {
         SysRegAction::IdRegister => {
@@ -92,8 +103,7 @@ fn system_register(local: &mut Local, loaded: &mut Loaded, access: &SysRegAccess
         }
         SysRegAction::Sgi(register) => {
             let value = loaded.core.registers.read(access.rt);
-            let kicks = loaded.vm.gic.lock().send_sgi(loaded.index, register, value);
-            vm::notify_all(loaded.vm, kicks);
+            loaded.send_sgi(local, register, value);
         }
         SysRegAction::PhysicalTimer(register) => physical_timer(local, loaded, register, access),
         SysRegAction::DeactivateInterrupt => {
@@ -141,9 +151,18 @@ fn interrupted(loaded: &Loaded) -> Interrupted {
 }
 
 /// The guest takes an UNDEFINED exception.
+#[cold]
 fn undefined(loaded: &mut Loaded) -> Next {
     let exception = interrupted(loaded).undefined();
     take(loaded, exception)
+}
+
+/// A load or store that no device takes.
+#[cold]
+fn no_such_device(loaded: &mut Loaded, access: &MmioAccess) -> Next {
+    let kind = if access.direction == Direction::Read { MemoryAccess::Load } else { MemoryAccess::Store };
+    let (far, _) = guest::fault_addresses();
+    no_such_place(loaded, kind, Va(far), access.ipa.0)
 }
 
 /// The guest touched a place where nothing is: it gets the abort that hardware gives, and a line says so.

@@ -9,7 +9,7 @@ use crate::vcpu::Loaded;
 use crate::{calls, mailbox, vm};
 
 /// Serves a call. HVC's return address is behind it already.
-#[inline]
+#[inline(always)]
 pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
     let x = &mut loaded.core.registers.x;
     let function = x[0] as u32;
@@ -37,7 +37,7 @@ pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
 }
 
 /// Dormouse's own calls: the doorbell for all, the rest for the service partition.
-#[inline]
+#[inline(never)]
 fn own(local: &mut Local, loaded: &mut Loaded, function: u32) -> Next {
     let call = Call::from_function(function);
     if call == Some(Call::Doorbell) {

@@ -70,7 +70,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) {
         match resident {
             Some(loaded) => {
                 loaded.timer_fired();
-                wake(loaded.id);
+                local.wake_here(loaded.id);
             }
             None => gic::deactivate(id),
         }

@@ -71,7 +71,7 @@ impl PortBuffers {
 impl Ports {
     /// No ports.
     pub const fn new() -> Self {
-        Self { console: Console::ABSENT, ports: [PortBuffers::EMPTY; MAX_PORTS] }
+        Self { console: Console::new(1), ports: [PortBuffers::EMPTY; MAX_PORTS] }
     }
 
     /// A fresh device with `count` ports.
@@ -121,7 +121,7 @@ impl GuestMemory for Ram {
 /// A guest's write to the device's registers, and what follows from it.
 pub fn write(id: VmId, offset: u64, size: u8, value: u64) {
     let vm = &VMS[id.index()];
-    let effect = vm.ports.lock().console.write(offset, size, value);
+    let effect = vm.ports().console.write(offset, size, value);
     match effect {
         ConsoleEffect::None => {}
         ConsoleEffect::Control | ConsoleEffect::Reset => control(id),
@@ -140,7 +140,7 @@ pub fn write(id: VmId, offset: u64, size: u8, value: u64) {
 
 /// Interrupts the guest where the device has something to say.
 fn signal(id: VmId) {
-    let pulse = VMS[id.index()].ports.lock().console.take_pulse();
+    let pulse = VMS[id.index()].ports().console.take_pulse();
     if pulse {
         devices::pulse(id, VIRTIO_SPI);
     }
@@ -151,7 +151,7 @@ fn control(id: VmId) {
     let vm = &VMS[id.index()];
     let memory = Ram(vm.tables());
     let mut sos = SOS.lock();
-    let mut ports = vm.ports.lock();
+    let mut ports = vm.ports();
     // The control queues hold 16 buffers each; a driver that refills them meanwhile notifies again.
     for _ in 0..64 {
         if ports.console.serve_control(&memory) == Backlog::Empty {
@@ -179,7 +179,7 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
     let vm = &VMS[id.index()];
     let memory = Ram(vm.tables());
     for _ in 0..BUDGET / HEADER_SIZE {
-        let mut guard = vm.ports.lock();
+        let mut guard = vm.ports();
         let Ports { console, ports } = &mut *guard;
         let Some(buffers) = ports.get_mut(usize::from(port.number())) else { return };
         let taken = console.take_tx(port, &memory, BUDGET, &mut |bytes| buffers.take(bytes));
@@ -193,7 +193,7 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
                     mailbox::set_starved(id, true);
                     return;
                 }
-                if let Some(buffers) = vm.ports.lock().ports.get_mut(usize::from(port.number())) {
+                if let Some(buffers) = vm.ports().ports.get_mut(usize::from(port.number())) {
                     buffers.come = 0;
                 }
             }
@@ -213,7 +213,7 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
 /// Sends a frame to a port; whether there was room for it.
 pub fn give(id: VmId, port: PortId, slot: &Slot) -> bool {
     let vm = &VMS[id.index()];
-    let mut guard = vm.ports.lock();
+    let mut guard = vm.ports();
     let Some(buffers) = guard.ports.get_mut(usize::from(port.number())) else { return true };
     if buffers.going_len > buffers.gone {
         mailbox::set_starved(id, true);
@@ -232,7 +232,7 @@ pub fn give(id: VmId, port: PortId, slot: &Slot) -> bool {
 fn push(id: VmId, port: PortId) {
     let vm = &VMS[id.index()];
     let memory = Ram(vm.tables());
-    let mut guard = vm.ports.lock();
+    let mut guard = vm.ports();
     let Ports { console, ports } = &mut *guard;
     let Some(buffers) = ports.get_mut(usize::from(port.number())) else { return };
     while buffers.gone < buffers.going_len {

@@ -58,14 +58,14 @@ pub enum Taken {
 pub type Answer<'a> = dyn FnMut(&Slot) -> bool + 'a;
 
 impl SosControl {
-    /// Before the description is read.
+    /// Before the description is read: all zero, so that the image's file need not hold it.
     pub const fn new() -> Self {
         Self {
-            life: SosLife::new(SosTimes::DEFAULT),
+            life: SosLife::new(SosTimes { idle: 0, boot: 0, busy: 0 }),
             requests: Requests::new(),
             image: None,
             scrubbed: 0,
-            power_on: true,
+            power_on: false,
             power_on_told: 0,
             ended: [false; hv_core::frames::MAX_VMS],
             drain_wanted: false,
@@ -78,6 +78,7 @@ impl SosControl {
 
     /// What boot has found out.
     pub fn configure(&mut self, times: SosTimes, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
+        self.power_on = true;
         self.life = SosLife::new(times);
         self.image = Some(image);
         self.seed = seed;

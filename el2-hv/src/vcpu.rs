@@ -7,7 +7,7 @@ use hv_arch::guest::{GuestRegisters, VcpuContext, VmRegisters};
 use hv_arch::vgic::{self, InterfaceState};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
 use hv_core::timer::PhysicalTimer;
-use hv_core::vgic::{Level, ListRegisters, PhysicalTimer as PhysicalTimerLine};
+use hv_core::vgic::{Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
 use spin::{Mutex, MutexGuard};
 
 use crate::cpu::Local;
@@ -231,28 +231,51 @@ impl Loaded {
     /// Brings list registers and model together.
     pub fn sync_gic(&mut self, local: &mut Local) {
         let used = self.read_list_registers();
-        let kicks = self.vm.gic.lock().fold(self.index, &mut self.core.list_registers);
-        self.write_back(local, used);
+        let mut gic = self.vm.gic.lock();
+        let kicks = gic.fold(self.index, &mut self.core.list_registers);
+        let refill = gic.refill(self.index, &mut self.core.list_registers);
+        drop(gic);
+        self.write_back(local, refill, used);
         if !kicks.is_empty() {
             vm::notify_all(self.vm, kicks.without(self.index));
         }
     }
 
-    /// Puts what is deliverable into the list registers of a vCPU that is being loaded.
-    fn refill(&mut self, local: &mut Local) {
-        self.write_back(local, 0);
+    /// Sends an SGI of the guest. One to itself goes into a list register at once.
+    pub fn send_sgi(&mut self, local: &mut Local, register: SgiRegister, value: u64) {
+        let mut gic = self.vm.gic.lock();
+        let kicks = gic.send_sgi(self.index, register, value);
+        if !kicks.contains(self.index) {
+            drop(gic);
+            return vm::notify_all(self.vm, kicks);
+        }
+        let used = self.read_list_registers();
+        let folded = gic.fold(self.index, &mut self.core.list_registers);
+        let refill = gic.refill(self.index, &mut self.core.list_registers);
+        drop(gic);
+        self.write_back(local, refill, used);
+        let others = kicks.union(folded).without(self.index);
+        if !others.is_empty() {
+            vm::notify_all(self.vm, others);
+        }
     }
 
-    /// Refills, and writes the list registers that are in use now or were `before`.
+    /// Puts what is deliverable into the list registers of a vCPU that is being loaded.
+    fn refill(&mut self, local: &mut Local) {
+        let refill = self.vm.gic.lock().refill(self.index, &mut self.core.list_registers);
+        vgic::set_controls(refill.hcr);
+        self.core.controls = refill.hcr;
+        self.write_back(local, refill, 0);
+    }
+
+    /// Writes the list registers that are in use now or were `before`, and what goes with them.
     #[inline]
-    fn write_back(&mut self, local: &mut Local, before: u16) {
-        let mut gic = self.vm.gic.lock();
-        let refill = gic.refill(self.index, &mut self.core.list_registers);
-        self.core.timer_template = gic.timer_template(self.index);
-        drop(gic);
+    fn write_back(&mut self, local: &Local, refill: Refill, before: u16) {
+        self.core.timer_template = refill.timer_template;
         let lrs = &self.core.list_registers;
         vgic::write_list_registers(&lrs.lr, lrs.used | before);
-        if refill.hcr != self.core.controls || before == 0 {
+        // EOIcount counts only while a control is set, and is cleared by the write.
+        if refill.hcr | self.core.controls != 0 {
             self.core.controls = refill.hcr;
             vgic::set_controls(refill.hcr);
         }

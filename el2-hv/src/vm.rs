@@ -22,7 +22,7 @@ use hv_core::psci::{Outcome, PowerCall, VcpuPower, VmPower};
 use hv_core::sched::{Block, MAX_CPUS};
 use hv_core::stage2::{Piece, Stage2};
 use hv_core::vgic::{Kicks, Vgic};
-use spin::Mutex;
+use spin::{Mutex, MutexGuard, Once};
 
 use crate::cpu::Local;
 use crate::devices::Serial;
@@ -74,7 +74,7 @@ pub struct Vm {
     /// Mailbox page and rings.
     pub mailbox: Mutex<Mailbox>,
     /// Management ports.
-    pub ports: Mutex<Ports>,
+    ports: Once<Mutex<Ports>>,
     /// Serial line and clock.
     pub serial: Mutex<Serial>,
     /// Virtual GIC.
@@ -108,21 +108,21 @@ pub struct Control {
     pub started: u64,
     /// Counter at its end.
     pub ended: u64,
-    power: Option<VmPower>,
+    power: VmPower,
     /// What is being scrubbed of it.
     reaping: Option<PaRange>,
 }
 
 impl Control {
     const fn new() -> Self {
-        Self { label: None, stage2: None, memory: 0, entry: None, end: EndReason::None, started: 0, ended: 0, power: None, reaping: None }
+        Self { label: None, stage2: None, memory: 0, entry: None, end: EndReason::None, started: 0, ended: 0, power: VmPower::NONE, reaping: None }
     }
 }
 
 impl Control {
     /// Whether a vCPU is on, by PSCI.
     pub fn is_on(&self, vcpu: VcpuIdx) -> bool {
-        self.power.as_ref().is_some_and(|power| power.state(vcpu) == VcpuPower::On)
+        self.power.state(vcpu) == VcpuPower::On
     }
 }
 
@@ -137,9 +137,9 @@ impl Vm {
             generation: AtomicU32::new(0),
             control: Mutex::new(Control::new()),
             mailbox: Mutex::new(Mailbox::new()),
-            ports: Mutex::new(Ports::new()),
+            ports: Once::new(),
             serial: Mutex::new(Serial::new()),
-            gic: Mutex::new(Vgic::new()),
+            gic: Mutex::new(Vgic::UNUSED),
             vcpus: [const { AtomicU16::new(0) }; MAX_VCPUS],
             vcpu_count: AtomicU8::new(0),
             live: AtomicU8::new(0),
@@ -236,6 +236,11 @@ impl Vm {
         self.port_count.load(Ordering::Relaxed)
     }
 
+    /// Its management ports, locked.
+    pub fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.call_once(|| Mutex::new(Ports::new())).lock()
+    }
+
     /// Whether it has management ports.
     #[inline]
     pub fn has_ports(&self) -> bool {
@@ -244,7 +249,7 @@ impl Vm {
 
     /// Gives it management ports.
     pub fn set_ports(&self, count: u8) {
-        self.ports.lock().reset(count);
+        self.ports().reset(count);
         self.port_count.store(count, Ordering::Relaxed);
     }
 
@@ -328,7 +333,7 @@ pub fn set_up(id: VmId, label: Label, vcpus: u8, root: Pa) -> bool {
     *control = Control::new();
     control.label = Some(label);
     control.stage2 = Some(Stage2::new(root));
-    control.power = VmPower::new(usize::from(vcpus));
+    control.power = VmPower::new(usize::from(vcpus)).unwrap_or(VmPower::NONE);
     drop(control);
     vm.root.store(root.0, Ordering::Relaxed);
     vm.gic.lock().reset(vcpus);
@@ -369,9 +374,7 @@ pub fn start(id: VmId) -> bool {
     let mut control = vm.control.lock();
     let (Some((entry, x0)), Some(label)) = (control.entry, control.label) else { return false };
     control.started = counter::now();
-    if let Some(power) = &mut control.power {
-        power.boot();
-    }
+    control.power.boot();
     // The virtual counter begins at 0 with the VM (Arm ARM D11.2.2).
     vm.counter_offset.store(control.started, Ordering::Relaxed);
     drop(control);
@@ -397,13 +400,15 @@ pub fn power(id: VmId, caller: VcpuIdx, call: PowerCall) -> Outcome {
     let mut control = vm.control.lock();
     let tables = vm.tables();
     let running = vm.phase() == Phase::Running;
-    let Some(power) = control.power.as_mut().filter(|_| running) else { return Outcome::PowerOff };
-    let outcome = power.apply(caller, call, |entry: Ipa| tables.translate(entry, &NoNewTables).is_some());
+    if !running {
+        return Outcome::PowerOff;
+    }
+    let outcome = control.power.apply(caller, call, |entry: Ipa| tables.translate(entry, &NoNewTables).is_some());
     match outcome {
         Outcome::PowerOn { vcpu, entry, context } => {
             let target = vm.vcpu(vcpu);
             VCPUS[target.index()].prepare(entry.0, context, machine().list_registers);
-            let _ = power.started(vcpu);
+            let _ = control.power.started(vcpu);
             vm.live.fetch_add(1, Ordering::SeqCst);
             drop(control);
             SCHEDULER.lock().add(target);
@@ -473,7 +478,7 @@ pub fn destroy(id: VmId) -> bool {
     }
     // Nobody reaches its memory through EL2 from here on.
     vm.mailbox.lock().detach();
-    vm.ports.lock().reset(0);
+    vm.ports().reset(0);
     vm.port_count.store(0, Ordering::Relaxed);
     vm.set_grants(Grants::NONE);
     tlb::invalidate_vmid(vm.vttbr(id));
@@ -619,9 +624,7 @@ pub fn loaded(entry: u64, x0: u64) {
     let vm = &VMS[SOS_VM.index()];
     let mut control = vm.control.lock();
     control.started = counter::now();
-    if let Some(power) = &mut control.power {
-        power.boot();
-    }
+    control.power.boot();
     drop(control);
     vm.counter_offset.store(0, Ordering::Relaxed);
     VCPUS[vm.vcpu(VcpuIdx(0)).index()].prepare(entry, x0, machine().list_registers);

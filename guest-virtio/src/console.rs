@@ -87,19 +87,6 @@ pub struct Console {
 }
 
 impl Console {
-    /// All zeroes, for tables that exist before their machines; not what a guest may see.
-    pub const ABSENT: Self = Self {
-        transport: Transport::new(Profile {
-            id: Id::Reserved,
-            offered: 0,
-            required: 0,
-            queues: 0,
-            queue_size_max: 0,
-        }),
-        ports: [Port::new(); MAX_PORTS],
-        port_count: 0,
-    };
-
     /// A console with `port_count` ports, 1 to [`MAX_PORTS`]; other numbers count as the nearest.
     pub const fn new(port_count: u8) -> Self {
         let port_count = match port_count {

@@ -146,7 +146,9 @@ fn number(header: &[u8], index: usize) -> Option<usize> {
 /// The name in its field: up to the first NUL; behind it only NULs, which a writer may use to align the data.
 fn name(field: &[u8]) -> Option<&str> {
     let end = field.iter().position(|&byte| byte == 0)?;
-    if end == 0 || field[end..].iter().any(|&byte| byte != 0) {
+    let (words, rest) = field[end..].as_chunks::<8>();
+    let only_nuls = words.iter().all(|word| *word == [0; 8]) && rest.iter().all(|&byte| byte == 0);
+    if end == 0 || !only_nuls {
         return None;
     }
     core::str::from_utf8(&field[..end]).ok()

@@ -91,6 +91,14 @@ impl SosLayout {
     /// # Errors
     /// What is wrong with it, first finding.
     pub fn check(file: &[u8]) -> Result<Self, SosImageError> {
+        Self::check_with(file, crc32)
+    }
+
+    /// [`SosLayout::check`] with another way to compute what [`crc32`] does.
+    ///
+    /// # Errors
+    /// What is wrong with it, first finding.
+    pub fn check_with(file: &[u8], crc32: impl Fn(&[u8]) -> u32) -> Result<Self, SosImageError> {
         let (header, _) =
             SosHeader::read_from_prefix(file).map_err(|_| SosImageError::Short(file.len()))?;
         if header.magic.get() != MAGIC {

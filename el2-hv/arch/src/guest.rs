@@ -121,13 +121,13 @@ pub fn enter(registers: &mut GuestRegisters) -> Trap {
 
 const _: () = assert!(vectors::KIND_SERROR == 3);
 
-/// ESR_EL2, FAR_EL2 and HPFAR_EL2 after a synchronous trap.
+/// FAR_EL2 and HPFAR_EL2 after an abort.
 #[inline]
-pub fn syndrome() -> (u64, u64, u64) {
-    (mrs!("esr_el2"), mrs!("far_el2"), mrs!("hpfar_el2"))
+pub fn fault_addresses() -> (u64, u64) {
+    (mrs!("far_el2"), mrs!("hpfar_el2"))
 }
 
-/// ESR_EL2 alone.
+/// ESR_EL2 after a synchronous trap.
 #[inline]
 pub fn esr() -> u64 {
     mrs!("esr_el2")

@@ -7,6 +7,7 @@
 
 pub mod boot;
 pub mod cache;
+pub mod checksum;
 pub mod counter;
 pub mod cpu;
 pub mod frames;

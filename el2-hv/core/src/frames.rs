@@ -129,6 +129,13 @@ const fn inner_frames(bank: &PaRange) -> (u64, u64) {
     (first, (bank.end().0 / FRAME_SIZE).saturating_sub(first))
 }
 
+/// Number of bytes at the beginning that are all `byte`, looked at eight at a time.
+fn leading(bytes: &[u8], byte: u8) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let whole = words.iter().take_while(|word| **word == [byte; 8]).count() * 8;
+    whole + bytes[whole..].iter().take_while(|&&other| other == byte).count()
+}
+
 impl<'t> FrameTable<'t> {
     /// The table of a board with these banks; every frame is free. `owners` are zeroes.
     ///
@@ -228,7 +235,7 @@ impl<'t> FrameTable<'t> {
             let skip = (from.0.div_ceil(FRAME_SIZE).saturating_sub(bank.first)) as usize;
             let Some(start) = bytes.iter().skip(skip).position(|&byte| byte == Owner::Free.byte()) else { continue };
             let start = start + skip;
-            let length = bytes[start..].iter().take_while(|&&byte| byte == Owner::Free.byte()).count();
+            let length = leading(&bytes[start..], Owner::Free.byte());
             return Some(PaRange { start: Pa((bank.first + start as u64) * FRAME_SIZE), size: length as u64 * FRAME_SIZE });
         }
         None

@@ -6,10 +6,17 @@ use spin::Mutex;
 
 const DR: u64 = UART_BASE;
 const FR: u64 = UART_BASE + 0x18;
+const LCR_H: u64 = UART_BASE + 0x2c;
+const CR: u64 = UART_BASE + 0x30;
 const IMSC: u64 = UART_BASE + 0x38;
 const ICR: u64 = UART_BASE + 0x44;
+const DMACR: u64 = UART_BASE + 0x48;
 const FR_RXFE: u32 = 1 << 4;
 const FR_TXFF: u32 = 1 << 5;
+/// 8 bits, FIFOs on (DDI 0183 §3.3.7).
+const LCR_8_BITS_FIFO: u32 = 0x70;
+/// UART, transmitter and receiver on (§3.3.8).
+const CR_ON: u32 = 0x301;
 /// Receive and receive time-out interrupts.
 const RX_INTERRUPTS: u32 = 1 << 4 | 1 << 6;
 
@@ -43,8 +50,10 @@ pub fn get() -> Option<u8> {
     (read(FR) & FR_RXFE == 0).then(|| read(DR) as u8)
 }
 
-/// Unmasks the receive interrupts: the sign that this guest listens.
+/// Turns the line on and unmasks the receive interrupts: the sign that this guest listens.
 pub fn listen() {
+    write(LCR_H, LCR_8_BITS_FIFO);
+    write(CR, CR_ON);
     write(ICR, 0x7ff);
     write(IMSC, RX_INTERRUPTS);
 }
@@ -57,14 +66,14 @@ pub fn acknowledge() {
 /// Puts the control registers back to what a line at power-on has: 8 bits, FIFOs, both directions on,
 /// every interrupt masked.
 pub fn reset() {
-    for (offset, value) in [
-        (0x38, 0),
-        (0x48, 0),
-        (0x2c, 0x70),
-        (0x30, 0x301),
-        (0x44, 0x7ff),
+    for (register, value) in [
+        (IMSC, 0),
+        (DMACR, 0),
+        (LCR_H, LCR_8_BITS_FIFO),
+        (CR, CR_ON),
+        (ICR, 0x7ff),
     ] {
-        write(UART_BASE + offset, value);
+        write(register, value);
     }
 }
 

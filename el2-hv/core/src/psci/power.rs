@@ -47,6 +47,9 @@ const _: () = assert!(
 );
 
 impl VmPower {
+    /// Of no VM: it has no vCPUs.
+    pub const NONE: Self = Self { states: [VcpuPower::Off; MAX_VCPUS], vcpus: 0 };
+
     /// A VM of `vcpus` vCPUs, all off; `None` if that is not 1 to [`MAX_VCPUS`].
     pub const fn new(vcpus: usize) -> Option<Self> {
         if vcpus == 0 || vcpus > MAX_VCPUS {

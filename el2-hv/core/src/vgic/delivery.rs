@@ -236,22 +236,7 @@ impl Vgic {
             return LeftOut::NOTHING;
         }
         let mut selection = Selection::new(lrs.free().count_ones() as usize);
-        let bank = &self.private[v];
-        for n in ones(self.wanted_private(v)) {
-            selection.offer(n, bank.priority[n as usize & 31], need(bank.active >> n));
-        }
-        for word in ones(words) {
-            let word = word as usize & (SPI_WORDS - 1);
-            let bank = &self.shared[word];
-            for n in ones(self.wanted_shared(v, word)) {
-                let intid = Place::shared_intid(word, n);
-                selection.offer(
-                    intid,
-                    bank.priority[n as usize & 31],
-                    need(bank.active >> n),
-                );
-            }
-        }
+        self.offer_wanted(v, &mut selection);
         let left_out = selection.finish();
         for intid in selection.chosen() {
             match Place::of(IntId(intid), vcpu) {
@@ -264,6 +249,25 @@ impl Vgic {
             self.summarize(word as usize);
         }
         left_out
+    }
+
+    fn offer_wanted(&self, v: usize, selection: &mut Selection) {
+        let bank = &self.private[v];
+        for n in ones(self.wanted_private(v)) {
+            selection.offer(n, bank.priority[n as usize & 31], need(bank.active >> n));
+        }
+        for word in ones(u32::from(self.routes.wanted[v])) {
+            let word = word as usize & (SPI_WORDS - 1);
+            let bank = &self.shared[word];
+            for n in ones(self.wanted_shared(v, word)) {
+                let intid = Place::shared_intid(word, n);
+                selection.offer(
+                    intid,
+                    bank.priority[n as usize & 31],
+                    need(bank.active >> n),
+                );
+            }
+        }
     }
 
     /// The SPI that vCPU `v` needs, if it needs that one and nothing else.

@@ -11,12 +11,14 @@
 //! that a register does not have read as zero and are ignored.
 //!
 //! # Life of an interrupt
-//! Its state is in a [`bank`] until [`Vgic::refill`] puts it into a list register of one vCPU, and
+//! Its state is in a bitmap here until [`Vgic::refill`] puts it into a list register of one vCPU, and
 //! again after [`Vgic::fold`] took it back. While it is out, another vCPU's change to it is noted
 //! and its holder named in [`Kicks`]; the fold makes it true.
 //!
 //! A vCPU runs like this, `lrs` being its [`ListRegisters`]:
 //! - loading: `refill`, write the list registers, do what [`Refill`] says;
+//! - the physical timer interrupt, without a lock: [`ListRegisters::set_timer`] with the template of
+//!   the last `refill`, and the same to `ICH_LR0_EL2`; if the template is 0, [`Vgic::timer_asserted`];
 //! - an access or event that gives [`Kicks`] with itself in it, a kick from elsewhere, a
 //!   maintenance interrupt: read the used list registers and `EOIcount`, `fold`, `refill`, write back;
 //! - unloading: read the used list registers, `unload`.
@@ -100,6 +102,15 @@ pub struct Vgic {
 }
 
 impl Vgic {
+    /// All zeroes, for tables that exist before their machines: [`reset`](Self::reset) it before use.
+    pub const UNUSED: Self = Self {
+        vcpus: 0,
+        private: [const { Bank::new(0, 0) }; MAX_VCPUS],
+        shared: [const { Bank::new(0, 0) }; SPI_WORDS],
+        routes: Routes::UNUSED,
+        ..Self::new()
+    };
+
     /// As after a reset, of a VM with one vCPU.
     pub const fn new() -> Self {
         Self {

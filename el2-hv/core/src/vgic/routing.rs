@@ -32,6 +32,12 @@ pub(super) struct Routes {
 
 impl Routes {
     /// Everything goes to vCPU 0: affinity 0.0.0.0.
+    /// All zeroes.
+    pub(super) const UNUSED: Self = Self {
+        routed: [[0; SPI_WORDS]; MAX_VCPUS],
+        ..Self::new()
+    };
+
     pub(super) const fn new() -> Self {
         let mut routed = [[0; SPI_WORDS]; MAX_VCPUS];
         routed[0] = [u32::MAX; SPI_WORDS];

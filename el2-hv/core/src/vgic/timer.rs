@@ -104,11 +104,7 @@ impl Vgic {
             let entry = lrs.take(0);
             was_active = entry.is_active();
             if entry.is_pending() && bank.drop_pending & TIMER_BIT == 0 {
-                let latch = if entry.is_hardware() {
-                    0
-                } else {
-                    bank.listed_latch & TIMER_BIT
-                };
+                let latch = bank.listed_latch & TIMER_BIT;
                 bank.latch |= latch;
                 bank.line |= TIMER_BIT & !latch;
             }

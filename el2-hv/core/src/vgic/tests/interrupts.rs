@@ -413,3 +413,16 @@ fn what_is_pending_is_still_so_after_unload_and_load() {
     machine.end(0);
     assert_eq!(machine.acknowledge(0), None);
 }
+
+#[test]
+fn a_saved_list_register_wakes_only_if_it_is_pending_and_not_active() {
+    for (state, expected) in [(0, false), (1, true), (2, false), (3, false)] {
+        let mut machine = machine();
+        machine.pulse(EDGE);
+        let lrs = &mut machine.cpus[0].lrs;
+        assert!(lrs.any_pending());
+        lrs.lr[1] = (lrs.lr[1] & !(3 << 62)) | state << 62;
+        assert_eq!(lrs.any_pending(), expected, "state {state}");
+    }
+    assert!(!ListRegisters::NONE.any_pending());
+}

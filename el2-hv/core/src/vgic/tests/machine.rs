@@ -309,8 +309,14 @@ impl Machine {
     fn apply(&mut self, v: usize, timer: PhysicalTimer) {
         match timer {
             PhysicalTimer::Unchanged => {}
-            PhysicalTimer::Activate => self.cpus[v].interface.timer_active = true,
-            PhysicalTimer::Deactivate => self.cpus[v].interface.timer_active = false,
+            PhysicalTimer::Activate => {
+                assert!(!self.cpus[v].interface.timer_active, "active already");
+                self.cpus[v].interface.timer_active = true;
+            }
+            PhysicalTimer::Deactivate => {
+                assert!(self.cpus[v].interface.timer_active, "not active");
+                self.cpus[v].interface.timer_active = false;
+            }
         }
     }
 

@@ -167,3 +167,25 @@ fn deactivations_that_match_nothing_are_ignored() {
     machine.sync(0);
     assert_eq!(drain(&mut machine), [64]);
 }
+
+#[test]
+fn the_pending_half_of_an_active_one_takes_no_register_from_a_higher_priority() {
+    let mut machine = with_pending(4, &[0x80]);
+    assert_eq!(machine.acknowledge(0), Some(64));
+    machine.cpus[0].interface.drop_priority();
+    machine.pulse(64);
+    machine.set_priority(64, 0xf0);
+    for id in 65..69 {
+        machine.set_edge(id);
+        machine.set_priority(id, 0x20);
+        machine.pulse(id);
+    }
+    machine.deactivate(0, 64);
+    let mut taken = Vec::new();
+    while let Some(id) = machine.acknowledge(0) {
+        machine.cpus[0].interface.drop_priority();
+        machine.settle();
+        taken.push(id);
+    }
+    assert_eq!(taken, [65, 66, 67, 68, 64]);
+}

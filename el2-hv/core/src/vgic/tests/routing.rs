@@ -152,3 +152,16 @@ fn a_reader_learns_who_holds_what_it_reads() {
         Kicks::of(VcpuIdx(1))
     );
 }
+
+#[test]
+fn an_active_bit_set_by_hand_is_found_by_the_deactivation_of_its_target() {
+    let mut machine = machine();
+    route(&mut machine, 2);
+    machine.write(gicd(ISACTIVER + SPI / 32 * 4), 1 << (SPI % 32));
+    machine.cpus[2].interface.deactivate(SPI);
+    assert_eq!(
+        machine.cpus[2].interface.eoi_count, 0,
+        "a list register held it"
+    );
+    assert_eq!(machine.read(gicd(ISACTIVER + SPI / 32 * 4)), 0);
+}

@@ -319,3 +319,83 @@ fn it_takes_no_list_register_from_others() {
     taken[1] = machine.acknowledge(0);
     assert_eq!(taken, [Some(0), Some(TIMER)]);
 }
+
+/// Five SPIs of a higher priority than the timer, for three list registers.
+fn crowded() -> Machine {
+    let mut machine = machine();
+    for id in 64..69 {
+        machine.set_edge(id);
+        machine.set_priority(id, 0x20);
+    }
+    machine
+}
+
+/// With EOImode 1 and nothing deactivated: the INTIDs in the order in which they are taken.
+fn take_all(machine: &mut Machine) -> Vec<u32> {
+    let mut taken = Vec::new();
+    while let Some(id) = machine.acknowledge(0) {
+        machine.cpus[0].interface.drop_priority();
+        machine.settle();
+        taken.push(id);
+    }
+    taken
+}
+
+#[test]
+fn a_pending_timer_does_not_hold_up_what_was_left_out_before_it() {
+    let mut machine = crowded();
+    machine.set_timer(0, true);
+    for id in 64..69 {
+        machine.pulse(id);
+    }
+    assert_eq!(take_all(&mut machine), [64, 65, 66, 67, 68, TIMER]);
+}
+
+#[test]
+fn a_timer_that_expires_while_others_are_left_out_waits_for_them() {
+    let mut machine = crowded();
+    for id in 64..69 {
+        machine.pulse(id);
+    }
+    machine.set_timer(0, true);
+    assert_eq!(take_all(&mut machine), [64, 65, 66, 67, 68, TIMER]);
+}
+
+#[test]
+fn a_timer_of_the_highest_priority_comes_first_among_many() {
+    let mut machine = crowded();
+    machine.write(sgi_frame(0x400 + 24), 0x10 << 24 | 0x0080_8080);
+    for id in 64..69 {
+        machine.pulse(id);
+    }
+    machine.set_timer(0, true);
+    assert_eq!(take_all(&mut machine), [TIMER, 64, 65, 66, 67, 68]);
+}
+
+#[test]
+fn clearing_the_pending_bit_of_one_that_waits_gives_the_physical_one_back() {
+    let mut machine = machine();
+    machine.write(sgi_frame(ICENABLER), BIT);
+    machine.set_timer(0, true);
+    machine.cpus[0].interface.timer_line = false;
+    machine.write(sgi_frame(ICPENDR), BIT);
+    assert_eq!(shown(&mut machine), (false, false));
+    assert!(!machine.cpus[0].interface.timer_active);
+}
+
+#[test]
+fn an_expiry_right_after_the_end_of_one_that_was_disabled_is_not_mixed_up_with_it() {
+    let mut machine = machine();
+    machine.set_timer(0, true);
+    assert_eq!(machine.acknowledge(0), Some(TIMER));
+    machine.write(sgi_frame(ICENABLER), BIT);
+    // It ends, arrives again at once, and waits, before the list register is looked at.
+    machine.end(0);
+    assert!(machine.cpus[0].interface.timer_active);
+    machine.cpus[0].interface.timer_line = false;
+    machine.write(sgi_frame(ICPENDR), BIT);
+    assert!(!machine.cpus[0].interface.timer_active);
+    machine.set_timer(0, true);
+    machine.write(sgi_frame(ISENABLER), BIT);
+    assert_eq!(machine.acknowledge(0), Some(TIMER));
+}

@@ -92,7 +92,7 @@ impl Session {
         };
         self.id += 1;
         let frames = Frames::request(Party::Hv, self.id, query.as_bytes()).map_err(text)?;
-        self.exchange(frames)?.map_err(|kind| kind.to_string())
+        self.exchange(frames)?.map_err(|kind| format!("hv: {kind}"))
     }
 
     fn ask(&mut self, request: &Request) -> Result<Outcome, alloc::string::String> {

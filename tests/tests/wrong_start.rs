@@ -163,9 +163,10 @@ fn a_guest_image_without_a_header_is_named_and_starts_nothing() {
     let mut run = Board::default().boot(&system);
     let line = run.expect_on_any("tiny.img", seconds(30));
     assert!(
-        line.contains("tiny.img") && line.contains("header"),
+        line.contains("\"tiny\"") && line.contains("no arm64 Linux Image"),
         "{line}"
     );
+    run.expect_fatal(seconds(30));
 }
 
 #[test]

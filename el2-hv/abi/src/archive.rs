@@ -3,6 +3,8 @@
 //! Each member: a header of 110 ASCII characters (magic `070701`, thirteen numbers of eight hex
 //! digits), the name with a NUL, padding to 4, the data, padding to 4. The member `TRAILER!!!` ends it.
 
+use zerocopy::FromBytes;
+
 /// Bytes of a member's header.
 const HEADER: usize = 110;
 /// Name of the last member.
@@ -143,11 +145,21 @@ fn number(header: &[u8], index: usize) -> Option<usize> {
     })
 }
 
+/// Whether all bytes are zero. Names are padded by a page to align the data behind them: where words are aligned
+/// they are looked at as such.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (head, rest) = bytes.split_at(bytes.as_ptr().align_offset(8).min(bytes.len()));
+    let (middle, tail) = rest.split_at(rest.len() & !7);
+    match <[u64]>::ref_from_bytes(middle) {
+        Ok(words) => words.iter().all(|&word| word == 0) && head.iter().chain(tail).all(|&byte| byte == 0),
+        Err(_) => bytes.iter().all(|&byte| byte == 0),
+    }
+}
+
 /// The name in its field: up to the first NUL; behind it only NULs, which a writer may use to align the data.
 fn name(field: &[u8]) -> Option<&str> {
     let end = field.iter().position(|&byte| byte == 0)?;
-    let (words, rest) = field[end..].as_chunks::<8>();
-    let only_nuls = words.iter().all(|word| *word == [0; 8]) && rest.iter().all(|&byte| byte == 0);
+    let only_nuls = is_zero(&field[end..]);
     if end == 0 || !only_nuls {
         return None;
     }

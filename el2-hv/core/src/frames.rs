@@ -5,6 +5,7 @@
 //! is the allocator's part.
 
 use arrayvec::ArrayVec;
+use zerocopy::FromBytes;
 
 use crate::addr::{FRAME_SIZE, Pa, PaRange, VmId};
 
@@ -50,8 +51,8 @@ impl Owner {
 
     const fn byte(self) -> u8 {
         match self {
-            Self::Firmware => 0,
-            Self::Free => 1,
+            Self::Free => 0,
+            Self::Firmware => 1,
             Self::Held => 2,
             Self::Image => 3,
             Self::Stacks => 4,
@@ -66,7 +67,7 @@ impl Owner {
 
     const fn from_byte(byte: u8) -> Self {
         match byte {
-            1 => Self::Free,
+            0 => Self::Free,
             2 => Self::Held,
             3 => Self::Image,
             4 => Self::Stacks,
@@ -129,11 +130,25 @@ const fn inner_frames(bank: &PaRange) -> (u64, u64) {
     (first, (bank.end().0 / FRAME_SIZE).saturating_sub(first))
 }
 
+/// The bytes before the first aligned word, the words, and the bytes behind the last.
+fn words(bytes: &[u8]) -> (&[u8], &[u64], &[u8]) {
+    let (head, rest) = bytes.split_at(bytes.as_ptr().align_offset(8).min(bytes.len()));
+    let (middle, tail) = rest.split_at(rest.len() & !7);
+    // Aligned and whole by construction; without words the bytes are all the same looked at one by one.
+    <[u64]>::ref_from_bytes(middle).map_or((bytes, &[], &[]), |words| (head, words, tail))
+}
+
 /// Number of bytes at the beginning that are all `byte`, looked at eight at a time.
 fn leading(bytes: &[u8], byte: u8) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let whole = words.iter().take_while(|word| **word == [byte; 8]).count() * 8;
-    whole + bytes[whole..].iter().take_while(|&&other| other == byte).count()
+    let (head, words, _) = words(bytes);
+    let mut count = head.iter().take_while(|&&other| other == byte).count();
+    if count == head.len() {
+        let wanted = u64::from_ne_bytes([byte; 8]);
+        for _ in words.iter().take_while(|&&word| word == wanted) {
+            count += 8;
+        }
+    }
+    count + bytes[count..].iter().take_while(|&&other| other == byte).count()
 }
 
 impl<'t> FrameTable<'t> {
@@ -147,8 +162,9 @@ impl<'t> FrameTable<'t> {
         for bank in banks {
             let (first, count) = inner_frames(bank);
             let end = offset + count as usize;
-            let bytes = table.owners.get_mut(offset..end).ok_or(OwnershipError::TooMuch(bank.start))?;
-            bytes.fill(Owner::Free.byte());
+            // Zeroes mean free.
+            const { assert!(Owner::Free.byte() == 0) };
+            table.owners.get(offset..end).ok_or(OwnershipError::TooMuch(bank.start))?;
             table.counts[usize::from(Owner::Free.byte())] += count;
             table.banks.try_push(Bank { first, count, offset }).map_err(|_| OwnershipError::TooMuch(bank.start))?;
             offset = end;
@@ -178,9 +194,7 @@ impl<'t> FrameTable<'t> {
     pub fn transfer(&mut self, range: &PaRange, from: Owner, to: Owner) -> Result<(), OwnershipError> {
         let span = self.span(range)?;
         let bytes = &mut self.owners[span];
-        let expected = u64::from_ne_bytes([from.byte(); 8]);
-        let (words, rest) = bytes.as_chunks::<8>();
-        let all = words.iter().all(|word| u64::from_ne_bytes(*word) == expected) && rest.iter().all(|&byte| byte == from.byte());
+        let all = leading(bytes, from.byte()) == bytes.len();
         if !all {
             let wrong = bytes.iter().position(|&byte| byte != from.byte()).unwrap_or_default();
             let frame = Pa(range.start.frame().0 + wrong as u64 * FRAME_SIZE);

@@ -71,6 +71,14 @@ impl Console {
     pub fn attach(&mut self, main: Option<Pl011>, log: Option<Pl011>) {
         self.main = main;
         self.log = log;
+        // What was typed before this program began is kept: to turn FIFOs on empties them.
+        if let Some(uart) = &mut self.main {
+            while !self.input.is_full()
+                && let Some(byte) = uart.get()
+            {
+                self.input.put(byte, WhenFull::Refuse);
+            }
+        }
         for uart in [&mut self.main, &mut self.log].into_iter().flatten() {
             uart.init();
         }
@@ -183,6 +191,14 @@ pub fn show_log() {
         ring.take();
     }
     uart.disable(Causes::TRANSMIT);
+}
+
+/// Sends a byte of the VM in focus, if nothing waits before it and the UART has room.
+#[inline]
+pub fn put(byte: u8) -> bool {
+    let mut console = CONSOLE.lock();
+    let free = !console.transmit_waits && console.notice.is_empty();
+    free && console.main.as_mut().is_some_and(|uart| uart.put(byte).is_ok())
 }
 
 /// A VM has put bytes into its line: sends them if it has the console.

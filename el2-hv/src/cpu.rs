@@ -148,6 +148,15 @@ pub fn wake(vcpu: VcpuId) {
     act(kick);
 }
 
+/// A vCPU that was resumed does not go on here after all: it waits to be picked.
+pub fn sleep_on(vcpu: VcpuId) {
+    let mut scheduler = SCHEDULER.lock();
+    let _ = scheduler.block(vcpu);
+    let kick = scheduler.wake(vcpu);
+    drop(scheduler);
+    act(kick);
+}
+
 /// Kicks whom the scheduler names.
 pub fn act(kick: Kick) {
     if let Kick::Cpu(cpu) = kick {
@@ -188,13 +197,17 @@ pub fn run(mut local: Local) -> ! {
     }
 }
 
-/// Nothing to run: waits until something may be.
+/// Nothing to run: waits until something may be. The vCPU that sleeps here goes on here when its
+/// timer wakes it and nobody else waits.
 fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
     local.reschedule = false;
     while !local.reschedule {
         hv_arch::cpu::wait_for_interrupt();
         while hv_arch::cpu::interrupt_pending() {
-            interrupts::while_idle(local, resident.as_mut());
+            if interrupts::while_idle(local, resident.as_mut()) {
+                serve_resident(local, resident);
+                return;
+            }
         }
     }
 }
@@ -216,18 +229,22 @@ fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
         }
         *resident = Some(Loaded::load(local, id));
     }
-    if let Some(loaded) = resident.as_mut() {
-        match serve(local, loaded) {
-            Next::Block | Next::Resume => {}
-            Next::Yield => {
-                if let Some(loaded) = resident.take() {
-                    release(local, loaded);
-                }
+    serve_resident(local, resident);
+}
+
+/// Runs the vCPU whose registers are here, and does what its exit from that comes to.
+fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
+    let Some(loaded) = resident.as_mut() else { return };
+    match serve(local, loaded) {
+        Next::Block | Next::Resume => {}
+        Next::Yield => {
+            if let Some(loaded) = resident.take() {
+                release(local, loaded);
             }
-            Next::Off => {
-                if let Some(loaded) = resident.take() {
-                    off(local, loaded);
-                }
+        }
+        Next::Off => {
+            if let Some(loaded) = resident.take() {
+                off(local, loaded);
             }
         }
     }
@@ -306,15 +323,21 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
 }
 
 impl Local {
-    /// Wakes the vCPU that sleeps with its registers in this CPU, which is idle.
+    /// Wakes the vCPU that sleeps with its registers in this CPU, which is idle; whether it goes on at once.
     #[inline]
-    pub fn wake_here(&mut self, vcpu: VcpuId) {
-        let kick = SCHEDULER.lock().wake(vcpu);
+    pub fn wake_here(&mut self, vcpu: VcpuId) -> bool {
+        let mut scheduler = SCHEDULER.lock();
+        if scheduler.resume(self.id, vcpu) {
+            return true;
+        }
+        let kick = scheduler.wake(vcpu);
+        drop(scheduler);
         if kick == Kick::Cpu(self.id) {
             self.reschedule = true;
         } else {
             act(kick);
         }
+        false
     }
 
     /// Whether a deadline was due while the CPU was idle: the vCPU that sleeps here may be meant.

@@ -63,7 +63,11 @@ impl Serial {
 pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
     let page = access.ipa.0 & !0xfff;
     if page == UART_BASE {
-        serial(loaded, access);
+        if access.ipa.0 == UART_BASE && access.direction == Direction::Write {
+            transmit(loaded, access);
+        } else {
+            serial(loaded, access);
+        }
         return true;
     }
     if access.direction == Direction::Read
@@ -102,6 +106,24 @@ fn stored(loaded: &Loaded, access: &MmioAccess) -> u64 {
 fn load(loaded: &mut Loaded, access: &MmioAccess, bus: u64) {
     let value = access.load_value(bus);
     loaded.core.registers.write(access.register, value);
+}
+
+/// A guest sends a byte. Where it has the console and nothing waits before it, it goes straight to the UART.
+#[inline(never)]
+fn transmit(loaded: &mut Loaded, access: &MmioAccess) {
+    let vm = loaded.vm;
+    let mut serial = vm.serial.lock();
+    let byte = loaded.core.registers.read(access.register);
+    let straight = console::focus() == console::Focus::Vm(loaded.vm_id) && serial.output.is_empty();
+    if !straight || !console::put(byte as u8) {
+        drop(serial);
+        return self::serial(loaded, access);
+    }
+    let _ = serial.uart.write(0, 4, byte, TxState::Room);
+    serial.output.note(byte as u8);
+    if serial.uart.line() != serial.uart_line {
+        serial_changed(loaded.vm_id, &mut serial);
+    }
 }
 
 #[inline(never)]

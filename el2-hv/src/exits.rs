@@ -4,8 +4,9 @@ use hv_arch::guest;
 use hv_core::addr::Va;
 use hv_core::exit::{self, Direction, Exit, MemoryAccess, MmioAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode};
 use hv_core::inject::{GuestException, Interrupted};
-use hv_core::sysreg::{SysRegAction, TimerRegister, classify};
+use hv_core::sysreg::{ICC_SGI1R_EL1, SysRegAction, TimerRegister, classify};
 use hv_core::trap_config::HCR_GUEST;
+use hv_core::vgic::SgiRegister;
 
 use crate::cpu::{Local, Next};
 use crate::vcpu::Loaded;
@@ -22,6 +23,9 @@ pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
             if access.register.is_id() && access.direction == Direction::Read {
                 let value = local.machine.id_registers.read(access.register);
                 loaded.core.registers.write(access.rt, value);
+            } else if access.register == ICC_SGI1R_EL1 && access.direction == Direction::Write {
+                let value = loaded.core.registers.read(access.rt);
+                loaded.send_sgi(local, SgiRegister::Sgi1, value);
             } else if !system_register(local, loaded, &access) {
                 return undefined(loaded);
             }

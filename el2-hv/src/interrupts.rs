@@ -59,22 +59,20 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
 }
 
 /// An interrupt came while no guest runs here. A vCPU that sleeps with its registers in this CPU
-/// still has its timer here.
-pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) {
+/// still has its timer here. Whether it goes on at once.
+pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     let id = gic::acknowledge();
     if id == SPURIOUS {
-        return;
+        return false;
     }
     gic::drop_priority(id);
     if id == TIMER {
-        match resident {
-            Some(loaded) => {
-                loaded.timer_fired();
-                local.wake_here(loaded.id);
-            }
-            None => gic::deactivate(id),
+        if let Some(loaded) = resident {
+            loaded.timer_fired();
+            return local.wake_here(loaded.id);
         }
-        return;
+        gic::deactivate(id);
+        return false;
     }
     gic::deactivate(id);
     match id {
@@ -91,12 +89,19 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) {
         // A maintenance interrupt, or attention that came as its vCPU went to sleep: it was woken, too.
         _ => device(local, id),
     }
+    false
 }
 
 /// An interrupt came while this CPU takes a VM down. Whether the work is to make room for others.
 pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     let slice = local.slice_is_over();
-    while_idle(local, resident);
+    let asleep = resident.as_ref().map(|loaded| loaded.id);
+    if while_idle(local, resident)
+        && let Some(id) = asleep
+    {
+        // It may go on, but this CPU is at work: it is picked like any other.
+        crate::cpu::sleep_on(id);
+    }
     local.take_turn_over(!slice && local.slice_is_over())
 }
 

@@ -9,7 +9,8 @@ pub enum WhenFull {
     Overwrite,
 }
 
-/// A ring of `N` bytes, a power of two. Positions count all bytes that were ever put.
+/// A ring of `N` bytes, a power of two. Positions count all bytes that were ever put: 64 bits do not wrap in
+/// the life of a board, so arithmetic on them is not checked.
 #[derive(Debug)]
 pub struct ByteRing<const N: usize> {
     bytes: [u8; N],
@@ -39,7 +40,7 @@ impl<const N: usize> ByteRing<N> {
     /// Bytes that were not taken yet.
     #[inline]
     pub const fn len(&self) -> usize {
-        (self.end - self.taken) as usize
+        self.end.wrapping_sub(self.taken) as usize
     }
 
     /// Whether everything was taken.
@@ -66,14 +67,21 @@ impl<const N: usize> ByteRing<N> {
             if matches!(when_full, WhenFull::Refuse) {
                 return false;
             }
-            self.taken += 1;
+            self.taken = self.taken.wrapping_add(1);
         }
         self.bytes[self.end as usize & (N - 1)] = byte;
-        self.end += 1;
-        if self.end - self.oldest > N as u64 {
-            self.oldest = self.end - N as u64;
+        self.end = self.end.wrapping_add(1);
+        if self.end.wrapping_sub(self.oldest) > N as u64 {
+            self.oldest = self.end.wrapping_sub(N as u64);
         }
         true
+    }
+
+    /// Keeps a byte that has been shown already, in an empty ring.
+    #[inline]
+    pub const fn note(&mut self, byte: u8) {
+        self.put(byte, WhenFull::Overwrite);
+        self.taken = self.end;
     }
 
     /// The next byte to be taken, left in its place.
@@ -87,7 +95,7 @@ impl<const N: usize> ByteRing<N> {
     pub const fn take(&mut self) -> Option<u8> {
         let byte = self.peek();
         if byte.is_some() {
-            self.taken += 1;
+            self.taken = self.taken.wrapping_add(1);
         }
         byte
     }

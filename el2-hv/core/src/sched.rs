@@ -176,6 +176,21 @@ impl Scheduler {
         if self.length > 0 { Pick::RunSlice(vcpu) } else { Pick::Run(vcpu) }
     }
 
+    /// Wakes the vCPU that sleeps with its registers in `cpu`, which is idle; whether it may go on there
+    /// at once. It is the same as a wake and a pick while nobody else waits.
+    #[inline]
+    pub fn resume(&mut self, cpu: CpuId, vcpu: VcpuId) -> bool {
+        let entry = &mut self.entries[vcpu.index()];
+        let asleep_here = entry.state == RunState::Blocked && entry.resident == Some(cpu);
+        if !asleep_here || self.length > 0 {
+            return false;
+        }
+        entry.state = RunState::Running(cpu);
+        entry.woken = false;
+        self.cpus[cpu.index()].idle = false;
+        true
+    }
+
     /// Whether somebody waits in the queue: a running CPU that is kicked arms a slice then.
     pub const fn contended(&self) -> bool {
         self.length > 0

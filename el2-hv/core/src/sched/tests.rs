@@ -145,6 +145,21 @@ fn a_wake_between_the_last_look_and_the_block_is_not_lost() {
 }
 
 #[test]
+fn a_vcpu_that_sleeps_alone_resumes_at_once_and_not_while_somebody_waits() {
+    let mut board = Board::new(1, 2);
+    board.wake(0);
+    board.deliver();
+    board.block(0);
+    assert!(!board.scheduler.resume(CpuId(0), VcpuId(1)), "it is not resident");
+    assert!(board.scheduler.resume(CpuId(0), VcpuId(0)));
+    board.running[0] = Some(VcpuId(0));
+    board.wake(1);
+    board.block(0);
+    assert_eq!(board.running[0], Some(VcpuId(1)));
+    assert!(!board.scheduler.resume(CpuId(0), VcpuId(0)), "its registers were saved");
+}
+
+#[test]
 fn a_removed_vcpu_never_runs_again_and_the_others_keep_their_order() {
     let mut board = Board::new(1, 4);
     (0..4).for_each(|vcpu| board.wake(vcpu));

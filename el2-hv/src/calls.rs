@@ -122,7 +122,7 @@ fn memory(handle: u64, ipa: u64, bytes: u64, results: &mut Results) -> Result<()
     };
     let range = PaRange { start: block, size };
     if let Err(error) = stage2.map(Ipa(ipa), range, Access::Ram, &mut Tables { frames: &mut frames }) {
-        // What was mapped of it is in the tables and comes back with the VM; a block goes in whole or not at all.
+        // Nothing of it is mapped: the block goes in whole or not at all.
         frames.free(range, Owner::Vm(id));
         return Err(match error {
             hv_core::stage2::MapError::Mapped(_) => Status::Exists,

@@ -13,6 +13,8 @@ use hv_core::idreg::IdRegisters;
 use hv_core::psci::Mitigations;
 use hv_core::sched::MAX_CPUS;
 
+use hv_core::counter::scale;
+
 use crate::MACHINE;
 
 /// Constants of the machine.
@@ -77,14 +79,14 @@ pub fn machine() -> &'static Machine {
 }
 
 impl Machine {
-    /// Ticks of the counter for `ns` nanoseconds, for times up to hours.
+    /// Ticks of the counter for `ns` nanoseconds.
     pub const fn ticks(&self, ns: u64) -> u64 {
-        ns / 1000 * self.counter_hz / 1_000_000
+        scale(ns, 1_000_000_000, self.counter_hz)
     }
 
     /// Nanoseconds of `ticks`.
     pub const fn nanoseconds(&self, ticks: u64) -> u64 {
-        ticks / self.counter_hz * 1_000_000_000 + ticks % self.counter_hz * 1_000_000_000 / self.counter_hz
+        scale(ticks, self.counter_hz, 1_000_000_000)
     }
 
     /// Nanoseconds since EL2 began.

@@ -536,7 +536,12 @@ fn reap_step(id: VmId) -> bool {
     }
     let Some(stage2) = &mut control.stage2 else { return true };
     match stage2.take_piece(&mut NoNewTables) {
-        Some(Piece::Block(range)) => control.reaping = Some(range),
+        Some(Piece::Block(range)) => {
+            let owner = frames().table().owner(range.start);
+            let its_own = owner == Some(Owner::Vm(id)) || owner == Some(Owner::Mailboxes);
+            assert!(its_own, "vm {id}: maps {} of {owner:?}", range.start);
+            control.reaping = Some(range);
+        }
         Some(Piece::Table(table)) => {
             frames().free(PaRange { start: table, size: FRAME_SIZE }, Owner::Tables);
         }

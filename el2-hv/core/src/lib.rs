@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod counter;
 pub mod description;
 pub mod frames;
 pub mod requests;

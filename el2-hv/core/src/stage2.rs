@@ -141,7 +141,7 @@ impl Stage2 {
         (Pa(table.0 + index / ENTRIES * FRAME_SIZE), index % ENTRIES)
     }
 
-    /// Maps `size` bytes at `ipa` to `pa`. On an error a part of it may be mapped: the VM is then not started.
+    /// Maps `pa` at `ipa`, all of it or nothing.
     ///
     /// # Errors
     /// See [`MapError`].
@@ -154,10 +154,33 @@ impl Stage2 {
         while at < end.0 {
             let target = pa.start.0 + (at - ipa.0);
             let level = Self::level_for(at | target, end.0 - at);
-            self.map_one(at, target, level, access.bits(), memory)?;
+            if let Err(error) = self.map_one(at, target, level, access.bits(), memory) {
+                self.take_back(ipa.0, at, memory);
+                return Err(error);
+            }
             at += 1 << shift(level);
         }
         Ok(())
+    }
+
+    /// Clears the entries from `start` to `end`, all of which were just written and never walked.
+    fn take_back(&mut self, start: u64, end: u64, memory: &mut impl TableMemory) {
+        let mut at = start;
+        while at < end {
+            let mut table = self.root;
+            let mut level = 1;
+            loop {
+                let (page, slot) = Self::slot(table, at, level);
+                let entry = memory.read(page, slot);
+                if !is_table(entry, level) {
+                    memory.write(page, slot, 0);
+                    break;
+                }
+                table = Pa(entry & ADDRESS);
+                level += 1;
+            }
+            at += 1 << shift(level);
+        }
     }
 
     /// The level whose block both addresses (or-ed) are aligned to and `size` covers.

@@ -95,6 +95,28 @@ fn bad_ranges_double_mappings_and_want_of_tables_are_refused() {
 }
 
 #[test]
+fn what_cannot_be_mapped_whole_leaves_nothing_behind() {
+    // A block in the middle is taken.
+    let (mut host, mut tables) = Host::new(9);
+    tables.map(Ipa(0x4020_0000), range(0x6000_0000, 2 * MIB), Access::Ram, &mut host).unwrap();
+    assert_eq!(tables.map(Ipa(0x4000_0000), range(0x5000_0000, 4 * MIB), Access::Ram, &mut host), Err(MapError::Mapped(Ipa(0x4020_0000))));
+    assert_eq!(tables.translate(Ipa(0x4000_0000), &host), None);
+    assert_eq!(tables.translate(Ipa(0x4020_0000), &host).unwrap().pa, Pa(0x6000_0000));
+    // The table behind a 1 GiB seam cannot be had.
+    let (mut host, mut tables) = Host::new(1);
+    let seam = range(0x5000_0000, 8 * MIB);
+    assert_eq!(tables.map(Ipa(2 * GIB - 4 * MIB), seam, Access::Ram, &mut host), Err(MapError::NoMemory));
+    assert_eq!(tables.translate(Ipa(2 * GIB - 4 * MIB), &host), None);
+    assert!(matches!(tables.take_piece(&mut host), Some(Piece::Table(_))));
+    assert_eq!(tables.take_piece(&mut host), None);
+    // Pages: the last of three is taken.
+    let (mut host, mut tables) = Host::new(9);
+    tables.map(Ipa(0x2000), range(0x6000_0000, 4096), Access::Ram, &mut host).unwrap();
+    assert!(tables.map(Ipa(0), range(0x5000_0000, 3 * 4096), Access::Ram, &mut host).is_err());
+    assert_eq!((tables.translate(Ipa(0), &host), tables.translate(Ipa(0x1000), &host)), (None, None));
+}
+
+#[test]
 fn random_mappings_translate_like_a_map_of_pages_and_come_back_whole() {
     for seed in 1..40u64 {
         let (mut host, mut tables) = Host::new(64);

@@ -81,11 +81,8 @@ fn tables() -> String {
     let mut out = String::new();
     table(&mut out, "__level3_ram", |index| {
         let page = RAM_BASE + index * PAGE;
-        let (code, constant, variable) = (
-            page | CODE | VALID_PAGE,
-            page | CONSTANT | VALID_PAGE,
-            page | VARIABLE | VALID_PAGE,
-        );
+        let (code, constant, variable) =
+            (page | CODE | VALID_PAGE, page | CONSTANT | VALID_PAGE, page | VARIABLE | VALID_PAGE);
         if index == 0 {
             // The image's header page.
             return format!("{constant:#x}");

@@ -48,10 +48,7 @@ impl Bus<'_> {
             let Some(offset) = address.checked_sub(child) else {
                 continue;
             };
-            if offset
-                .checked_add(size)
-                .is_some_and(|end| offset < length && end <= length)
-            {
+            if offset.checked_add(size).is_some_and(|end| offset < length && end <= length) {
                 return up.checked_add(offset);
             }
         }

@@ -11,9 +11,7 @@ pub(crate) const MAX_CELLS: u32 = 2;
 /// A value of one or of two cells, told apart by its length.
 pub(crate) fn number(value: &[u8]) -> Option<u64> {
     match value.len() {
-        4 => value
-            .first_chunk()
-            .map(|cell| u64::from(u32::from_be_bytes(*cell))),
+        4 => value.first_chunk().map(|cell| u64::from(u32::from_be_bytes(*cell))),
         8 => value.first_chunk().map(|cells| u64::from_be_bytes(*cells)),
         _ => None,
     }
@@ -35,17 +33,12 @@ pub(crate) fn take(bytes: &mut &[u8], cells: u32) -> Option<u64> {
 /// and of all the names in a tree most differ in length or in an end.
 #[inline(always)]
 pub(crate) fn is(name: &[u8], wanted: &[u8]) -> bool {
-    name.len() == wanted.len()
-        && name.last() == wanted.last()
-        && name.first() == wanted.first()
-        && name == wanted
+    name.len() == wanted.len() && name.last() == wanted.last() && name.first() == wanted.first() && name == wanted
 }
 
 /// The strings of a string list, without their NULs.
 pub(crate) fn strings(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.strip_suffix(&[0])
-        .unwrap_or(list)
-        .split(|byte| *byte == 0)
+    list.strip_suffix(&[0]).unwrap_or(list).split(|byte| *byte == 0)
 }
 
 /// A value that is one string, without its NUL.

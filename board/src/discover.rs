@@ -10,8 +10,8 @@ use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
 use crate::cells;
 use crate::error::{Fault, NodePath, TreeError};
 use crate::model::{
-    Board, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_RESERVED, MAX_SMMUS,
-    MAX_UARTS, MPIDR_AFFINITY, Psci, Reserved, ReservedKind, Secret, Secrets, Uart,
+    Board, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, MPIDR_AFFINITY,
+    Psci, Reserved, ReservedKind, Secret, Secrets, Uart,
 };
 use crate::nodes::{self, Kind};
 use crate::tree::{Node, Tree};
@@ -139,11 +139,7 @@ impl<'t, 'a> Draft<'t, 'a> {
         };
         match kind {
             Kind::Uart => {
-                let uart = UartDraft {
-                    regs,
-                    path: node.path(),
-                    wired: Wired::of(node),
-                };
+                let uart = UartDraft { regs, path: node.path(), wired: Wired::of(node) };
                 push(&mut self.uarts, uart, || node.path(), "PL011s")
             }
             Kind::Rtc => {
@@ -161,15 +157,9 @@ impl<'t, 'a> Draft<'t, 'a> {
     fn take_chosen(&mut self, node: &Node<'_, 'a>) -> Result<(), TreeError> {
         let properties = node.properties;
         let locate = |value: Option<&[u8]>| {
-            value.map(|value| Secret {
-                offset: self.tree.offset_of(value),
-                length: value.len(),
-            })
+            value.map(|value| Secret { offset: self.tree.offset_of(value), length: value.len() })
         };
-        self.secrets = Secrets {
-            rng: locate(properties.rng_seed),
-            kaslr: locate(properties.kaslr_seed),
-        };
+        self.secrets = Secrets { rng: locate(properties.rng_seed), kaslr: locate(properties.kaslr_seed) };
         self.stdout = properties.stdout_path;
         self.initrd = nodes::initrd(node)?;
         Ok(())
@@ -240,10 +230,7 @@ impl<'t, 'a> Draft<'t, 'a> {
         }
         let start = nodes::cpu_start(node)?;
         if let CpuStart::SpinTable { release } = start {
-            let page = PaRange {
-                start: release.frame(),
-                size: FRAME_SIZE,
-            };
+            let page = PaRange { start: release.frame(), size: FRAME_SIZE };
             self.reserve(page, ReservedKind::SpinTable, || node.path())?;
         }
         push(&mut self.cpus, Cpu { mpidr, start }, || node.path(), "CPUs")
@@ -258,12 +245,7 @@ impl<'t, 'a> Draft<'t, 'a> {
             _ => return Err(node.error("#interrupt-cells", Fault::Unknown)),
         };
         let phandle = node.properties.phandle.and_then(cells::cell);
-        self.gic = Some(GicDraft {
-            gic,
-            phandle,
-            interrupt_cells,
-            wired: Wired::of(node),
-        });
+        self.gic = Some(GicDraft { gic, phandle, interrupt_cells, wired: Wired::of(node) });
         Ok(())
     }
 
@@ -271,10 +253,7 @@ impl<'t, 'a> Draft<'t, 'a> {
         sort_memory(&mut self.memory)?;
         let gic = self.gic.ok_or(TreeError::Absent("interrupt controller"))?;
         let timer = self.timer.ok_or(TreeError::Absent("timer"))?;
-        for (present, what) in [
-            (!self.memory.is_empty(), "memory"),
-            (!self.cpus.is_empty(), "CPU"),
-        ] {
+        for (present, what) in [(!self.memory.is_empty(), "memory"), (!self.cpus.is_empty(), "CPU")] {
             if !present {
                 return Err(TreeError::Absent(what));
             }
@@ -283,9 +262,7 @@ impl<'t, 'a> Draft<'t, 'a> {
             Some(_) => Some(gic.wired.irq(0, gic.interrupt_cells)?.id),
             None => None,
         };
-        let stdout = self
-            .stdout
-            .and_then(|value| stdout_path(value, self.aliases));
+        let stdout = self.stdout.and_then(|value| stdout_path(value, self.aliases));
         Ok(Board {
             uarts: order_uarts(self.uarts, &gic, stdout),
             timer: nodes::timer_ppis(&timer, gic.interrupt_cells)?,
@@ -305,9 +282,7 @@ impl<'t, 'a> Draft<'t, 'a> {
 }
 
 fn has_type(node: &Node, kind: &[u8]) -> bool {
-    node.properties
-        .device_type
-        .is_some_and(|value| cells::is(cells::string(value), kind))
+    node.properties.device_type.is_some_and(|value| cells::is(cells::string(value), kind))
 }
 
 fn push<T, const N: usize>(
@@ -316,11 +291,7 @@ fn push<T, const N: usize>(
     path: impl FnOnce() -> NodePath,
     what: &'static str,
 ) -> Result<(), TreeError> {
-    list.try_push(item).map_err(|_| TreeError::TooMany {
-        path: path(),
-        what,
-        max: N,
-    })
+    list.try_push(item).map_err(|_| TreeError::TooMany { path: path(), what, max: N })
 }
 
 /// Sorts the banks and makes sure that no byte is in two of them.
@@ -349,16 +320,7 @@ fn order_uarts(
     });
     let irq = |wired: &Wired| -> Option<Irq> {
         let reaches_gic = wired.parent.is_none() || wired.parent == gic.phandle;
-        wired
-            .irq(0, gic.interrupt_cells)
-            .ok()
-            .filter(|_| reaches_gic)
+        wired.irq(0, gic.interrupt_cells).ok().filter(|_| reaches_gic)
     };
-    found
-        .iter()
-        .map(|uart| Uart {
-            regs: uart.regs,
-            irq: irq(&uart.wired),
-        })
-        .collect()
+    found.iter().map(|uart| Uart { regs: uart.regs, irq: irq(&uart.wired) }).collect()
 }

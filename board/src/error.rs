@@ -143,10 +143,7 @@ mod tests {
 
     #[test]
     fn a_path_names_each_node_and_the_root_is_a_slash() {
-        let names = [
-            NodeName::new("soc", None),
-            NodeName::new("serial", Some("7e201000")),
-        ];
+        let names = [NodeName::new("soc", None), NodeName::new("serial", Some("7e201000"))];
         let path = NodePath::from_names(names.into_iter());
         assert_eq!(path.as_str(), "/soc/serial@7e201000");
         assert_eq!(NodePath::from_names(core::iter::empty()).as_str(), "/");
@@ -157,21 +154,14 @@ mod tests {
         let name = NodeName::new("a-rather-long-name-of-a-node", Some("12345678"));
         let path = NodePath::from_names([name; 4].into_iter());
         assert!(path.as_str().len() <= MAX_PATH);
-        assert!(
-            path.as_str()
-                .starts_with("/a-rather-long-name-of-a-node@12345678/a-")
-        );
+        assert!(path.as_str().starts_with("/a-rather-long-name-of-a-node@12345678/a-"));
         assert!(path.as_str().ends_with("..."));
     }
 
     #[test]
     fn a_property_error_reads_as_node_property_reason() {
         let path = NodePath::from_names([NodeName::new("memory", Some("40000000"))].into_iter());
-        let error = TreeError::Property {
-            path,
-            property: "reg",
-            fault: Fault::Length(7),
-        };
+        let error = TreeError::Property { path, property: "reg", fault: Fault::Length(7) };
         assert_eq!(
             error.to_string(),
             "/memory@40000000: property `reg` has 7 bytes, which is no whole number of entries"

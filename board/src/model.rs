@@ -281,16 +281,8 @@ mod tests {
 
     #[test]
     fn wiping_zeroes_the_seeds_and_nothing_else() {
-        let secrets = Secrets {
-            rng: Some(Secret {
-                offset: 2,
-                length: 3,
-            }),
-            kaslr: Some(Secret {
-                offset: 7,
-                length: 1,
-            }),
-        };
+        let secrets =
+            Secrets { rng: Some(Secret { offset: 2, length: 3 }), kaslr: Some(Secret { offset: 7, length: 1 }) };
         let mut blob = [9; 9];
         assert_eq!(secrets.rng.unwrap().read(&blob), Some(&[9, 9, 9][..]));
         secrets.wipe(&mut blob);
@@ -303,11 +295,7 @@ mod tests {
             let secret = Secret { offset, length: 2 };
             let mut blob = [9; 9];
             assert_eq!(secret.read(&blob), None);
-            Secrets {
-                rng: Some(secret),
-                kaslr: None,
-            }
-            .wipe(&mut blob);
+            Secrets { rng: Some(secret), kaslr: None }.wipe(&mut blob);
             assert_eq!(blob, [9; 9]);
         }
     }

@@ -5,9 +5,7 @@ use hv_core::addr::{IntId, Pa, PaRange};
 
 use crate::cells;
 use crate::error::{Fault, TreeError};
-use crate::model::{
-    Conduit, CpuStart, Gic, GicV2, GicV3, MAX_GICR_REGIONS, Psci, PsciVersion, TimerPpis,
-};
+use crate::model::{Conduit, CpuStart, Gic, GicV2, GicV3, MAX_GICR_REGIONS, Psci, PsciVersion, TimerPpis};
 use crate::tree::Node;
 use crate::wiring::Wired;
 
@@ -40,12 +38,8 @@ const KINDS: [(&[u8], Kind); 10] = [
 
 impl Kind {
     pub(crate) fn of(node: &Node) -> Option<Self> {
-        cells::strings(node.properties.compatible?).find_map(|name| {
-            KINDS
-                .iter()
-                .find(|(known, _)| cells::is(name, known))
-                .map(|(_, kind)| *kind)
-        })
+        cells::strings(node.properties.compatible?)
+            .find_map(|name| KINDS.iter().find(|(known, _)| cells::is(name, known)).map(|(_, kind)| *kind))
     }
 }
 
@@ -70,15 +64,12 @@ pub(crate) fn cpu_start(node: &Node) -> Result<CpuStart, TreeError> {
         Some(b"spin-table") => {
             let value = node.properties.cpu_release_addr;
             let value = value.ok_or_else(|| node.error(RELEASE, Fault::Missing))?;
-            let release = cells::number(value)
-                .ok_or_else(|| node.error(RELEASE, Fault::Length(value.len())))?;
+            let release = cells::number(value).ok_or_else(|| node.error(RELEASE, Fault::Length(value.len())))?;
             // The CPU reads a doubleword there, and the page is reserved.
             if release % 8 != 0 {
                 return Err(node.error(RELEASE, Fault::Value(release)));
             }
-            Ok(CpuStart::SpinTable {
-                release: Pa(release),
-            })
+            Ok(CpuStart::SpinTable { release: Pa(release) })
         }
         _ => Ok(CpuStart::Unspecified),
     }
@@ -88,15 +79,9 @@ pub(crate) fn cpu_start(node: &Node) -> Result<CpuStart, TreeError> {
 pub(crate) fn gic_v3(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
     let read = |value: Option<&[u8]>, property| match value {
         None => Ok(None),
-        Some(value) => cells::number(value)
-            .map(Some)
-            .ok_or_else(|| node.error(property, Fault::Length(value.len()))),
+        Some(value) => cells::number(value).map(Some).ok_or_else(|| node.error(property, Fault::Length(value.len()))),
     };
-    let count = read(
-        node.properties.redistributor_regions,
-        "#redistributor-regions",
-    )?
-    .unwrap_or(1);
+    let count = read(node.properties.redistributor_regions, "#redistributor-regions")?.unwrap_or(1);
     let stride = read(node.properties.redistributor_stride, "redistributor-stride")?;
     if let Some(stride) = stride
         && (stride == 0 || stride % 0x1_0000 != 0)
@@ -108,9 +93,7 @@ pub(crate) fn gic_v3(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
     }
     let mut gicr = ArrayVec::new();
     for index in 1..=count as usize {
-        let region = node
-            .reg(index)?
-            .ok_or_else(|| node.error("reg", Fault::Unreachable))?;
+        let region = node.reg(index)?.ok_or_else(|| node.error("reg", Fault::Unreachable))?;
         gicr.push(region);
     }
     Ok(Gic::V3(GicV3 { gicd, gicr, stride }))
@@ -118,15 +101,8 @@ pub(crate) fn gic_v3(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
 
 /// GICD, GICC, GICH, GICV.
 pub(crate) fn gic_v2(node: &Node, gicd: PaRange) -> Result<Gic, TreeError> {
-    let gicc = node
-        .reg(1)?
-        .ok_or_else(|| node.error("reg", Fault::Unreachable))?;
-    Ok(Gic::V2(GicV2 {
-        gicd,
-        gicc,
-        gich: node.reg(2)?,
-        gicv: node.reg(3)?,
-    }))
+    let gicc = node.reg(1)?.ok_or_else(|| node.error("reg", Fault::Unreachable))?;
+    Ok(Gic::V2(GicV2 { gicd, gicc, gich: node.reg(2)?, gicv: node.reg(3)? }))
 }
 
 /// The boot archive: `[start, end)`, each of one or two cells. Equal ends mean that there is none.
@@ -139,9 +115,7 @@ pub(crate) fn initrd(node: &Node) -> Result<Option<PaRange>, TreeError> {
         [Some(_), None] => return Err(node.error(NAMES[1], Fault::Missing)),
         [Some(start), Some(end)] => (start, end),
     };
-    let read = |value: &[u8], name| {
-        cells::number(value).ok_or_else(|| node.error(name, Fault::Length(value.len())))
-    };
+    let read = |value: &[u8], name| cells::number(value).ok_or_else(|| node.error(name, Fault::Length(value.len())));
     let (start, end) = (read(start, NAMES[0])?, read(end, NAMES[1])?);
     match end.checked_sub(start) {
         None => Err(node.error(NAMES[1], Fault::Value(end))),
@@ -157,9 +131,5 @@ pub(crate) fn timer_ppis(timer: &Wired, interrupt_cells: u32) -> Result<TimerPpi
         let index = timer.position(name).unwrap_or(default);
         Ok(timer.irq(index, interrupt_cells)?.id)
     };
-    Ok(TimerPpis {
-        physical: ppi(b"phys", 1)?,
-        virt: ppi(b"virt", 2)?,
-        hypervisor: ppi(b"hyp-phys", 3)?,
-    })
+    Ok(TimerPpis { physical: ppi(b"phys", 1)?, virt: ppi(b"virt", 2)?, hypervisor: ppi(b"hyp-phys", 3)? })
 }

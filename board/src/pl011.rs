@@ -127,24 +127,17 @@ impl Pl011 {
         let control = regs.control.extract();
         let line = regs.line.extract();
         let enabled = control.is_set(Control::UARTEN);
-        let running = enabled
-            && control.is_set(Control::TXE)
-            && control.is_set(Control::RXE)
-            && line.is_set(LineControl::FEN);
+        let running =
+            enabled && control.is_set(Control::TXE) && control.is_set(Control::RXE) && line.is_set(LineControl::FEN);
         if !running {
             // The line control may change only while the UART is off and quiet (DDI0183 §3.3.8).
             regs.control.modify_no_read(control, Control::UARTEN::CLEAR);
             self.wait_while_busy();
-            let width = if enabled {
-                line.read(LineControl::WLEN)
-            } else {
-                3
-            };
+            let width = if enabled { line.read(LineControl::WLEN) } else { 3 };
             let line_value = LineControl::FEN::SET + LineControl::WLEN.val(width);
             regs.line.modify_no_read(line, line_value);
         }
-        regs.fifo_level
-            .write(FifoLevel::TX::Eighth + FifoLevel::RX::Half);
+        regs.fifo_level.write(FifoLevel::TX::Eighth + FifoLevel::RX::Half);
         let on = Control::UARTEN::SET + Control::TXE::SET + Control::RXE::SET;
         regs.control.modify_no_read(control, on);
     }
@@ -173,8 +166,7 @@ impl Pl011 {
                 return None;
             }
             let data = regs.data.extract();
-            let damaged =
-                Data::FRAMING_ERROR::SET + Data::PARITY_ERROR::SET + Data::BREAK_ERROR::SET;
+            let damaged = Data::FRAMING_ERROR::SET + Data::PARITY_ERROR::SET + Data::BREAK_ERROR::SET;
             if !data.any_matching_bits_set(damaged) {
                 return Some(data.read(Data::BYTE) as u8);
             }

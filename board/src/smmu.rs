@@ -72,8 +72,7 @@ pub unsafe fn block_all(base: Pa) -> Result<(), SmmuError> {
     if !wait_for(updated) {
         return Err(SmmuError::BypassStuck(base));
     }
-    regs.gbpa
-        .write(GlobalBypass::ABORT::SET + GlobalBypass::UPDATE::SET);
+    regs.gbpa.write(GlobalBypass::ABORT::SET + GlobalBypass::UPDATE::SET);
     if !wait_for(updated) {
         return Err(SmmuError::BypassStuck(base));
     }
@@ -82,11 +81,7 @@ pub unsafe fn block_all(base: Pa) -> Result<(), SmmuError> {
     }
     // SMMUEN and the queues' enables; each is in force when CR0ACK shows it (IHI0070 §6.3.9).
     regs.cr0.set(0);
-    if wait_for(|| regs.cr0ack.get() == 0) {
-        Ok(())
-    } else {
-        Err(SmmuError::StillOn(base))
-    }
+    if wait_for(|| regs.cr0ack.get() == 0) { Ok(()) } else { Err(SmmuError::StillOn(base)) }
 }
 
 fn wait_for(condition: impl Fn() -> bool) -> bool {

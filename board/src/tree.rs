@@ -137,11 +137,7 @@ impl<'a> Node<'_, 'a> {
 
     /// The error that a property of this node is wrong.
     pub(crate) fn error(&self, property: &'static str, fault: Fault) -> TreeError {
-        TreeError::Property {
-            path: self.path(),
-            property,
-            fault,
-        }
+        TreeError::Property { path: self.path(), property, fault }
     }
 
     /// Whether the node and the buses above it are in use (Devicetree 0.4 §2.3.4).
@@ -166,8 +162,7 @@ impl<'a> Node<'_, 'a> {
         let Some((address, size)) = self.reg_entry(index)? else {
             return Ok(None);
         };
-        let Some(start) = translate(self.above.iter().map(|level| &level.bus), address, size)
-        else {
+        let Some(start) = translate(self.above.iter().map(|level| &level.bus), address, size) else {
             return Ok(None);
         };
         self.range(start, size).map(Some)
@@ -186,9 +181,7 @@ impl<'a> Node<'_, 'a> {
     fn cell_counts(&self) -> Result<(u32, u32), TreeError> {
         let count = |value: Option<&[u8]>, property, default| match value {
             None => Ok(default),
-            Some(value) => {
-                cells::cell(value).ok_or_else(|| self.error(property, Fault::Length(value.len())))
-            }
+            Some(value) => cells::cell(value).ok_or_else(|| self.error(property, Fault::Length(value.len()))),
         };
         Ok((
             count(self.properties.address_cells, "#address-cells", 2)?,
@@ -201,11 +194,7 @@ impl<'a> Node<'_, 'a> {
     fn below(&self, (address_cells, size_cells): (u32, u32)) -> Level<'a> {
         Level {
             raw: self.raw,
-            bus: Bus {
-                address_cells,
-                size_cells,
-                ranges: self.properties.ranges,
-            },
+            bus: Bus { address_cells, size_cells, ranges: self.properties.ranges },
             interrupt_parent: self.interrupt_parent(),
             enabled: self.enabled(),
         }
@@ -266,28 +255,18 @@ impl<'a> Tree<'a> {
         let fdt = Fdt::new_unaligned_fallible(blob).map_err(|_| TreeError::Structure)?;
         // The gate finds the structure's end by its tokens, `fdt` by its size in the header: they must
         // agree, or nodes would be lost without a word.
-        let exact = fdt.header().structs_size >= MIN_STRUCT_SIZE
-            && fdt.structs_block().ends_with(&STRUCT_END);
-        if exact {
-            Ok(Self { blob, gate, fdt })
-        } else {
-            Err(TreeError::Structure)
-        }
+        let exact = fdt.header().structs_size >= MIN_STRUCT_SIZE && fdt.structs_block().ends_with(&STRUCT_END);
+        if exact { Ok(Self { blob, gate, fdt }) } else { Err(TreeError::Structure) }
     }
 
     /// The ranges of `/memreserve/`: address and size.
     pub(crate) fn reservations(&self) -> impl Iterator<Item = (u64, u64)> + 'a {
-        self.gate
-            .memory_reservations()
-            .map(|range| (range.address(), range.size()))
+        self.gate.memory_reservations().map(|range| (range.address(), range.size()))
     }
 
     /// How far from the blob's start a property's value lies, in bytes.
     pub(crate) fn offset_of(&self, value: &[u8]) -> usize {
-        value
-            .as_ptr()
-            .addr()
-            .wrapping_sub(self.blob.as_ptr().addr())
+        value.as_ptr().addr().wrapping_sub(self.blob.as_ptr().addr())
     }
 
     /// Visits each node below the root once, parents before children.
@@ -300,11 +279,7 @@ impl<'a> Tree<'a> {
         let mut properties = Properties::default();
         let raw = root.ok_or(TreeError::Structure)?;
         collect(raw, &mut properties)?;
-        let root = Node {
-            raw,
-            properties: &properties,
-            above: &[],
-        };
+        let root = Node { raw, properties: &properties, above: &[] };
         let below = root.below(root.cell_counts()?);
         levels.push(below);
         for entry in self.fdt.all_nodes().map_err(|_| TreeError::Structure)? {
@@ -314,11 +289,7 @@ impl<'a> Tree<'a> {
                 return Err(TreeError::Structure);
             }
             collect(raw, &mut properties)?;
-            let node = Node {
-                raw,
-                properties: &properties,
-                above: &levels,
-            };
+            let node = Node { raw, properties: &properties, above: &levels };
             if depth > MAX_DEPTH {
                 return Err(TreeError::Depth { path: node.path() });
             }
@@ -332,10 +303,7 @@ impl<'a> Tree<'a> {
 
 /// Collects a node's properties. The walk through them ends at the first error: `fdt` would repeat it for
 /// ever.
-fn collect<'a>(
-    raw: UnalignedFallibleNode<'a>,
-    properties: &mut Properties<'a>,
-) -> Result<(), TreeError> {
+fn collect<'a>(raw: UnalignedFallibleNode<'a>, properties: &mut Properties<'a>) -> Result<(), TreeError> {
     *properties = Properties::default();
     for property in raw.properties().map_err(|_| TreeError::Structure)? {
         let property = property.map_err(|_| TreeError::Structure)?;

@@ -42,11 +42,7 @@ impl<'a> Wired<'a> {
     /// The interrupt `index`, of which each has `interrupt_cells` cells of the GIC's binding: type,
     /// number, flags, and what does not matter here.
     pub(crate) fn irq(&self, index: usize, interrupt_cells: u32) -> Result<Irq, TreeError> {
-        let wrong = |fault| TreeError::Property {
-            path: self.path,
-            property: "interrupts",
-            fault,
-        };
+        let wrong = |fault| TreeError::Property { path: self.path, property: "interrupts", fault };
         let Some(interrupts) = self.interrupts else {
             return Err(wrong(Fault::Missing));
         };
@@ -86,10 +82,7 @@ fn trigger(flags: u64) -> Option<Trigger> {
 
 /// The console's path: the value of `stdout-path` up to the colon before its options, where it does not
 /// begin with a slash replaced by what `/aliases` gives for it (Devicetree 0.4 §3.6).
-pub(crate) fn stdout_path<'a>(
-    value: &'a [u8],
-    aliases: Option<UnalignedFallibleNode<'a>>,
-) -> Option<&'a [u8]> {
+pub(crate) fn stdout_path<'a>(value: &'a [u8], aliases: Option<UnalignedFallibleNode<'a>>) -> Option<&'a [u8]> {
     let stdout = cells::string(value).split(|byte| *byte == b':').next()?;
     if stdout.starts_with(b"/") {
         return Some(stdout);
@@ -108,8 +101,7 @@ impl NodePath {
             match (own.next(), wanted.next()) {
                 (None, None) => return true,
                 (Some(name), Some(want)) if name == want => {}
-                (Some(name), Some(want))
-                    if name.split(|byte| *byte == b'@').next() == Some(want) => {}
+                (Some(name), Some(want)) if name.split(|byte| *byte == b'@').next() == Some(want) => {}
                 _ => return false,
             }
         }
@@ -131,13 +123,7 @@ mod tests {
 
     #[test]
     fn numbers_beyond_their_type_are_refused() {
-        for (kind, number) in [
-            (0, 988),
-            (1, 16),
-            (0, u64::from(u32::MAX)),
-            (2, 0),
-            (0, u64::MAX),
-        ] {
+        for (kind, number) in [(0, 988), (1, 16), (0, u64::from(u32::MAX)), (2, 0), (0, u64::MAX)] {
             assert_eq!(int_id(kind, number), None, "{kind} {number}");
         }
     }
@@ -154,22 +140,12 @@ mod tests {
 
     #[test]
     fn a_path_may_leave_out_unit_addresses_but_nothing_else() {
-        let names = [
-            NodeName::new("soc", None),
-            NodeName::new("serial", Some("7e201000")),
-        ];
+        let names = [NodeName::new("soc", None), NodeName::new("serial", Some("7e201000"))];
         let path = NodePath::from_names(names.into_iter());
         for wanted in ["/soc/serial@7e201000", "/soc/serial"] {
             assert!(path.is_meant_by(wanted.as_bytes()), "{wanted}");
         }
-        for wanted in [
-            "/soc",
-            "/soc/serial@7e201",
-            "/serial",
-            "/soc/serial/x",
-            "",
-            "/",
-        ] {
+        for wanted in ["/soc", "/soc/serial@7e201", "/serial", "/soc/serial/x", "", "/"] {
             assert!(!path.is_meant_by(wanted.as_bytes()), "{wanted}");
         }
     }

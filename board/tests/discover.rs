@@ -6,8 +6,8 @@ mod common;
 
 use common::{QEMU_PADDING, blob, compile, edited, padded, source};
 use hv_board::{
-    Board, Conduit, Cpu, CpuStart, Fault, Gic, GicV2, GicV3, Irq, Psci, PsciVersion, Reserved,
-    ReservedKind, TimerPpis, TreeError, Trigger, Uart, total_size,
+    Board, Conduit, Cpu, CpuStart, Fault, Gic, GicV2, GicV3, Irq, Psci, PsciVersion, Reserved, ReservedKind, TimerPpis,
+    TreeError, Trigger, Uart, total_size,
 };
 use hv_core::addr::{CpuId, IntId, Pa, PaRange};
 
@@ -18,10 +18,7 @@ fn range(start: u64, size: u64) -> PaRange {
 }
 
 fn level(id: u32) -> Option<Irq> {
-    Some(Irq {
-        id: IntId(id),
-        trigger: Trigger::Level,
-    })
+    Some(Irq { id: IntId(id), trigger: Trigger::Level })
 }
 
 fn board(name: &str) -> Board {
@@ -29,55 +26,28 @@ fn board(name: &str) -> Board {
 }
 
 fn refusal(name: &str, from: &str, to: &str) -> String {
-    Board::from_tree(&edited(name, from, to))
-        .unwrap_err()
-        .to_string()
+    Board::from_tree(&edited(name, from, to)).unwrap_err().to_string()
 }
 
 /// PPI 14, 11 and 10 (BSA), as INTIDs.
-const TIMER: TimerPpis = TimerPpis {
-    physical: IntId(30),
-    virt: IntId(27),
-    hypervisor: IntId(26),
-};
+const TIMER: TimerPpis = TimerPpis { physical: IntId(30), virt: IntId(27), hypervisor: IntId(26) };
 
 const VIRT_UART0: Uart = Uart {
-    regs: PaRange {
-        start: Pa(0x0900_0000),
-        size: 0x1000,
-    },
-    irq: Some(Irq {
-        id: IntId(33),
-        trigger: Trigger::Level,
-    }),
+    regs: PaRange { start: Pa(0x0900_0000), size: 0x1000 },
+    irq: Some(Irq { id: IntId(33), trigger: Trigger::Level }),
 };
 const VIRT_UART1: Uart = Uart {
-    regs: PaRange {
-        start: Pa(0x0904_0000),
-        size: 0x1000,
-    },
-    irq: Some(Irq {
-        id: IntId(40),
-        trigger: Trigger::Level,
-    }),
+    regs: PaRange { start: Pa(0x0904_0000), size: 0x1000 },
+    irq: Some(Irq { id: IntId(40), trigger: Trigger::Level }),
 };
 
 fn virt_gicv3() -> Gic {
     let gicr = [range(0x080a_0000, 0xf6_0000)].into_iter().collect();
-    Gic::V3(GicV3 {
-        gicd: range(0x0800_0000, 0x1_0000),
-        gicr,
-        stride: None,
-    })
+    Gic::V3(GicV3 { gicd: range(0x0800_0000, 0x1_0000), gicr, stride: None })
 }
 
 fn psci_cpus(count: u64) -> Vec<Cpu> {
-    (0..count)
-        .map(|mpidr| Cpu {
-            mpidr,
-            start: CpuStart::Psci,
-        })
-        .collect()
+    (0..count).map(|mpidr| Cpu { mpidr, start: CpuStart::Psci }).collect()
 }
 
 #[test]
@@ -86,13 +56,7 @@ fn virt_with_gicv3_and_smmu_is_found_whole() {
     assert_eq!(board.memory.as_slice(), [range(0x4000_0000, GIB)]);
     assert!(board.reserved.is_empty());
     assert_eq!(board.cpus.as_slice(), psci_cpus(4));
-    assert_eq!(
-        board.psci,
-        Some(Psci {
-            conduit: Conduit::Smc,
-            version: PsciVersion::V1
-        })
-    );
+    assert_eq!(board.psci, Some(Psci { conduit: Conduit::Smc, version: PsciVersion::V1 }));
     assert_eq!(board.uarts.as_slice(), [VIRT_UART0, VIRT_UART1]);
     assert_eq!(board.gic, virt_gicv3());
     assert_eq!(board.maintenance, Some(IntId(25)));
@@ -147,30 +111,15 @@ fn virt_with_gicv2_has_the_hypervisors_frames_and_no_smmu() {
     assert_eq!(board.cpus.as_slice(), psci_cpus(2));
     assert_eq!(board.uarts.as_slice(), [VIRT_UART0]);
     assert!(board.smmus.is_empty());
-    assert!(
-        !board.mmio().contains(&range(0x0804_0000, 0x1_0000)),
-        "GICV is the guests'"
-    );
+    assert!(!board.mmio().contains(&range(0x0804_0000, 0x1_0000)), "GICV is the guests'");
     assert!(board.mmio().contains(&range(0x0803_0000, 0x1_0000)));
 }
 
 #[test]
 fn virt_without_virtualization_is_read_all_the_same() {
     let board = board("virt-el1");
-    assert_eq!(
-        board.psci,
-        Some(Psci {
-            conduit: Conduit::Hvc,
-            version: PsciVersion::V1
-        })
-    );
-    assert_eq!(
-        board.cpus.as_slice(),
-        [Cpu {
-            mpidr: 0,
-            start: CpuStart::Unspecified
-        }]
-    );
+    assert_eq!(board.psci, Some(Psci { conduit: Conduit::Hvc, version: PsciVersion::V1 }));
+    assert_eq!(board.cpus.as_slice(), [Cpu { mpidr: 0, start: CpuStart::Unspecified }]);
     assert_eq!(board.maintenance, None);
     assert_eq!(board.memory.as_slice(), [range(0x4000_0000, GIB / 2)]);
     assert_eq!(board.console(), Some(&VIRT_UART0));
@@ -194,15 +143,8 @@ fn addresses_behind_ranges_are_the_cpus() {
 
 #[test]
 fn disabled_uarts_are_left_out_and_a_foreign_interrupt_is_none() {
-    let uart = |start, irq| Uart {
-        regs: range(start, 0x200),
-        irq,
-    };
-    let expected = [
-        uart(0xfe20_1000, level(153)),
-        uart(0xfe20_1600, level(153)),
-        uart(0xfe30_0000, None),
-    ];
+    let uart = |start, irq| Uart { regs: range(start, 0x200), irq };
+    let expected = [uart(0xfe20_1000, level(153)), uart(0xfe20_1600, level(153)), uart(0xfe30_0000, None)];
     assert_eq!(board("rpi4-like").uarts.as_slice(), expected);
 }
 
@@ -214,10 +156,7 @@ fn memory_is_sorted_and_empty_banks_are_left_out() {
 
 #[test]
 fn reservations_nodes_and_the_spin_table_are_reserved() {
-    let reserved = |start, size, kind| Reserved {
-        range: range(start, size),
-        kind,
-    };
+    let reserved = |start, size, kind| Reserved { range: range(start, size), kind };
     let expected = [
         reserved(0, 0x1000, ReservedKind::Reservation),
         reserved(0, 0x8_0000, ReservedKind::NoMap),
@@ -234,28 +173,15 @@ fn a_board_without_psci_has_a_spin_table() {
     assert_eq!(board.psci, None);
     let releases = [0xd8, 0xe0, 0xe8, 0xf0];
     for (mpidr, (cpu, release)) in board.cpus.iter().zip(releases).enumerate() {
-        let start = CpuStart::SpinTable {
-            release: Pa(release),
-        };
-        assert_eq!(
-            *cpu,
-            Cpu {
-                mpidr: mpidr as u64,
-                start
-            }
-        );
+        let start = CpuStart::SpinTable { release: Pa(release) };
+        assert_eq!(*cpu, Cpu { mpidr: mpidr as u64, start });
     }
     assert_eq!(board.initrd, Some(range(0x0800_0000, 0x12_3456)));
 }
 
 #[test]
 fn stdout_path_decides_which_uart_is_the_console() {
-    for path in [
-        "/pl011@9040000",
-        "/pl011@9040000:115200n8",
-        "serial1",
-        "serial1:115200",
-    ] {
+    for path in ["/pl011@9040000", "/pl011@9040000:115200n8", "serial1", "serial1:115200"] {
         let from = r#"stdout-path = "/pl011@9000000""#;
         let blob = edited("virt-gicv3", from, &format!("stdout-path = \"{path}\""));
         let board = Board::from_tree(&blob).unwrap();
@@ -279,19 +205,8 @@ fn seeds_are_found_and_wiped_from_the_blob() {
     assert_eq!(secrets.kaslr.unwrap().read(&blob), Some(&kaslr[..]));
     let before = blob.clone();
     secrets.wipe(&mut blob);
-    assert!(
-        !blob
-            .windows(8)
-            .any(|window| rng.starts_with(window) || window == kaslr)
-    );
-    assert_eq!(
-        before
-            .iter()
-            .zip(&blob)
-            .filter(|(old, new)| old != new)
-            .count(),
-        39
-    );
+    assert!(!blob.windows(8).any(|window| rng.starts_with(window) || window == kaslr));
+    assert_eq!(before.iter().zip(&blob).filter(|(old, new)| old != new).count(), 39);
     Board::from_tree(&blob).unwrap();
 }
 
@@ -300,11 +215,7 @@ fn cpus_are_numbered_in_the_trees_order_and_found_by_affinity() {
     let blob = edited("virt-gicv3", "reg = <0x02>;", "reg = <0x102>;");
     let board = Board::from_tree(&blob).unwrap();
     assert_eq!(board.cpu_by_mpidr(0x102), Some(CpuId(2)));
-    assert_eq!(
-        board.cpu_by_mpidr(0x8000_0003),
-        Some(CpuId(3)),
-        "bit 31 is RES1, no affinity"
-    );
+    assert_eq!(board.cpu_by_mpidr(0x8000_0003), Some(CpuId(3)), "bit 31 is RES1, no affinity");
     assert_eq!(board.cpu_by_mpidr(2), None);
 }
 
@@ -327,16 +238,8 @@ fn several_redistributor_regions_and_a_stride_are_kept() {
         "0x00 0x80a0000 0x00 0x80000 0x40 0x0 0x00 0x4000000>;
          #redistributor-regions = <0x02>; redistributor-stride = <0x0 0x40000>;",
     );
-    let Gic::V3(gic) = Board::from_tree(&blob).unwrap().gic else {
-        panic!("a GICv3")
-    };
-    assert_eq!(
-        gic.gicr.as_slice(),
-        [
-            range(0x80a_0000, 0x8_0000),
-            range(0x40_0000_0000, 0x400_0000)
-        ]
-    );
+    let Gic::V3(gic) = Board::from_tree(&blob).unwrap().gic else { panic!("a GICv3") };
+    assert_eq!(gic.gicr.as_slice(), [range(0x80a_0000, 0x8_0000), range(0x40_0000_0000, 0x400_0000)]);
     assert_eq!(gic.stride, Some(0x4_0000));
 }
 
@@ -356,24 +259,14 @@ fn a_refusal_names_node_and_property() {
             "reg = <0xffffffff 0xfffff000 0x0 0x2000>;",
             "/memory@40000000: property `reg` names a range that passes the end of the address space",
         ),
-        (
-            "virt-gicv3",
-            reg,
-            "",
-            "/memory@40000000: property `reg` is missing",
-        ),
+        ("virt-gicv3", reg, "", "/memory@40000000: property `reg` is missing"),
         (
             "virt-gicv3",
             r#"method = "smc""#,
             r#"method = "call""#,
             "/psci: property `method` has a value that is not known here",
         ),
-        (
-            "virt-gicv3",
-            r#"method = "smc";"#,
-            "",
-            "/psci: property `method` is missing",
-        ),
+        ("virt-gicv3", r#"method = "smc";"#, "", "/psci: property `method` is missing"),
         (
             "virt-gicv3",
             "reg = <0x02>;",
@@ -443,22 +336,10 @@ fn a_refusal_names_node_and_property() {
 #[test]
 fn what_every_board_has_must_be_there() {
     let cases = [
-        (
-            "arm,gic-v3\"",
-            "x,gic-v3\"",
-            "device tree: no interrupt controller",
-        ),
+        ("arm,gic-v3\"", "x,gic-v3\"", "device tree: no interrupt controller"),
         ("arm,armv8-timer", "x,armv8-timer", "device tree: no timer"),
-        (
-            "device_type = \"memory\"",
-            "device_type = \"x\"",
-            "device tree: no memory",
-        ),
-        (
-            "device_type = \"cpu\"",
-            "device_type = \"x\"",
-            "device tree: no CPU",
-        ),
+        ("device_type = \"memory\"", "device_type = \"x\"", "device tree: no memory"),
+        ("device_type = \"cpu\"", "device_type = \"x\"", "device tree: no CPU"),
     ];
     for (from, to, message) in cases {
         assert_eq!(refusal("virt-gicv3", from, to), message);
@@ -469,62 +350,28 @@ fn what_every_board_has_must_be_there() {
 fn memory_or_a_cpu_described_twice_is_refused() {
     let reg = "reg = <0x00 0x40000000 0x00 0x40000000>;";
     let twice = "reg = <0x0 0x40000000 0x0 0x40000000 0x0 0x7ffff000 0x0 0x2000>;";
-    assert_eq!(
-        refusal("virt-gicv3", reg, twice),
-        "device tree: two memory banks hold 0x7ffff000"
-    );
-    assert_eq!(
-        refusal("virt-gicv3", "reg = <0x02>;", "reg = <0x01>;"),
-        "device tree: two CPUs have the affinity 0x1"
-    );
+    assert_eq!(refusal("virt-gicv3", reg, twice), "device tree: two memory banks hold 0x7ffff000");
+    assert_eq!(refusal("virt-gicv3", "reg = <0x02>;", "reg = <0x01>;"), "device tree: two CPUs have the affinity 0x1");
 }
 
 #[test]
 fn more_than_there_is_room_for_is_refused() {
-    let cpus: String = (4..17)
-        .map(|n| format!("cpu@{n:x} {{ device_type = \"cpu\"; reg = <{n}>; }};\n"))
-        .collect();
+    let cpus: String = (4..17).map(|n| format!("cpu@{n:x} {{ device_type = \"cpu\"; reg = <{n}>; }};\n")).collect();
     let blob = edited("virt-gicv3", "\t\tcpu@0 {", &format!("{cpus}\t\tcpu@0 {{"));
-    assert_eq!(
-        Board::from_tree(&blob).unwrap_err().to_string(),
-        "/cpus/cpu@3: more than 16 CPUs"
-    );
-    let reserved: String = (0..33)
-        .map(|n| {
-            format!(
-                "r@{n:x} {{ reg = <0x0 {:#x} 0x0 0x1000>; }};",
-                0x5000_0000 + n * 0x1000
-            )
-        })
-        .collect();
-    let node = format!(
-        "reserved-memory {{ #address-cells = <2>; #size-cells = <2>; ranges; {reserved} }};\n\tcpus {{"
-    );
+    assert_eq!(Board::from_tree(&blob).unwrap_err().to_string(), "/cpus/cpu@3: more than 16 CPUs");
+    let reserved: String =
+        (0..33).map(|n| format!("r@{n:x} {{ reg = <0x0 {:#x} 0x0 0x1000>; }};", 0x5000_0000 + n * 0x1000)).collect();
+    let node = format!("reserved-memory {{ #address-cells = <2>; #size-cells = <2>; ranges; {reserved} }};\n\tcpus {{");
     let blob = edited("virt-gicv3", "cpus {", &node);
-    assert_eq!(
-        Board::from_tree(&blob).unwrap_err().to_string(),
-        "/reserved-memory/r@20: more than 32 reserved ranges"
-    );
+    assert_eq!(Board::from_tree(&blob).unwrap_err().to_string(), "/reserved-memory/r@20: more than 32 reserved ranges");
 }
 
 #[test]
 fn nodes_nested_too_deep_are_refused_and_never_dropped() {
     let nest = |depth: usize| format!("{}{}", "n {".repeat(depth), "};".repeat(depth));
-    let tree = |depth| {
-        edited(
-            "virt-gicv3",
-            "\tcpus {",
-            &format!("{}\n\tcpus {{", nest(depth)),
-        )
-    };
+    let tree = |depth| edited("virt-gicv3", "\tcpus {", &format!("{}\n\tcpus {{", nest(depth)));
     let (deep, plain) = (Board::from_tree(&tree(12)).unwrap(), board("virt-gicv3"));
-    assert_eq!(
-        Board {
-            secrets: plain.secrets,
-            ..deep
-        },
-        plain
-    );
+    assert_eq!(Board { secrets: plain.secrets, ..deep }, plain);
     for depth in [13, 15, 16, 17, 40] {
         let error = Board::from_tree(&tree(depth)).unwrap_err();
         assert!(matches!(error, TreeError::Depth { .. }), "{depth}: {error}");
@@ -544,20 +391,11 @@ fn a_structure_size_that_hides_nodes_is_refused() {
 #[test]
 fn a_blob_that_is_no_tree_is_refused_by_its_header() {
     assert_eq!(total_size(&[0; 8]), Err(TreeError::Magic(0)));
-    assert_eq!(
-        total_size(b"\xd0\x0d\xfe\xed\x00\x20\x00\x01"),
-        Err(TreeError::Size(0x20_0001))
-    );
-    assert_eq!(
-        total_size(b"\xd0\x0d\xfe\xed\x00\x20\x00\x00"),
-        Ok(0x20_0000)
-    );
+    assert_eq!(total_size(b"\xd0\x0d\xfe\xed\x00\x20\x00\x01"), Err(TreeError::Size(0x20_0001)));
+    assert_eq!(total_size(b"\xd0\x0d\xfe\xed\x00\x20\x00\x00"), Ok(0x20_0000));
     assert_eq!(Board::from_tree(&[]), Err(TreeError::Size(0)));
     let blob = blob("virt-gicv3");
-    assert!(matches!(
-        Board::from_tree(&blob[..blob.len() - 1]),
-        Err(TreeError::Damaged(_))
-    ));
+    assert!(matches!(Board::from_tree(&blob[..blob.len() - 1]), Err(TreeError::Damaged(_))));
 }
 
 #[test]
@@ -569,17 +407,7 @@ fn ranges_without_a_byte_per_entry_do_not_hang() {
     let tail = tail.replacen("#size-cells = <1>", "#size-cells = <0>", 1);
     let head = head.replacen("#address-cells = <2>", "#address-cells = <0>", 1);
     let error = Board::from_tree(&compile(&format!("{head}{tail}"))).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            TreeError::Property {
-                property: "reg",
-                fault: Fault::Length(_),
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, TreeError::Property { property: "reg", fault: Fault::Length(_), .. }), "{error}");
 }
 
 #[test]

@@ -98,11 +98,7 @@ fn damage(blob: &mut Vec<u8>, values: &[(usize, usize)], random: &mut Random) {
     match random.below(8) {
         0 | 1 => {
             let (offset, size) = random.pick(values);
-            set(
-                blob,
-                offset + random.below(size / 4 + 1) * 4,
-                random.pick(&WORDS),
-            );
+            set(blob, offset + random.below(size / 4 + 1) * 4, random.pick(&WORDS));
         }
         2 => {
             // A property becomes another one.
@@ -111,11 +107,7 @@ fn damage(blob: &mut Vec<u8>, values: &[(usize, usize)], random: &mut Random) {
             set(blob, to - 4, name);
         }
         3 => set(blob, random.below(10) * 4, random.pick(&WORDS)),
-        4 => set(
-            blob,
-            structure + random.below(length / 4) * 4,
-            random.pick(&WORDS),
-        ),
+        4 => set(blob, structure + random.below(length / 4) * 4, random.pick(&WORDS)),
         5 => {
             let at = random.below(blob.len());
             blob[at] ^= 1 << random.below(8);
@@ -136,12 +128,7 @@ fn damage(blob: &mut Vec<u8>, values: &[(usize, usize)], random: &mut Random) {
 fn promises(board: &Board, blob: &[u8]) {
     let whole = |range: &PaRange| range.start.0.checked_add(range.size).is_some();
     assert!(!board.memory.is_empty() && !board.cpus.is_empty());
-    assert!(
-        board
-            .memory
-            .iter()
-            .all(|bank| whole(bank) && bank.size != 0)
-    );
+    assert!(board.memory.iter().all(|bank| whole(bank) && bank.size != 0));
     for pair in board.memory.windows(2) {
         assert!(pair[0].start.0 + pair[0].size <= pair[1].start.0);
     }
@@ -149,31 +136,15 @@ fn promises(board: &Board, blob: &[u8]) {
     assert!(board.mmio().iter().all(whole) && board.mmio().len() <= MAX_MMIO);
     assert!(board.initrd.iter().chain(&board.ecams).all(whole));
     for (index, cpu) in board.cpus.iter().enumerate() {
-        assert_eq!(
-            board.cpu_by_mpidr(cpu.mpidr).map(|id| id.index()),
-            Some(index)
-        );
+        assert_eq!(board.cpu_by_mpidr(cpu.mpidr).map(|id| id.index()), Some(index));
     }
-    let timer = [
-        board.timer.physical,
-        board.timer.virt,
-        board.timer.hypervisor,
-    ];
-    assert!(
-        timer
-            .iter()
-            .chain(&board.maintenance)
-            .all(|id| (16..1020).contains(&id.0))
-    );
+    let timer = [board.timer.physical, board.timer.virt, board.timer.hypervisor];
+    assert!(timer.iter().chain(&board.maintenance).all(|id| (16..1020).contains(&id.0)));
     if let Gic::V3(gic) = &board.gic {
         assert!(!gic.gicr.is_empty());
     }
     for secret in board.secrets.rng.iter().chain(&board.secrets.kaslr) {
-        assert!(
-            secret
-                .read(blob)
-                .is_some_and(|seed| seed.len() == secret.length)
-        );
+        assert!(secret.read(blob).is_some_and(|seed| seed.len() == secret.length));
     }
 }
 
@@ -197,9 +168,7 @@ fn run(seed: u64) -> u64 {
         let mut blob = blob.clone();
         // A truncation may follow any other damage, but nothing can follow it.
         for _ in 0..=random.below(3) {
-            if blob.len() == word(&blob, 4)
-                && values.iter().all(|(at, size)| at + size <= blob.len())
-            {
+            if blob.len() == word(&blob, 4) && values.iter().all(|(at, size)| at + size <= blob.len()) {
                 damage(&mut blob, values, &mut random);
             }
         }
@@ -223,12 +192,7 @@ fn damaged_trees_never_panic_or_hang_and_never_break_a_promise() {
     const SEED: u64 = 0x00d0_a70d_5e55_ed01;
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || done.send(run(SEED)));
-    let accepted = wait
-        .recv_timeout(LIMIT)
-        .expect("discovery hangs or has panicked");
+    let accepted = wait.recv_timeout(LIMIT).expect("discovery hangs or has panicked");
     // Both sides of the gate are tested.
-    assert!(
-        (BLOBS / 10..BLOBS * 9 / 10).contains(&accepted),
-        "{accepted} accepted"
-    );
+    assert!((BLOBS / 10..BLOBS * 9 / 10).contains(&accepted), "{accepted} accepted");
 }

@@ -15,15 +15,15 @@ use hv_board::gicv3::{Distributor, Redistributor, SgiTarget};
 use hv_board::pl011::Pl011;
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
-use hv_board::{Board, CpuStart, Gic, GicV3};
+use hv_board::{Board, CpuStart, Gic};
 use hv_core::addr::{CpuId, FRAME_SIZE, Pa, PaRange};
 use hv_core::description::{self, ServicePartition};
 use hv_core::frames::{FrameTable, Owner, table_size};
 use hv_core::idreg::IdRegisters;
 use hv_core::psci::{Mitigations, Workaround};
 use hv_core::sched::MAX_CPUS;
-use hv_core::trap_config::{CNTHCTL_GUEST, CPTR_GUEST, HCR_GUEST, mdcr_guest};
 use hv_core::stage2;
+use hv_core::trap_config::{CNTHCTL_GUEST, CPTR_GUEST, HCR_GUEST, mdcr_guest};
 use spin::{Mutex, Once};
 
 use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, run};
@@ -72,11 +72,11 @@ extern "C" fn hv_main(tree: u64) -> ! {
     block_dma(&board);
     let archive_range = archive_range(&board);
     let frames = describe_ram(&board, &parts, &tree_range, &archive_range);
-    let gic = gic(&board);
+    open_gic(&board);
     let archive = check_archive(&archive_range);
     let description = read_description(archive);
-    let facts = Facts { board: &board, archive: archive_range, started, image_crc, map_tables, parts: &parts };
-    MACHINE.call_once(|| describe_machine(&facts, gic, &description));
+    let facts = Facts { board: &board, archive: archive_range, started, image_crc, map_tables };
+    MACHINE.call_once(|| describe_machine(&facts, &description));
     greet(&board, &description);
     FRAMES.call_once(|| Mutex::new(frames));
     scrub_after_warm_reset();
@@ -94,8 +94,10 @@ extern "C" fn hv_main(tree: u64) -> ! {
 
 /// The device tree, or the end.
 fn read_tree(tree: u64) -> &'static [u8] {
-    if tree == 0 || tree % 8 != 0 {
-        report::fatal_without_tree(format_args!("no device tree: x0 is {tree:#x} at entry (QEMU: an Image by -kernel gets one)"));
+    if tree == 0 || !tree.is_multiple_of(8) {
+        report::fatal_without_tree(format_args!(
+            "no device tree: x0 is {tree:#x} at entry (QEMU: an Image by -kernel gets one)"
+        ));
     }
     let header = PaRange { start: Pa(tree), size: hv_board::HEADER_SIZE as u64 };
     // SAFETY: the entry code has mapped 4 MiB around the tree; nobody writes it but EL2, which wipes
@@ -109,7 +111,9 @@ fn read_tree(tree: u64) -> &'static [u8] {
             unsafe { ram::constant(range) }
         }
         Ok(size) => report::fatal_without_tree(format_args!("device tree at {tree:#x}: {size} bytes, more than 2 MiB")),
-        Err(_) => report::fatal_without_tree(format_args!("no device tree: no flattened tree begins at {tree:#x} (x0 at entry)")),
+        Err(_) => report::fatal_without_tree(format_args!(
+            "no device tree: no flattened tree begins at {tree:#x} (x0 at entry)"
+        )),
     }
 }
 
@@ -200,8 +204,8 @@ fn find_room(banks: &[PaRange], size: u64, busy: impl Fn(&PaRange) -> Option<PaR
     })
 }
 
-/// The GIC, brought up.
-fn gic(board: &Board) -> GicV3 {
+/// Brings up the distributor.
+fn open_gic(board: &Board) {
     let Gic::V3(gic) = &board.gic else { fatal!("the board's GIC is a GICv2, which this release does not drive") };
     // SAFETY: the tree says that the distributor is there, it is mapped as a device, and EL2 is its only driver.
     let distributor = unsafe { Distributor::new(gic.gicd.start) };
@@ -217,7 +221,6 @@ fn gic(board: &Board) -> GicV3 {
             fatal!("UART: {error}");
         }
     }
-    gic.clone()
 }
 
 fn check_archive(range: &PaRange) -> Archive<'static> {
@@ -244,10 +247,9 @@ struct Facts<'b> {
     started: u64,
     image_crc: u32,
     map_tables: u64,
-    parts: &'b ImageParts,
 }
 
-fn describe_machine(facts: &Facts<'_>, gic: GicV3, description: &ServicePartition<'_>) -> Machine {
+fn describe_machine(facts: &Facts<'_>, description: &ServicePartition<'_>) -> Machine {
     let board = facts.board;
     let id_registers = IdRegisters::from_host(|register| cpu::id_register(register.crm() as u8, register.op2() as u8));
     let mmfr0 = cpu::id_register(7, 0);
@@ -272,7 +274,6 @@ fn describe_machine(facts: &Facts<'_>, gic: GicV3, description: &ServicePartitio
         list_registers: vgic::list_register_count() as u8,
         sgi,
         cpus: board.cpus.len().min(MAX_CPUS),
-        gic,
         uart_irqs: [irqs(0), irqs(1)],
         archive: facts.archive,
         when_idle: description.when_idle,
@@ -284,7 +285,6 @@ fn describe_machine(facts: &Facts<'_>, gic: GicV3, description: &ServicePartitio
             image_tables: facts.map_tables,
             image_rings: (log_ring::LOG_SIZE + crate::VMS.len() * crate::devices::OUTPUT_SIZE) as u64,
             image_notes: size_of::<memory::Notes>() as u64,
-            stacks: facts.parts.stacks.size,
         },
     }
 }
@@ -326,20 +326,29 @@ fn scrub_after_warm_reset() {
 /// The service partition's image, checked, and the frames that are held for its lives.
 fn find_image(archive: Archive<'static>, description: &ServicePartition<'_>, whole: &PaRange) -> Image {
     let name = description.image;
-    let Ok(member) = archive.find(name) else { fatal!("boot archive: no member {name} (the service partition's image)") };
+    let Ok(member) = archive.find(name) else {
+        fatal!("boot archive: no member {name} (the service partition's image)")
+    };
     let layout = match SosLayout::check_with(member.data, |bytes| checksum::crc32(bytes, crc32)) {
         Ok(layout) => layout,
         Err(error) => fatal!("service partition image {name}: {error}"),
     };
     let needed = layout.read_only + layout.writable + layout.bss + 2 * FRAME_SIZE;
     if needed > description.memory {
-        fatal!("service partition image {name}: needs {} KiB, its memory is {} KiB", needed >> 10, description.memory >> 10);
+        fatal!(
+            "service partition image {name}: needs {} KiB, its memory is {} KiB",
+            needed >> 10,
+            description.memory >> 10
+        );
     }
     let mut frames = memory::frames();
     let extra_size = sos::EXTRA;
     let (ram, extra) = (frames.allocate(description.memory, Owner::Held), frames.allocate(extra_size, Owner::Held));
     let (Ok(ram), Ok(extra)) = (ram, extra) else {
-        fatal!("too little RAM: {} KiB for the service partition are not free", (description.memory + extra_size) >> 10);
+        fatal!(
+            "too little RAM: {} KiB for the service partition are not free",
+            (description.memory + extra_size) >> 10
+        );
     };
     Image {
         layout,
@@ -357,7 +366,10 @@ fn seed(board: &Board, blob: &[u8]) -> Option<ChaCha20Rng> {
         log::warn!("random:  firmware gave no rng-seed; guests get none");
     }
     for secret in [board.secrets.rng, board.secrets.kaslr].into_iter().flatten() {
-        hv_arch::ram::wipe(PaRange { start: Pa(blob.as_ptr() as u64 + secret.offset as u64), size: secret.length as u64 });
+        hv_arch::ram::wipe(PaRange {
+            start: Pa(blob.as_ptr() as u64 + secret.offset as u64),
+            size: secret.length as u64,
+        });
     }
     generator
 }

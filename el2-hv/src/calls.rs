@@ -105,7 +105,7 @@ fn memory(handle: u64, ipa: u64, bytes: u64, results: &mut Results) -> Result<()
     let (id, vm) = building(handle)?;
     let end = ipa.checked_add(bytes).ok_or(Status::InvalidArgument)?;
     let outside = ipa < RAM_BASE || end > 1 << hv_abi::guest_map::IPA_BITS || bytes == 0;
-    if outside || (ipa | bytes) % MEMORY_ALIGNMENT != 0 {
+    if outside || !(ipa | bytes).is_multiple_of(MEMORY_ALIGNMENT) {
         return Err(Status::InvalidArgument);
     }
     let mut control = vm.control.lock();
@@ -197,7 +197,7 @@ fn mailbox(vm: &Vm) -> Result<(), Status> {
 fn vcpu_init(handle: u64, entry: u64, x0: u64) -> Result<(), Status> {
     let (_, vm) = building(handle)?;
     translate(vm, entry, 4, false)?;
-    if entry % 4 != 0 {
+    if !entry.is_multiple_of(4) {
         return Err(Status::InvalidArgument);
     }
     vm.control.lock().entry = Some((entry, x0));

@@ -64,7 +64,16 @@ pub struct Console {
 impl Console {
     /// No UART yet.
     pub const fn new() -> Self {
-        Self { main: None, log: None, escape: 0, first: None, first_done: false, transmit_waits: false, input: ByteRing::new(), notice: ByteRing::new() }
+        Self {
+            main: None,
+            log: None,
+            escape: 0,
+            first: None,
+            first_done: false,
+            transmit_waits: false,
+            input: ByteRing::new(),
+            notice: ByteRing::new(),
+        }
     }
 
     /// Takes over the board's UARTs.
@@ -118,7 +127,9 @@ impl Console {
     /// Reads what has come, as far as there is room for it. While the ring is full the UART is not read
     /// and may not interrupt: its FIFO fills, and the sender waits. Returns whether the console is to be switched.
     fn receive(&mut self) -> bool {
-        let Some(uart) = &mut self.main else { return false };
+        let Some(uart) = &mut self.main else {
+            return false;
+        };
         // Before the reads: the interrupt is an event, and a byte that comes after them is a new one.
         uart.clear(Causes::RECEIVE);
         let mut switch = false;
@@ -223,7 +234,9 @@ fn take_input(serial: &mut Serial) -> bool {
     let was_full = console.input.is_full();
     let mut got = false;
     while serial.uart.wants_input() {
-        let Some(byte) = console.input.take() else { break };
+        let Some(byte) = console.input.take() else {
+            break;
+        };
         got |= serial.uart.receive(byte);
     }
     INPUT_WAITS.store(!console.input.is_empty(), Ordering::Relaxed);

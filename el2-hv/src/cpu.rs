@@ -234,7 +234,9 @@ fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
 
 /// Runs the vCPU whose registers are here, and does what its exit from that comes to.
 fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
-    let Some(loaded) = resident.as_mut() else { return };
+    let Some(loaded) = resident.as_mut() else {
+        return;
+    };
     match serve(local, loaded) {
         Next::Block | Next::Resume => {}
         Next::Yield => {

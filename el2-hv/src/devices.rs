@@ -3,9 +3,7 @@
 use guest_virtio::mmio::read_empty_slot;
 use guest_virtio::pl011::{Pl011, TxState, UartEffect};
 use guest_virtio::pl031::Pl031;
-use hv_abi::guest_map::{
-    GICD_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE,
-};
+use hv_abi::guest_map::{GICD_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE};
 use hv_core::addr::{IntId, VcpuIdx, VmId};
 use hv_core::exit::{Direction, MmioAccess};
 use hv_core::ring::{ByteRing, WhenFull};
@@ -41,7 +39,14 @@ pub struct Serial {
 impl Serial {
     /// A line that nobody has used.
     pub const fn new() -> Self {
-        Self { uart: Pl011::UNPOWERED, output: ByteRing::new(), rtc: Pl031::new(0, 0), uart_line: false, rtc_line: false, was_full: false }
+        Self {
+            uart: Pl011::UNPOWERED,
+            output: ByteRing::new(),
+            rtc: Pl031::new(0, 0),
+            uart_line: false,
+            rtc_line: false,
+            was_full: false,
+        }
     }
 
     /// As for a new VM.

@@ -2,7 +2,9 @@
 
 use hv_arch::guest;
 use hv_core::addr::Va;
-use hv_core::exit::{self, Direction, Exit, MemoryAccess, MmioAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode};
+use hv_core::exit::{
+    self, Direction, Exit, MemoryAccess, MmioAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode,
+};
 use hv_core::inject::{GuestException, Interrupted};
 use hv_core::sysreg::{ICC_SGI1R_EL1, SysRegAction, TimerRegister, classify};
 use hv_core::trap_config::HCR_GUEST;
@@ -82,7 +84,9 @@ fn rare(loaded: &mut Loaded, syndrome: &Syndrome) -> Next {
             no_such_place(loaded, kind, abort.va, abort.ipa.0)
         }
         RareExit::InstructionAbort(abort) => no_such_place(loaded, MemoryAccess::Fetch, abort.va, abort.ipa.0),
-        RareExit::PermissionFault(fault) => no_such_place(loaded, fault.access, fault.va, fault.ipa.map_or(0, |ipa| ipa.0)),
+        RareExit::PermissionFault(fault) => {
+            no_such_place(loaded, fault.access, fault.va, fault.ipa.map_or(0, |ipa| ipa.0))
+        }
         RareExit::ExternalAbort(abort) => inject_abort(loaded, abort.access, abort.va.unwrap_or(Va(0))),
         RareExit::OtherAbort(abort) => inject_abort(loaded, abort.access, abort.va),
         RareExit::Smc { .. }
@@ -179,7 +183,11 @@ fn no_such_place(loaded: &mut Loaded, access: MemoryAccess, va: Va, ipa: u64) ->
             MemoryAccess::Store => "store to",
             MemoryAccess::Fetch => "fetch from",
         };
-        log::warn!("vm {}: vcpu {}: {what} IPA {ipa:#x} at pc {pc:#x}: nothing is there", loaded.vm.name(), loaded.index);
+        log::warn!(
+            "vm {}: vcpu {}: {what} IPA {ipa:#x} at pc {pc:#x}: nothing is there",
+            loaded.vm.name(),
+            loaded.index
+        );
     }
     inject_abort(loaded, access, va)
 }
@@ -194,7 +202,11 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
     // A vector that cannot be fetched takes the same exception again: after the first round nothing changes any more.
     if exception.is_dead_end() {
         let pc = loaded.core.registers.pc;
-        log::error!("vm {}: vcpu {}: crashed: its exception vector at {pc:#x} cannot be executed", loaded.vm.name(), loaded.index);
+        log::error!(
+            "vm {}: vcpu {}: crashed: its exception vector at {pc:#x} cannot be executed",
+            loaded.vm.name(),
+            loaded.index
+        );
         vm::crashed(loaded.vm_id);
         return Next::Off;
     }

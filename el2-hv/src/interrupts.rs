@@ -3,9 +3,9 @@
 use hv_board::gicv3::{SPURIOUS, cpu as gic};
 use hv_core::addr::IntId;
 
-use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, wake};
-use crate::vcpu::Loaded;
 use crate::console;
+use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF};
+use crate::vcpu::Loaded;
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -49,7 +49,11 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
             Next::Resume
         }
         HYPERVISOR_TIMER => {
-            if local.timer_fired(Some(loaded)) { Next::Yield } else { Next::Resume }
+            if local.timer_fired(Some(loaded)) {
+                Next::Yield
+            } else {
+                Next::Resume
+            }
         }
         _ => {
             device(local, id);

@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_arch::guest::TrapControls;
-use hv_board::GicV3;
 use hv_board::gicv3::SgiTarget;
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
@@ -35,8 +34,6 @@ pub struct Machine {
     pub sgi: [SgiTarget; MAX_CPUS],
     /// CPUs that EL2 uses.
     pub cpus: usize,
-    /// The GIC, for CPUs to find their redistributors.
-    pub gic: GicV3,
     /// The console's interrupt and that of the log's UART.
     pub uart_irqs: [Option<IntId>; 2],
     /// The boot archive.
@@ -62,8 +59,6 @@ pub struct BootMemory {
     pub image_rings: u64,
     /// Notes that lie in its image.
     pub image_notes: u64,
-    /// Stacks, with their guards.
-    pub stacks: u64,
 }
 
 /// CNTPCT at the first entry of the first guest.

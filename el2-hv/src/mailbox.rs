@@ -55,7 +55,9 @@ impl Mailbox {
     /// Frames that wait in the outbound ring; none where the owner's index makes no sense.
     #[inline]
     pub fn waiting(&self) -> u32 {
-        let Some(at) = self.at(OUTBOUND_PRODUCER) else { return 0 };
+        let Some(at) = self.at(OUTBOUND_PRODUCER) else {
+            return 0;
+        };
         let waiting = ram::load_acquire(at).wrapping_sub(self.taken);
         if waiting > SLOTS { 0 } else { waiting }
     }
@@ -80,14 +82,18 @@ impl Mailbox {
 
     /// Whether the inbound ring has room for a frame.
     pub fn has_room(&self) -> bool {
-        let Some(at) = self.at(INBOUND_CONSUMER) else { return false };
+        let Some(at) = self.at(INBOUND_CONSUMER) else {
+            return false;
+        };
         self.put.wrapping_sub(ram::load_acquire(at)) < SLOTS
     }
 
     /// Puts a frame into the inbound ring; whether there was room.
     pub fn put(&mut self, slot: &Slot) -> bool {
         let place = self.at(slot_offset(INBOUND_SLOTS, self.put));
-        let (Some(place), Some(index)) = (place.filter(|_| self.has_room()), self.at(INBOUND_PRODUCER)) else { return false };
+        let (Some(place), Some(index)) = (place.filter(|_| self.has_room()), self.at(INBOUND_PRODUCER)) else {
+            return false;
+        };
         ram::write(place, slot.as_bytes());
         self.put = self.put.wrapping_add(1);
         ram::store_release(index, self.put);

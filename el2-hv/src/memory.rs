@@ -47,8 +47,10 @@ impl Notes {
 
     /// Room for a new version of a note that still has `version`.
     pub fn replace(&mut self, note: u64, length: u64, version: u64) -> Result<NewNote<'_>, Status> {
-        let note = usize::try_from(note).ok().and_then(|note| self.notes.get_mut(note)).ok_or(Status::InvalidArgument)?;
-        let length = usize::try_from(length).ok().filter(|length| *length <= NOTE_MAX).ok_or(Status::InvalidArgument)?;
+        let note =
+            usize::try_from(note).ok().and_then(|note| self.notes.get_mut(note)).ok_or(Status::InvalidArgument)?;
+        let length =
+            usize::try_from(length).ok().filter(|length| *length <= NOTE_MAX).ok_or(Status::InvalidArgument)?;
         if note.version != version {
             return Err(Status::Conflict);
         }

@@ -86,7 +86,12 @@ struct Ram(Stage2);
 
 impl Ram {
     /// Calls `piece` for each contiguous part of a range that the guest may use.
-    fn each(&self, ipa: u64, length: usize, mut piece: impl FnMut(hv_core::addr::Pa, usize, usize) -> bool) -> Result<(), GuestMemoryError> {
+    fn each(
+        &self,
+        ipa: u64,
+        length: usize,
+        mut piece: impl FnMut(hv_core::addr::Pa, usize, usize) -> bool,
+    ) -> Result<(), GuestMemoryError> {
         let mut done = 0;
         while done < length {
             let error = GuestMemoryError { ipa, length };
@@ -181,7 +186,9 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
     for _ in 0..BUDGET / HEADER_SIZE {
         let mut guard = vm.ports();
         let Ports { console, ports } = &mut *guard;
-        let Some(buffers) = ports.get_mut(usize::from(port.number())) else { return };
+        let Some(buffers) = ports.get_mut(usize::from(port.number())) else {
+            return;
+        };
         let taken = console.take_tx(port, &memory, BUDGET, &mut |bytes| buffers.take(bytes));
         match buffers.missing() {
             Some(0) => {
@@ -214,7 +221,9 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
 pub fn give(id: VmId, port: PortId, slot: &Slot) -> bool {
     let vm = &VMS[id.index()];
     let mut guard = vm.ports();
-    let Some(buffers) = guard.ports.get_mut(usize::from(port.number())) else { return true };
+    let Some(buffers) = guard.ports.get_mut(usize::from(port.number())) else {
+        return true;
+    };
     if buffers.going_len > buffers.gone {
         mailbox::set_starved(id, true);
         return false;
@@ -234,7 +243,9 @@ fn push(id: VmId, port: PortId) {
     let memory = Ram(vm.tables());
     let mut guard = vm.ports();
     let Ports { console, ports } = &mut *guard;
-    let Some(buffers) = ports.get_mut(usize::from(port.number())) else { return };
+    let Some(buffers) = ports.get_mut(usize::from(port.number())) else {
+        return;
+    };
     while buffers.gone < buffers.going_len {
         match console.give_rx(port, &memory, &buffers.going[buffers.gone..buffers.going_len]) {
             Ok(0) => return,

@@ -64,7 +64,11 @@ fn boot_power_off() {
 
 /// Powers the board off in good order: an off, not a crash.
 pub fn power_off(reason: &str) -> ! {
-    console::last_words(format_args!("[{:5}.{:06}] board: off ({reason})\n", crate::log_ring::time().0, crate::log_ring::time().1));
+    console::last_words(format_args!(
+        "[{:5}.{:06}] board: off ({reason})\n",
+        crate::log_ring::time().0,
+        crate::log_ring::time().1
+    ));
     end()
 }
 
@@ -92,8 +96,21 @@ impl fmt::Display for Registers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frame = self.0;
         let base = ImageParts::find().text.start.0;
-        writeln!(f, "  elr {:#018x} (image + {:#x})  spsr {:#010x}", frame.elr, frame.elr.wrapping_sub(base), frame.spsr)?;
-        writeln!(f, "  esr {:#018x} (class {:#04x})  far {:#018x}  sp {:#018x}", frame.esr, frame.esr >> 26 & 0x3f, frame.far, frame.sp)?;
+        writeln!(
+            f,
+            "  elr {:#018x} (image + {:#x})  spsr {:#010x}",
+            frame.elr,
+            frame.elr.wrapping_sub(base),
+            frame.spsr
+        )?;
+        writeln!(
+            f,
+            "  esr {:#018x} (class {:#04x})  far {:#018x}  sp {:#018x}",
+            frame.esr,
+            frame.esr >> 26 & 0x3f,
+            frame.far,
+            frame.sp
+        )?;
         for (i, row) in frame.x.chunks(4).enumerate() {
             write!(f, " ")?;
             for (j, value) in row.iter().enumerate() {

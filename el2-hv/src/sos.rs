@@ -4,12 +4,12 @@
 
 mod load;
 
+use hv_abi::call::{DrainAnswer, Grants};
+use hv_abi::guest_map::MAILBOX_SPI;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{Event as Told, EventKind, Flags, Frame, HvError, HvErrorKind, Party, Slot};
 use hv_abi::record::{EndReason, QueryKind};
 use hv_abi::{Status, VmHandle};
-use hv_abi::call::{DrainAnswer, Grants};
-use hv_abi::guest_map::MAILBOX_SPI;
 use hv_core::addr::VmId;
 use hv_core::description::WhenIdle;
 use hv_core::requests::{Asker, OPEN_MAX, Offer, Requests};
@@ -148,7 +148,7 @@ impl SosControl {
             return;
         }
         if self.life.state() == State::Off {
-            self.woken_by = self.requests.oldest_asker().and_then(|asker| vm::by_handle(asker)).and_then(|(_, vm)| vm.label());
+            self.woken_by = self.requests.oldest_asker().and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
             self.asked_at = Some(hv_arch::counter::now());
         }
         self.event(Event::Wake);
@@ -232,10 +232,9 @@ impl SosControl {
             self.power_on_told = 1;
             told = true;
         }
-        for id in 1..VMS.len() {
-            let handle = VMS[id].handle(VmId(id as u8));
-            if self.ended[id] && tell(EventKind::VmEnded, handle) {
-                self.ended[id] = false;
+        for (id, (vm, ended)) in VMS.iter().zip(&mut self.ended).enumerate() {
+            if *ended && tell(EventKind::VmEnded, vm.handle(VmId(id as u8))) {
+                *ended = false;
                 told = true;
             }
         }
@@ -274,8 +273,12 @@ impl SosControl {
         for _ in 0..hv_abi::mailbox::SLOTS {
             let Some(slot) = own.lock().peek() else { break };
             own.lock().consume();
-            let Ok(frame) = Frame::parse(&slot.header) else { continue };
-            let Some(route) = self.requests.route(&frame) else { continue };
+            let Ok(frame) = Frame::parse(&slot.header) else {
+                continue;
+            };
+            let Some(route) = self.requests.route(&frame) else {
+                continue;
+            };
             let head = Frame { port: 0, vm: VmHandle(0), party: Party::Sos, ..frame };
             if !send(route.asker, &Slot::new(head, &slot.body[..frame.length])) {
                 return Status::NoRoom;
@@ -324,7 +327,9 @@ fn tell(kind: EventKind, vm: VmHandle) -> bool {
 
 /// Sends a frame to who asked. Nobody is there any more: that counts as sent.
 fn send(asker: Asker, slot: &Slot) -> bool {
-    let Some((id, _)) = vm::by_handle(asker.vm) else { return true };
+    let Some((id, _)) = vm::by_handle(asker.vm) else {
+        return true;
+    };
     match asker.port.checked_sub(1).map(|port| guest_virtio::console::PortId::new(u32::from(port))) {
         None => deliver(id, slot),
         Some(Some(port)) => ports::give(id, port, slot),
@@ -342,7 +347,9 @@ pub fn serve_ring(id: VmId) {
 fn take_from_ring(sos: &mut SosControl, id: VmId) {
     let ring = &VMS[id.index()].mailbox;
     for _ in 0..hv_abi::mailbox::SLOTS {
-        let Some(slot) = ring.lock().peek() else { return };
+        let Some(slot) = ring.lock().peek() else {
+            return;
+        };
         if sos.take_frame(id, 0, &slot, &mut |reply| deliver(id, reply)) == Taken::Later {
             return set_starved(id, true);
         }
@@ -444,8 +451,8 @@ fn begin_dying(sos: &mut SosControl, _end: EndReason) {
         // Told to a life that failed: the next one hears it again, once.
         sos.power_on &= sos.life.account().failures < 2 || sos.power_on_told == 0;
         sos.power_on_told = 0;
-        for id in 1..VMS.len() {
-            sos.ended[id] |= VMS[id].phase() == vm::Phase::Stopped;
+        for (vm, ended) in VMS.iter().zip(&mut sos.ended).skip(1) {
+            *ended |= vm.phase() == vm::Phase::Stopped;
         }
     }
     sos.scrubbed = 0;
@@ -470,7 +477,7 @@ pub fn scrubbed() {
     let waiting = sos.requests.waiting() + sos.events_waiting();
     log::info!("sos: off");
     if sos.requests.waiting() > 0 {
-        sos.woken_by = sos.requests.oldest_asker().and_then(|asker| vm::by_handle(asker)).and_then(|(_, vm)| vm.label());
+        sos.woken_by = sos.requests.oldest_asker().and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
         sos.asked_at = Some(hv_arch::counter::now());
     } else if waiting > 0 {
         sos.woken_by = None;

@@ -212,7 +212,8 @@ impl Loaded {
     fn next_deadline(&self) -> Option<u64> {
         let context = &self.core.context;
         // CNTV_CTL: ENABLE set, IMASK clear.
-        let virtual_timer = (context.timer_control & 3 == 1).then(|| context.timer_compare.wrapping_add(self.vm.counter_offset()));
+        let virtual_timer =
+            (context.timer_control & 3 == 1).then(|| context.timer_compare.wrapping_add(self.vm.counter_offset()));
         [virtual_timer, self.core.physical_timer.deadline()].into_iter().flatten().min()
     }
 

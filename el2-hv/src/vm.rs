@@ -115,7 +115,17 @@ pub struct Control {
 
 impl Control {
     const fn new() -> Self {
-        Self { label: None, stage2: None, memory: 0, entry: None, end: EndReason::None, started: 0, ended: 0, power: VmPower::NONE, reaping: None }
+        Self {
+            label: None,
+            stage2: None,
+            memory: 0,
+            entry: None,
+            end: EndReason::None,
+            started: 0,
+            ended: 0,
+            power: VmPower::NONE,
+            reaping: None,
+        }
     }
 }
 
@@ -372,7 +382,9 @@ fn free_vcpus(vm: &Vm) {
 pub fn start(id: VmId) -> bool {
     let vm = &VMS[id.index()];
     let mut control = vm.control.lock();
-    let (Some((entry, x0)), Some(label)) = (control.entry, control.label) else { return false };
+    let (Some((entry, x0)), Some(label)) = (control.entry, control.label) else {
+        return false;
+    };
     control.started = counter::now();
     control.power.boot();
     // The virtual counter begins at 0 with the VM (Arm ARM D11.2.2).
@@ -534,7 +546,9 @@ fn reap_step(id: VmId) -> bool {
         control.reaping = (rest > 0).then_some(PaRange { start: step.end(), size: rest });
         return false;
     }
-    let Some(stage2) = &mut control.stage2 else { return true };
+    let Some(stage2) = &mut control.stage2 else {
+        return true;
+    };
     match stage2.take_piece(&mut NoNewTables) {
         Some(Piece::Block(range)) => {
             let owner = frames().table().owner(range.start);

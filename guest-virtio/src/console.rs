@@ -103,11 +103,7 @@ impl Console {
             queues: 2 * (port_count as u16 + 1),
             queue_size_max: QUEUE_SIZE_MAX,
         };
-        Self {
-            transport: Transport::new(profile),
-            ports: [Port::new(); MAX_PORTS],
-            port_count,
-        }
+        Self { transport: Transport::new(profile), ports: [Port::new(); MAX_PORTS], port_count }
     }
 
     /// Answers a read of `size` bytes (1, 2, 4 or 8) at `offset` into the slot.
@@ -152,17 +148,8 @@ impl Console {
     /// The sink returns how many bytes of a piece it took. What it does not take stays, and
     /// ends the call. At most [`MAX_BYTES_PER_CALL`] bytes go by one call, in pieces of at most
     /// [`MAX_PIECE`]. Bytes for a closed port are dropped.
-    pub fn take_tx(
-        &mut self,
-        port: PortId,
-        memory: &dyn GuestMemory,
-        budget: usize,
-        sink: Sink<'_>,
-    ) -> Taken {
-        let nothing = Taken {
-            bytes: 0,
-            backlog: Backlog::Empty,
-        };
+    pub fn take_tx(&mut self, port: PortId, memory: &dyn GuestMemory, budget: usize, sink: Sink<'_>) -> Taken {
+        let nothing = Taken { bytes: 0, backlog: Backlog::Empty };
         let Some(&state) = self.port(port) else {
             return nothing;
         };
@@ -172,14 +159,9 @@ impl Console {
         let result = if state.is_connected() {
             transfer::drain(queue, memory, budget, sink)
         } else if state.has_unread_event() {
-            return Taken {
-                bytes: 0,
-                backlog: Backlog::Waiting,
-            };
+            return Taken { bytes: 0, backlog: Backlog::Waiting };
         } else {
-            queue
-                .discard(memory)
-                .map(|backlog| Taken { bytes: 0, backlog })
+            queue.discard(memory).map(|backlog| Taken { bytes: 0, backlog })
         };
         let notified = self.signal(port.transmit_queue(), memory);
         let result = result.and_then(|taken| notified.map(|()| taken));
@@ -193,21 +175,14 @@ impl Console {
     ///
     /// # Errors
     /// If the port does not exist or nobody has it open.
-    pub fn give_rx(
-        &mut self,
-        port: PortId,
-        memory: &dyn GuestMemory,
-        bytes: &[u8],
-    ) -> Result<usize, PortError> {
+    pub fn give_rx(&mut self, port: PortId, memory: &dyn GuestMemory, bytes: &[u8]) -> Result<usize, PortError> {
         self.connected(port)?;
         let Some(queue) = self.transport.queue(port.receive_queue()) else {
             return Ok(0);
         };
         let result = transfer::fill(queue, memory, bytes);
         let notified = self.signal(port.receive_queue(), memory);
-        Ok(self
-            .check(result.and_then(|count| notified.map(|()| count)))
-            .unwrap_or(0))
+        Ok(self.check(result.and_then(|count| notified.map(|()| count))).unwrap_or(0))
     }
 
     /// Whether [`Console::give_rx`] would move at least one byte. If not, and the port is open,
@@ -240,10 +215,7 @@ impl Console {
     }
 
     fn port(&self, port: PortId) -> Option<&Port> {
-        self.ports
-            .iter()
-            .take(usize::from(self.port_count))
-            .nth(port.index())
+        self.ports.iter().take(usize::from(self.port_count)).nth(port.index())
     }
 
     fn port_mut(&mut self, number: u32) -> Option<(PortId, &mut Port)> {
@@ -266,11 +238,7 @@ impl Console {
             // The transport notifies only of queues that the console has.
             _ => ((queue - 2) / 2) as u8,
         });
-        if queue & 1 == 0 {
-            ConsoleEffect::Receive(port)
-        } else {
-            ConsoleEffect::Transmit(port)
-        }
+        if queue & 1 == 0 { ConsoleEffect::Receive(port) } else { ConsoleEffect::Transmit(port) }
     }
 
     /// Interrupts the driver if it wants to hear of what was given back on `queue`.
@@ -316,17 +284,11 @@ impl Console {
             }
         }
         self.signal(CONTROL_TRANSMIT, memory)?;
-        self.transport
-            .queue(CONTROL_TRANSMIT)
-            .map_or(Ok(Backlog::Empty), |queue| queue.arm(memory))
+        self.transport.queue(CONTROL_TRANSMIT).map_or(Ok(Backlog::Empty), |queue| queue.arm(memory))
     }
 
     /// Acts on one message of the driver (§5.3.6.1).
-    fn handle(
-        &mut self,
-        message: ControlMessage,
-        memory: &dyn GuestMemory,
-    ) -> Result<(), QueueError> {
+    fn handle(&mut self, message: ControlMessage, memory: &dyn GuestMemory) -> Result<(), QueueError> {
         if message == ControlMessage::DeviceReady {
             for port in self.ports.iter_mut().take(usize::from(self.port_count)) {
                 port.outgoing.add = true;

@@ -45,8 +45,7 @@ pub struct Profile {
 }
 
 /// The feature bits that every device here offers (§6).
-pub const RING_FEATURES: u64 =
-    feature_bits(F::VERSION_1) | feature_bits(F::INDIRECT_DESC) | feature_bits(F::EVENT_IDX);
+pub const RING_FEATURES: u64 = feature_bits(F::VERSION_1) | feature_bits(F::INDIRECT_DESC) | feature_bits(F::EVENT_IDX);
 
 /// The low 64 of the specification's 128 feature bits; the registers can select more, and they
 /// read zero.
@@ -143,8 +142,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
             register::QUEUE_SEL => self.queue_sel = value,
             register::QUEUE_SIZE => self.write_queue_size(value),
             register::INTERRUPT_ACK => {
-                self.interrupt
-                    .remove(InterruptStatus::from_bits_retain(value as u8));
+                self.interrupt.remove(InterruptStatus::from_bits_retain(value as u8));
             }
             register::QUEUE_DESC_LOW..=register::QUEUE_DEVICE_HIGH => {
                 self.write_area(offset, value);
@@ -160,9 +158,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
         if !self.is_live() {
             return None;
         }
-        self.queues
-            .get_mut(usize::from(index))
-            .filter(|queue| queue.is_ready())
+        self.queues.get_mut(usize::from(index)).filter(|queue| queue.is_ready())
     }
 
     /// Whether the device may use its queues.
@@ -178,8 +174,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
 
     /// Tells the driver of used buffers.
     pub fn signal_used(&mut self) {
-        self.interrupt
-            .insert(InterruptStatus::USED_BUFFER_NOTIFICATION);
+        self.interrupt.insert(InterruptStatus::USED_BUFFER_NOTIFICATION);
         self.pulse = true;
     }
 
@@ -188,8 +183,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
     pub fn fail(&mut self) {
         self.status.insert(DeviceStatus::DEVICE_NEEDS_RESET);
         if self.status.contains(DeviceStatus::DRIVER_OK) {
-            self.interrupt
-                .insert(InterruptStatus::CONFIGURATION_CHANGE_NOTIFICATION);
+            self.interrupt.insert(InterruptStatus::CONFIGURATION_CHANGE_NOTIFICATION);
             self.pulse = true;
         }
     }
@@ -204,15 +198,12 @@ impl<const QUEUES: usize> Transport<QUEUES> {
     }
 
     fn queue_size_max(&self) -> u32 {
-        self.selected()
-            .map_or(0, |_| u32::from(self.profile.queue_size_max))
+        self.selected().map_or(0, |_| u32::from(self.profile.queue_size_max))
     }
 
     /// The index in QueueSel, if the device has such a queue.
     fn selected_index(&self) -> Option<u16> {
-        u16::try_from(self.queue_sel)
-            .ok()
-            .filter(|&index| index < self.profile.queues)
+        u16::try_from(self.queue_sel).ok().filter(|&index| index < self.profile.queues)
     }
 
     fn selected(&self) -> Option<&Queue> {
@@ -273,11 +264,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
             wanted.remove(DeviceStatus::DRIVER_OK);
         }
         self.status = wanted;
-        if self.is_live() && !was_live {
-            Effect::Started
-        } else {
-            Effect::None
-        }
+        if self.is_live() && !was_live { Effect::Started } else { Effect::None }
     }
 
     fn write_queue_size(&mut self, value: u32) {

@@ -141,11 +141,7 @@ pub struct Pl011 {
 
 impl Pl011 {
     /// All zeroes, for tables that exist before their machines; not what a guest may see.
-    pub const UNPOWERED: Self = Self {
-        control: 0,
-        fifo_levels: 0,
-        ..Self::new()
-    };
+    pub const UNPOWERED: Self = Self { control: 0, fifo_levels: 0, ..Self::new() };
 
     /// A UART as after reset (DDI0183 table 3-1).
     pub const fn new() -> Self {
@@ -280,11 +276,7 @@ impl Pl011 {
 
     /// Whether the receive FIFO takes a byte: one only, without FEN (§3.3.7).
     const fn has_room(&self) -> bool {
-        let depth = if self.line_control & FEN != 0 {
-            FIFO_DEPTH
-        } else {
-            1
-        };
+        let depth = if self.line_control & FEN != 0 { FIFO_DEPTH } else { 1 };
         (self.count as usize) < depth
     }
 
@@ -296,11 +288,7 @@ impl Pl011 {
             TxState::Full => flag::TXFF | flag::BUSY,
         };
         if self.count > 0 {
-            return if self.has_room() {
-                transmit
-            } else {
-                transmit | flag::RXFF
-            };
+            return if self.has_room() { transmit } else { transmit | flag::RXFF };
         }
         if tx == TxState::Room {
             self.polls = self.polls.saturating_add(1);

@@ -46,14 +46,7 @@ impl Pl031 {
     /// clock shows `at_base`.
     pub const fn new(base: u32, at_base: u64) -> Self {
         let offset = base.wrapping_sub(at_base as u32);
-        Self {
-            offset,
-            matched: None,
-            load: 0,
-            mask: false,
-            raised: false,
-            alarm: None,
-        }
+        Self { offset, matched: None, load: 0, mask: false, raised: false, alarm: None }
     }
 
     /// Level of RTCINTR as of the last call with a time.
@@ -90,9 +83,7 @@ impl Pl031 {
             register::IMSC => u32::from(self.mask),
             register::RIS => u32::from(self.raised),
             register::MIS => u32::from(self.line()),
-            register::PERIPHERAL_ID..=register::LAST if offset & 3 == 0 => {
-                u32::from(identity(offset, &ID))
-            }
+            register::PERIPHERAL_ID..=register::LAST if offset & 3 == 0 => u32::from(identity(offset, &ID)),
             _ => 0,
         })
     }

@@ -119,25 +119,9 @@ pub struct Queue {
 impl Queue {
     /// A queue as after a reset: not enabled, no size, no areas.
     pub const fn new() -> Self {
-        let areas = Areas {
-            descriptor: 0,
-            driver: 0,
-            device: 0,
-        };
-        let features = RingFeatures {
-            indirect: false,
-            event_index: false,
-        };
-        Self {
-            areas,
-            size: 0,
-            ready: false,
-            features,
-            next_available: 0,
-            next_used: 0,
-            decided_at: 0,
-            held: None,
-        }
+        let areas = Areas { descriptor: 0, driver: 0, device: 0 };
+        let features = RingFeatures { indirect: false, event_index: false };
+        Self { areas, size: 0, ready: false, features, next_available: 0, next_used: 0, decided_at: 0, held: None }
     }
 
     /// Whether the driver has enabled the queue.
@@ -159,11 +143,7 @@ impl Queue {
 
     /// Where the areas lie; `None` while enabled, when the driver must not move them (§4.2.2.2).
     pub const fn areas_mut(&mut self) -> Option<&mut Areas> {
-        if self.ready {
-            None
-        } else {
-            Some(&mut self.areas)
-        }
+        if self.ready { None } else { Some(&mut self.areas) }
     }
 
     /// Checks size and areas and starts the queue at index 0.
@@ -186,23 +166,13 @@ impl Queue {
                 return Err(QueueError::Area(ipa));
             }
         }
-        *self = Self {
-            areas: self.areas,
-            size: self.size,
-            ready: true,
-            features,
-            ..Self::new()
-        };
+        *self = Self { areas: self.areas, size: self.size, ready: true, features, ..Self::new() };
         Ok(())
     }
 
     /// Stops the queue and forgets how far it had come; size and areas stay.
     pub const fn disable(&mut self) {
-        *self = Self {
-            areas: self.areas,
-            size: self.size,
-            ..Self::new()
-        };
+        *self = Self { areas: self.areas, size: self.size, ..Self::new() };
     }
 
     /// Takes the next available chain, or the one put back by [`Queue::hold`].
@@ -223,12 +193,7 @@ impl Queue {
             return Err(QueueError::DescriptorIndex(head));
         }
         self.next_available = self.next_available.wrapping_add(1);
-        Ok(Some(Chain::new(
-            head,
-            self.areas.descriptor,
-            self.size,
-            self.features.indirect,
-        )))
+        Ok(Some(Chain::new(head, self.areas.descriptor, self.size, self.features.indirect)))
     }
 
     /// Puts a chain back: the next [`Queue::pop`] returns it, as far consumed as it is.
@@ -248,10 +213,7 @@ impl Queue {
         let index = memory.read_u16(self.areas.driver.wrapping_add(INDEX))?;
         let count = index.wrapping_sub(self.next_available);
         if count > self.size {
-            return Err(QueueError::AvailableIndex {
-                index,
-                expected: self.next_available,
-            });
+            return Err(QueueError::AvailableIndex { index, expected: self.next_available });
         }
         memory.fence_acquire();
         Ok(count)
@@ -263,11 +225,7 @@ impl Queue {
     /// As [`Queue::available`].
     pub fn backlog(&self, memory: &dyn GuestMemory) -> Result<Backlog, QueueError> {
         let waiting = self.available(memory)? > 0 || self.held.is_some();
-        Ok(if waiting {
-            Backlog::Waiting
-        } else {
-            Backlog::Empty
-        })
+        Ok(if waiting { Backlog::Waiting } else { Backlog::Empty })
     }
 
     /// Asks the driver for a notification of its next buffer and then looks once more, so that
@@ -287,12 +245,7 @@ impl Queue {
     ///
     /// # Errors
     /// If the queue is off or the used ring is not in RAM.
-    pub fn push_used(
-        &mut self,
-        memory: &dyn GuestMemory,
-        chain: Chain,
-        written: u32,
-    ) -> Result<(), QueueError> {
+    pub fn push_used(&mut self, memory: &dyn GuestMemory, chain: Chain, written: u32) -> Result<(), QueueError> {
         if !self.ready {
             return Err(QueueError::NotReady);
         }
@@ -364,9 +317,7 @@ impl Queue {
 
     /// The device's `avail_event`, after the used ring (§2.7.8).
     const fn avail_event(&self) -> u64 {
-        self.areas
-            .device
-            .wrapping_add(RING + USED_ENTRY * self.size as u64)
+        self.areas.device.wrapping_add(RING + USED_ENTRY * self.size as u64)
     }
 }
 

@@ -19,10 +19,7 @@ pub(crate) struct VecMemory {
 impl VecMemory {
     pub(crate) fn new() -> Self {
         let bytes = RefCell::new(vec![0; RAM_SIZE]);
-        Self {
-            bytes,
-            accesses: Cell::new(0),
-        }
+        Self { bytes, accesses: Cell::new(0) }
     }
 
     /// Accesses since the last call.
@@ -34,10 +31,7 @@ impl VecMemory {
         self.accesses.set(self.accesses.get() + 1);
         let error = GuestMemoryError { ipa, length };
         let start = usize::try_from(ipa.checked_sub(RAM_BASE).ok_or(error)?).map_err(|_| error)?;
-        let end = start
-            .checked_add(length)
-            .filter(|&end| end <= RAM_SIZE)
-            .ok_or(error)?;
+        let end = start.checked_add(length).filter(|&end| end <= RAM_SIZE).ok_or(error)?;
         Ok(start..end)
     }
 
@@ -103,19 +97,11 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     pub(crate) fn readable(ipa: u64, length: u32) -> Self {
-        Self {
-            ipa,
-            length,
-            writable: false,
-        }
+        Self { ipa, length, writable: false }
     }
 
     pub(crate) fn writable(ipa: u64, length: u32) -> Self {
-        Self {
-            ipa,
-            length,
-            writable: true,
-        }
+        Self { ipa, length, writable: true }
     }
 }
 
@@ -173,12 +159,7 @@ impl DriverQueue {
         }
     }
 
-    pub(crate) fn describe(
-        &self,
-        memory: &VecMemory,
-        slot: (u64, u16),
-        fields: (u64, u32, u16, u16),
-    ) {
+    pub(crate) fn describe(&self, memory: &VecMemory, slot: (u64, u16), fields: (u64, u32, u16, u16)) {
         let (ipa, length, flags, next) = fields;
         let at = slot.0 + 16 * u64::from(slot.1);
         memory.write_u64(at, ipa).unwrap();
@@ -198,12 +179,7 @@ impl DriverQueue {
     }
 
     /// Makes a chain available; returns its head, or `None` if the table has no room.
-    pub(crate) fn add(
-        &mut self,
-        memory: &VecMemory,
-        buffers: &[Buffer],
-        layout: Layout,
-    ) -> Option<u16> {
+    pub(crate) fn add(&mut self, memory: &VecMemory, buffers: &[Buffer], layout: Layout) -> Option<u16> {
         let direct = match layout {
             Layout::Direct => buffers.len(),
             Layout::Indirect => 1,
@@ -226,11 +202,7 @@ impl DriverQueue {
             let inner: Vec<u16> = (0..back.len() as u16).collect();
             self.link(memory, table, &inner, back);
             let last = slots[split];
-            self.describe(
-                memory,
-                (self.descriptor, last),
-                (table, 16 * back.len() as u32, 4, 0),
-            );
+            self.describe(memory, (self.descriptor, last), (table, 16 * back.len() as u32, 4, 0));
             if split == 1 {
                 let first = front[0];
                 let flags = 1 | if first.writable { 2 } else { 0 };
@@ -255,9 +227,7 @@ impl DriverQueue {
     pub(crate) fn must_kick(&mut self, memory: &VecMemory) -> bool {
         let before = std::mem::replace(&mut self.kicked, self.available);
         if self.event_index {
-            let event = memory
-                .read_u16(self.device + 4 + 8 * u64::from(self.size))
-                .unwrap();
+            let event = memory.read_u16(self.device + 4 + 8 * u64::from(self.size)).unwrap();
             need_event(event, self.available, before)
         } else {
             memory.read_u16(self.device).unwrap() & 1 == 0
@@ -273,9 +243,7 @@ impl DriverQueue {
         let head = memory.read_u32(entry).unwrap();
         let written = memory.read_u32(entry + 4).unwrap();
         let head = u16::try_from(head).expect("a head that was made available");
-        let slots = self.chains[usize::from(head)]
-            .take()
-            .expect("a chain that is in flight");
+        let slots = self.chains[usize::from(head)].take().expect("a chain that is in flight");
         self.free.extend(slots);
         self.used = self.used.wrapping_add(1);
         Some((head, written))
@@ -283,9 +251,7 @@ impl DriverQueue {
 
     /// Asks for an interrupt at the used entry numbered `index` (§2.7.7.1).
     pub(crate) fn set_used_event(&self, memory: &VecMemory, index: u16) {
-        memory
-            .write_u16(self.driver + 4 + 2 * u64::from(self.size), index)
-            .unwrap();
+        memory.write_u16(self.driver + 4 + 2 * u64::from(self.size), index).unwrap();
     }
 
     pub(crate) fn in_flight(&self) -> usize {

@@ -30,11 +30,7 @@ pub struct Asker {
 impl Asker {
     /// The sender of a frame.
     pub const fn of(frame: &Frame) -> Self {
-        Self {
-            vm: frame.vm,
-            port: frame.port,
-            id: frame.id,
-        }
+        Self { vm: frame.vm, port: frame.port, id: frame.id }
     }
 }
 
@@ -82,10 +78,7 @@ pub struct Assemblies {
 impl Assemblies {
     /// None yet. Times are in ticks of the counter.
     pub const fn new(ticks_per_second: u64) -> Self {
-        Self {
-            open: Vec::new(),
-            patience: ticks_per_second.saturating_mul(PATIENCE_SECONDS),
-        }
+        Self { open: Vec::new(), patience: ticks_per_second.saturating_mul(PATIENCE_SECONDS) }
     }
 
     /// Whether no request is incomplete.
@@ -103,11 +96,7 @@ impl Assemblies {
                 return Taken::Refused("too many requests of many frames are open");
             }
             (None, Part::More) => {
-                self.open.push(Open {
-                    asker,
-                    body: Body::Growing(Vec::new()),
-                    deadline: 0,
-                });
+                self.open.push(Open { asker, body: Body::Growing(Vec::new()), deadline: 0 });
                 self.open.len() - 1
             }
         };

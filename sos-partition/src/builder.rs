@@ -51,9 +51,7 @@ impl core::fmt::Display for Step {
             Self::Memory => f.write_str("vm_memory"),
             Self::Copy(what) => write!(f, "vm_copy_in of the {what}"),
             Self::Device(DeviceKind::Mailbox) => f.write_str("vm_device (mailbox)"),
-            Self::Device(DeviceKind::ManagementPorts) => {
-                f.write_str("vm_device (management ports)")
-            }
+            Self::Device(DeviceKind::ManagementPorts) => f.write_str("vm_device (management ports)"),
             Self::Grant => f.write_str("vm_grant"),
             Self::Vcpu => f.write_str("vcpu_init"),
             Self::Start => f.write_str("vm_start"),
@@ -75,10 +73,7 @@ impl Seeds {
 
     fn next(&mut self) -> Option<GuestSeed> {
         let generator = self.0.as_mut()?;
-        let mut seed = GuestSeed {
-            kaslr: generator.next_u64(),
-            rng: [0; 32],
-        };
+        let mut seed = GuestSeed { kaslr: generator.next_u64(), rng: [0; 32] };
         generator.fill_bytes(&mut seed.rng);
         Some(seed)
     }
@@ -114,19 +109,10 @@ pub fn start<H: Hypervisor>(
     let parts = prepare(archive, spec)?;
     let tree = tree::build(spec, parts.grants, parts.plan.initrd, seeds.next());
     if tree.len() as u64 > parts.plan.tree.size {
-        return Err(Error::Plan {
-            name: spec.name.clone(),
-            error: PlanError::Tree(tree.len() as u64),
-        });
+        return Err(Error::Plan { name: spec.name.clone(), error: PlanError::Tree(tree.len() as u64) });
     }
-    let vm = hypervisor
-        .vm_create(parts.label, spec.vcpus)
-        .map_err(|status| step(spec, Step::Create, status))?;
-    let mut build = Build {
-        hypervisor,
-        spec,
-        vm,
-    };
+    let vm = hypervisor.vm_create(parts.label, spec.vcpus).map_err(|status| step(spec, Step::Create, status))?;
+    let mut build = Build { hypervisor, spec, vm };
     match build.fill(&parts, &tree) {
         Ok(()) => Ok(vm),
         Err(error) => {
@@ -164,18 +150,11 @@ fn patiently(mut call: impl FnMut() -> Result<(), Status>) -> Result<(), Status>
 }
 
 fn step(spec: &VmSpec, step: Step, status: Status) -> Error {
-    Error::Step {
-        name: spec.name.clone(),
-        step,
-        status,
-    }
+    Error::Step { name: spec.name.clone(), step, status }
 }
 
 fn prepare<'a>(archive: Archive<'a>, spec: &VmSpec) -> Result<Parts<'a>, Error> {
-    let refuse = |error| Error::Spec {
-        name: spec.name.clone(),
-        error,
-    };
+    let refuse = |error| Error::Spec { name: spec.name.clone(), error };
     spec::check(spec).map_err(refuse)?;
     let label = Label::new(&spec.name).ok_or_else(|| refuse(SpecError::Name))?;
     let grants = spec::grants(&spec.grants).map_err(refuse)?;
@@ -186,43 +165,20 @@ fn prepare<'a>(archive: Archive<'a>, spec: &VmSpec) -> Result<Parts<'a>, Error> 
     };
     let payload = match spec.format {
         ImageFormat::Raw { load_address } => Payload::Raw { load_address },
-        ImageFormat::Linux => {
-            Payload::Linux(LinuxImage::parse(image).map_err(|error| Error::Image {
-                name: spec.name.clone(),
-                member: spec.image.clone(),
-                error,
-            })?)
-        }
+        ImageFormat::Linux => Payload::Linux(LinuxImage::parse(image).map_err(|error| Error::Image {
+            name: spec.name.clone(),
+            member: spec.image.clone(),
+            error,
+        })?),
     };
-    let sizes = Sizes {
-        image: image.len() as u64,
-        tree: TREE_ROOM,
-        initrd: initrd.len() as u64,
-    };
-    let plan = plan(spec.memory, payload, sizes).map_err(|error| Error::Plan {
-        name: spec.name.clone(),
-        error,
-    })?;
-    Ok(Parts {
-        label,
-        grants,
-        image,
-        initrd,
-        plan,
-    })
+    let sizes = Sizes { image: image.len() as u64, tree: TREE_ROOM, initrd: initrd.len() as u64 };
+    let plan = plan(spec.memory, payload, sizes).map_err(|error| Error::Plan { name: spec.name.clone(), error })?;
+    Ok(Parts { label, grants, image, initrd, plan })
 }
 
-fn member<'a>(
-    archive: Archive<'a>,
-    spec: &VmSpec,
-    role: &'static str,
-    name: &str,
-) -> Result<&'a [u8], Error> {
-    let found = archive.find(name).map_err(|_| Error::NoMember {
-        name: spec.name.clone(),
-        role,
-        member: name.to_owned(),
-    })?;
+fn member<'a>(archive: Archive<'a>, spec: &VmSpec, role: &'static str, name: &str) -> Result<&'a [u8], Error> {
+    let found =
+        archive.find(name).map_err(|_| Error::NoMember { name: spec.name.clone(), role, member: name.to_owned() })?;
     Ok(found.data)
 }
 

@@ -202,12 +202,8 @@ fn parse_format(reader: &mut Reader<'_>) -> Result<ImageFormat> {
     let address = reader.take("load-address")?;
     match (format.as_deref(), address) {
         (None | Some("linux"), None) => Ok(ImageFormat::Linux),
-        (None | Some("linux"), Some(found)) => {
-            Err(reader.problem(found.name(), PropertyProblem::NotForLinux))
-        }
-        (Some("raw"), Some(found)) => Ok(ImageFormat::Raw {
-            load_address: reader.u64(&found)?,
-        }),
+        (None | Some("linux"), Some(found)) => Err(reader.problem(found.name(), PropertyProblem::NotForLinux)),
+        (Some("raw"), Some(found)) => Ok(ImageFormat::Raw { load_address: reader.u64(&found)? }),
         (Some("raw"), None) => Err(reader.problem("load-address", PropertyProblem::Missing)),
         (Some(_), _) => Err(reader.problem("image-format", PropertyProblem::NotFormat)),
     }
@@ -216,10 +212,7 @@ fn parse_format(reader: &mut Reader<'_>) -> Result<ImageFormat> {
 fn no_children(at: &str, node: &FdtNode<'_>) -> Result<()> {
     match node.children().next() {
         None => Ok(()),
-        Some(child) => Err(DescriptionError::UnknownNode(format!(
-            "{at}/{}",
-            child.name()
-        ))),
+        Some(child) => Err(DescriptionError::UnknownNode(format!("{at}/{}", child.name()))),
     }
 }
 
@@ -241,18 +234,11 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&self, property: &str, problem: PropertyProblem) -> DescriptionError {
-        DescriptionError::Property {
-            node: self.path.to_owned(),
-            property: property.to_owned(),
-            problem,
-        }
+        DescriptionError::Property { node: self.path.to_owned(), property: property.to_owned(), problem }
     }
 
     fn spec(&self, error: SpecError) -> DescriptionError {
-        DescriptionError::Spec {
-            node: self.path.to_owned(),
-            error,
-        }
+        DescriptionError::Spec { node: self.path.to_owned(), error }
     }
 
     fn take(&mut self, name: &str) -> Result<Option<FdtProperty<'a>>> {
@@ -267,8 +253,7 @@ impl<'a> Reader<'a> {
     }
 
     fn required(&mut self, name: &str) -> Result<FdtProperty<'a>> {
-        self.take(name)?
-            .ok_or_else(|| self.problem(name, PropertyProblem::Missing))
+        self.take(name)?.ok_or_else(|| self.problem(name, PropertyProblem::Missing))
     }
 
     fn constant(&mut self, name: &'static str, value: &'static str) -> Result<()> {
@@ -282,9 +267,7 @@ impl<'a> Reader<'a> {
 
     fn u64(&self, found: &FdtProperty<'_>) -> Result<u64> {
         let bytes = found.value().try_into();
-        bytes
-            .map(u64::from_be_bytes)
-            .map_err(|_| self.problem(found.name(), PropertyProblem::NotU64))
+        bytes.map(u64::from_be_bytes).map_err(|_| self.problem(found.name(), PropertyProblem::NotU64))
     }
 
     /// A 32-bit number whose allowed values fit a byte; `refuse` makes the error for one that does not.
@@ -293,9 +276,7 @@ impl<'a> Reader<'a> {
             return Ok(default);
         };
         let bytes = found.value().try_into();
-        let number = bytes
-            .map(u32::from_be_bytes)
-            .map_err(|_| self.problem(name, PropertyProblem::NotU32))?;
+        let number = bytes.map(u32::from_be_bytes).map_err(|_| self.problem(name, PropertyProblem::NotU32))?;
         u8::try_from(number).map_err(|_| self.spec(refuse(number)))
     }
 
@@ -307,9 +288,7 @@ impl<'a> Reader<'a> {
     }
 
     fn optional_string(&mut self, name: &str) -> Result<Option<String>> {
-        self.take(name)?
-            .map(|found| self.string(&found).map(str::to_owned))
-            .transpose()
+        self.take(name)?.map(|found| self.string(&found).map(str::to_owned)).transpose()
     }
 
     fn strings(&mut self, name: &str) -> Result<Vec<String>> {

@@ -106,10 +106,7 @@ pub enum Error {
     #[error("note {0}: not readable")]
     Note(u64),
     /// A note that is full.
-    #[error(
-        "note {note}: no room for {bytes} bytes, it takes {}",
-        hv_abi::call::NOTE_MAX
-    )]
+    #[error("note {note}: no room for {bytes} bytes, it takes {}", hv_abi::call::NOTE_MAX)]
     NoteFull {
         /// The note.
         note: u64,
@@ -128,9 +125,7 @@ impl Error {
     /// The kind that programs see.
     pub const fn code(&self) -> FailureCode {
         match self {
-            Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoMember { .. } => {
-                FailureCode::NotFound
-            }
+            Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoMember { .. } => FailureCode::NotFound,
             Self::Exists(_) => FailureCode::Exists,
             Self::Runs(_) | Self::NotRunning(_) | Self::Described(_) => FailureCode::WrongState,
             Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } => FailureCode::Invalid,
@@ -144,10 +139,7 @@ impl Error {
 
     /// What the asker is told.
     pub fn failure(&self) -> Failure {
-        Failure {
-            code: self.code(),
-            message: self.to_string(),
-        }
+        Failure { code: self.code(), message: self.to_string() }
     }
 }
 

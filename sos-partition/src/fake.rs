@@ -10,8 +10,8 @@ use std::vec::Vec;
 use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{
-    INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER,
-    OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, SLOTS, Slot, slot_offset,
+    INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
+    SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
 use hv_abi::message::Fault;
 use hv_abi::record::{EndReason, QueryKind, VmRecord, VmState};
@@ -110,21 +110,12 @@ impl El2 {
     /// The VM with that label.
     pub(crate) fn vm(&self, name: &str) -> Option<FakeVm> {
         let state = self.0.borrow();
-        state
-            .vms
-            .values()
-            .find(|vm| vm.label.as_str() == name)
-            .cloned()
+        state.vms.values().find(|vm| vm.label.as_str() == name).cloned()
     }
 
     pub(crate) fn handle(&self, name: &str) -> VmHandle {
         let state = self.0.borrow();
-        let slot = state
-            .vms
-            .iter()
-            .find(|(_, vm)| vm.label.as_str() == name)
-            .map(|(slot, _)| *slot)
-            .unwrap();
+        let slot = state.vms.iter().find(|(_, vm)| vm.label.as_str() == name).map(|(slot, _)| *slot).unwrap();
         VmHandle::new(slot, state.generations[usize::from(slot)])
     }
 
@@ -216,10 +207,7 @@ impl Hypervisor for El2 {
         state.doorbells += 1;
         let mut answer = Ok(());
         while answer.is_ok() {
-            let (producer, consumer) = (
-                state.index(OUTBOUND_PRODUCER),
-                state.index(OUTBOUND_CONSUMER),
-            );
+            let (producer, consumer) = (state.index(OUTBOUND_PRODUCER), state.index(OUTBOUND_CONSUMER));
             if producer == consumer {
                 break;
             }
@@ -241,9 +229,7 @@ impl Hypervisor for El2 {
         if state.vms.values().any(|vm| vm.label == label) {
             return Err(Status::Exists);
         }
-        let slot = (0..8)
-            .find(|slot| !state.vms.contains_key(slot))
-            .ok_or(Status::NoMemory)?;
+        let slot = (0..8).find(|slot| !state.vms.contains_key(slot)).ok_or(Status::NoMemory)?;
         let vm = FakeVm {
             label,
             vcpus,
@@ -346,10 +332,7 @@ impl Hypervisor for El2 {
             uptime_ns: 1_234_567_890.into(),
             grants: vm.grants.0.into(),
         };
-        Ok(QueryAnswer {
-            record,
-            next: found.next().map(|(at, _)| u64::from(*at)),
-        })
+        Ok(QueryAnswer { record, next: found.next().map(|(at, _)| u64::from(*at)) })
     }
 
     fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status> {
@@ -391,10 +374,7 @@ impl Hypervisor for El2 {
         if kept.version != replaces {
             return Err(Status::Conflict);
         }
-        *kept = Note {
-            bytes: bytes.to_vec(),
-            version: replaces + 1,
-        };
+        *kept = Note { bytes: bytes.to_vec(), version: replaces + 1 };
         Ok(kept.version)
     }
 

@@ -85,8 +85,7 @@ impl LinuxImage {
         if file.starts_with(&[0x1f, 0x8b]) || file.get(4..8) == Some(b"zimg") {
             return Err(ImageError::Compressed);
         }
-        let (header, _) =
-            Header::ref_from_prefix(file).map_err(|_| ImageError::Short(file.len()))?;
+        let (header, _) = Header::ref_from_prefix(file).map_err(|_| ImageError::Short(file.len()))?;
         if header.magic != MAGIC {
             return Err(ImageError::Magic);
         }
@@ -109,11 +108,7 @@ impl LinuxImage {
             0 => Placement::NearStart,
             _ => Placement::Anywhere,
         };
-        Ok(Self {
-            text_offset,
-            memory_size: size,
-            placement,
-        })
+        Ok(Self { text_offset, memory_size: size, placement })
     }
 }
 

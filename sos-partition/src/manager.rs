@@ -1,6 +1,7 @@
 //! Requests to replies: what VMs there are, and what becomes of them.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -27,11 +28,7 @@ pub struct Manager<'a> {
 impl<'a> Manager<'a> {
     /// A manager over a boot archive that EL2 has checked.
     pub fn new(archive: &'a [u8], seed: [u8; 32]) -> Self {
-        Self {
-            archive: Archive::trusted(archive),
-            seeds: Seeds::new(seed),
-            description: None,
-        }
+        Self { archive: Archive::trusted(archive), seeds: Seeds::new(seed), description: None }
     }
 
     /// Answers a request.
@@ -78,11 +75,7 @@ impl<'a> Manager<'a> {
             }
             running += 1;
         }
-        Ok(if tried != 0 && running == 0 {
-            Autostart::AllFailed
-        } else {
-            Autostart::Done
-        })
+        Ok(if tried != 0 && running == 0 { Autostart::AllFailed } else { Autostart::Done })
     }
 
     /// Notes how ended VMs ended, and returns their memory.
@@ -116,34 +109,24 @@ impl<'a> Manager<'a> {
     }
 
     fn show<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
-        let (spec, origin) = self
-            .find(hypervisor, name)?
-            .ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
+        let (spec, origin) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
         let vm = find_vm(hypervisor, name)?;
         let end = notes::last_end(hypervisor, name)?;
-        Ok(Reply::Vm(VmDetail {
+        Ok(Reply::Vm(Box::new(VmDetail {
             summary: summary(&spec, vm.as_ref()),
             spec,
             origin,
             last_end: end.map(|end| end.how()),
-        }))
+        })))
     }
 
-    fn create<H: Hypervisor>(
-        &mut self,
-        hypervisor: &mut H,
-        create: VmCreate,
-    ) -> Result<Reply, Error> {
-        let taken = self.find(hypervisor, &create.name)?.is_some()
-            || find_vm(hypervisor, &create.name)?.is_some();
+    fn create<H: Hypervisor>(&mut self, hypervisor: &mut H, create: VmCreate) -> Result<Reply, Error> {
+        let taken = self.find(hypervisor, &create.name)?.is_some() || find_vm(hypervisor, &create.name)?.is_some();
         if taken {
             return Err(Error::Exists(create.name));
         }
         let Some((from, _)) = self.find(hypervisor, &create.from)? else {
-            return Err(Error::NoSuchGuest {
-                name: create.name,
-                from: create.from,
-            });
+            return Err(Error::NoSuchGuest { name: create.name, from: create.from });
         };
         let spec = derive(from, create);
         builder::check(self.archive, &spec)?;
@@ -152,18 +135,12 @@ impl<'a> Manager<'a> {
     }
 
     fn start<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
-        let (spec, _) = self
-            .find(hypervisor, name)?
-            .ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
+        let (spec, _) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
         self.start_spec(hypervisor, &spec)?;
         Ok(Reply::Done)
     }
 
-    fn start_spec<H: Hypervisor>(
-        &mut self,
-        hypervisor: &mut H,
-        spec: &VmSpec,
-    ) -> Result<(), Error> {
+    fn start_spec<H: Hypervisor>(&mut self, hypervisor: &mut H, spec: &VmSpec) -> Result<(), Error> {
         if let Some(vm) = find_vm(hypervisor, &spec.name)? {
             match vm.state() {
                 Some(VmState::Running) => return Err(Error::Runs(spec.name.clone())),
@@ -208,11 +185,7 @@ impl<'a> Manager<'a> {
     }
 
     /// The spec with that name, and where it is from.
-    fn find<H: Hypervisor>(
-        &mut self,
-        hypervisor: &mut H,
-        name: &str,
-    ) -> Result<Option<(VmSpec, Origin)>, Error> {
+    fn find<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Option<(VmSpec, Origin)>, Error> {
         if let Some(spec) = self.described()?.iter().find(|spec| spec.name == name) {
             return Ok(Some((spec.clone(), Origin::Description)));
         }

@@ -117,14 +117,8 @@ pub fn record_end<H: Hypervisor>(hypervisor: &mut H, end: &LastEnd) -> Result<()
 }
 
 /// A note's list and its version. A note that was never set is an empty list.
-fn read<H: Hypervisor, T: DeserializeOwned + Default>(
-    hypervisor: &mut H,
-    note: u64,
-) -> Result<(T, u64), Error> {
-    let found = hypervisor.note_get(note).map_err(|status| Error::Call {
-        call: "sos_note_get",
-        status,
-    })?;
+fn read<H: Hypervisor, T: DeserializeOwned + Default>(hypervisor: &mut H, note: u64) -> Result<(T, u64), Error> {
+    let found = hypervisor.note_get(note).map_err(|status| Error::Call { call: "sos_note_get", status })?;
     if found.bytes.is_empty() {
         return Ok((T::default(), found.version));
     }
@@ -152,10 +146,7 @@ fn change<H: Hypervisor, T: Serialize + DeserializeOwned + Default + Clone + Par
         }
         let bytes = encode(&list);
         if bytes.len() > NOTE_MAX {
-            return Err(Error::NoteFull {
-                note,
-                bytes: bytes.len(),
-            });
+            return Err(Error::NoteFull { note, bytes: bytes.len() });
         }
         match hypervisor.note_set(note, &bytes, version) {
             Ok(_) => return Ok(()),
@@ -166,8 +157,5 @@ fn change<H: Hypervisor, T: Serialize + DeserializeOwned + Default + Clone + Par
             }
         }
     }
-    Err(Error::Call {
-        call: "sos_note_set",
-        status,
-    })
+    Err(Error::Call { call: "sos_note_set", status })
 }

@@ -41,10 +41,7 @@ pub struct Outbox {
 impl Outbox {
     /// None yet. Times are in ticks of the counter.
     pub const fn new(ticks_per_second: u64) -> Self {
-        Self {
-            replies: Vec::new(),
-            patience: ticks_per_second.saturating_mul(PATIENCE_SECONDS),
-        }
+        Self { replies: Vec::new(), patience: ticks_per_second.saturating_mul(PATIENCE_SECONDS) }
     }
 
     /// Whether every reply is delivered or dropped.
@@ -60,24 +57,14 @@ impl Outbox {
         {
             self.replies.remove(oldest);
         }
-        self.replies.push(Reply {
-            asker,
-            bytes,
-            sent: 0,
-            state: State::Ready,
-            deadline: None,
-        });
+        self.replies.push(Reply { asker, bytes, sent: 0, state: State::Ready, deadline: None });
     }
 
     /// The next frame to send. [`Outbox::sent`], [`Outbox::park`] or [`Outbox::drop_reply`] must follow.
     pub fn frame(&self) -> Option<Slot> {
         let reply = self.ready().map(|index| &self.replies[index])?;
         let left = reply.bytes.get(reply.sent..).unwrap_or_default();
-        let flags = if left.len() > BODY_MAX {
-            Flags::MORE
-        } else {
-            Flags::default()
-        };
+        let flags = if left.len() > BODY_MAX { Flags::MORE } else { Flags::default() };
         let frame = Frame {
             party: Party::Sos,
             flags,
@@ -106,9 +93,7 @@ impl Outbox {
         let patience = self.patience;
         let reply = &mut self.replies[index];
         reply.state = State::Parked;
-        reply
-            .deadline
-            .get_or_insert_with(|| now.saturating_add(patience));
+        reply.deadline.get_or_insert_with(|| now.saturating_add(patience));
     }
 
     /// The frame can never be delivered.
@@ -120,15 +105,12 @@ impl Outbox {
 
     /// Room may have come: every parked frame may be tried again.
     pub fn unpark(&mut self) {
-        self.replies
-            .iter_mut()
-            .for_each(|reply| reply.state = State::Ready);
+        self.replies.iter_mut().for_each(|reply| reply.state = State::Ready);
     }
 
     /// Drops the replies whose receivers had their time.
     pub fn expire(&mut self, now: u64) {
-        self.replies
-            .retain(|reply| reply.deadline.is_none_or(|deadline| now < deadline));
+        self.replies.retain(|reply| reply.deadline.is_none_or(|deadline| now < deadline));
     }
 
     /// Forgets a VM that is gone.
@@ -143,8 +125,6 @@ impl Outbox {
 
     /// The reply whose frame is next: the first that is not parked.
     fn ready(&self) -> Option<usize> {
-        self.replies
-            .iter()
-            .position(|reply| reply.state == State::Ready)
+        self.replies.iter().position(|reply| reply.state == State::Ready)
     }
 }

@@ -128,27 +128,15 @@ fn plan_linux(memory: u64, linux: LinuxImage, sizes: Sizes) -> Result<LoadPlan, 
         }
     };
     if end > memory {
-        return Err(PlanError::Memory {
-            needed: end,
-            memory,
-        });
+        return Err(PlanError::Memory { needed: end, memory });
     }
     if initrd_end > INITRD_WINDOW {
         return Err(PlanError::Window);
     }
     Ok(LoadPlan {
-        image: Extent {
-            start: RAM_BASE + image_start,
-            size: linux.memory_size,
-        },
-        tree: Extent {
-            start: RAM_BASE + tree_start,
-            size: sizes.tree,
-        },
-        initrd: (sizes.initrd != 0).then_some(Extent {
-            start: RAM_BASE + initrd_start,
-            size: sizes.initrd,
-        }),
+        image: Extent { start: RAM_BASE + image_start, size: linux.memory_size },
+        tree: Extent { start: RAM_BASE + tree_start, size: sizes.tree },
+        initrd: (sizes.initrd != 0).then_some(Extent { start: RAM_BASE + initrd_start, size: sizes.initrd }),
     })
 }
 
@@ -170,14 +158,8 @@ fn plan_raw(memory: u64, load_address: u64, sizes: Sizes) -> Result<LoadPlan, Pl
         last
     };
     Ok(LoadPlan {
-        image: Extent {
-            start: load_address,
-            size: sizes.image,
-        },
-        tree: Extent {
-            start: RAM_BASE + tree_start,
-            size: sizes.tree,
-        },
+        image: Extent { start: load_address, size: sizes.image },
+        tree: Extent { start: RAM_BASE + tree_start, size: sizes.tree },
         initrd: None,
     })
 }

@@ -5,8 +5,8 @@
 //! possible: a ring that claims more than its slots is broken, and a broken mailbox ends this life.
 
 use hv_abi::mailbox::{
-    INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER,
-    OUTBOUND_SLOTS, SLOTS, Slot, slot_offset,
+    INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, SLOTS,
+    Slot, slot_offset,
 };
 
 use crate::error::Error;
@@ -37,11 +37,7 @@ impl<P: Page> Rings<P> {
     pub fn new(page: P) -> Self {
         let out_producer = page.load(OUTBOUND_PRODUCER);
         let in_consumer = page.load(INBOUND_CONSUMER);
-        Self {
-            page,
-            out_producer,
-            in_consumer,
-        }
+        Self { page, out_producer, in_consumer }
     }
 
     /// Whether a frame waits.
@@ -49,15 +45,9 @@ impl<P: Page> Rings<P> {
     /// # Errors
     /// [`Error::Mailbox`] where EL2's index is impossible.
     pub fn has_frame(&self) -> Result<bool, Error> {
-        let waiting = self
-            .page
-            .load(INBOUND_PRODUCER)
-            .wrapping_sub(self.in_consumer);
+        let waiting = self.page.load(INBOUND_PRODUCER).wrapping_sub(self.in_consumer);
         if waiting > SLOTS {
-            return Err(Error::Mailbox {
-                ring: "inbound",
-                filled: waiting,
-            });
+            return Err(Error::Mailbox { ring: "inbound", filled: waiting });
         }
         Ok(waiting != 0)
     }
@@ -70,9 +60,7 @@ impl<P: Page> Rings<P> {
         if !self.has_frame()? {
             return Ok(None);
         }
-        let slot = self
-            .page
-            .read_slot(slot_offset(INBOUND_SLOTS, self.in_consumer));
+        let slot = self.page.read_slot(slot_offset(INBOUND_SLOTS, self.in_consumer));
         self.in_consumer = self.in_consumer.wrapping_add(1);
         self.page.store(INBOUND_CONSUMER, self.in_consumer);
         Ok(Some(slot))
@@ -84,17 +72,11 @@ impl<P: Page> Rings<P> {
     /// [`Error::Mailbox`] where the ring is full: EL2 empties it at each doorbell, and one frame at a
     /// time is sent.
     pub fn put(&mut self, slot: &Slot) -> Result<(), Error> {
-        let filled = self
-            .out_producer
-            .wrapping_sub(self.page.load(OUTBOUND_CONSUMER));
+        let filled = self.out_producer.wrapping_sub(self.page.load(OUTBOUND_CONSUMER));
         if filled >= SLOTS {
-            return Err(Error::Mailbox {
-                ring: "outbound",
-                filled,
-            });
+            return Err(Error::Mailbox { ring: "outbound", filled });
         }
-        self.page
-            .write_slot(slot_offset(OUTBOUND_SLOTS, self.out_producer), slot);
+        self.page.write_slot(slot_offset(OUTBOUND_SLOTS, self.out_producer), slot);
         self.out_producer = self.out_producer.wrapping_add(1);
         self.page.store(OUTBOUND_PRODUCER, self.out_producer);
         Ok(())

@@ -52,10 +52,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
     /// # Errors
     /// EL2's.
     pub fn begin(mut hypervisor: H, page: P, life: Life<'a>) -> Result<Self, Error> {
-        hypervisor.sos_ready().map_err(|status| Error::Call {
-            call: "sos_ready",
-            status,
-        })?;
+        hypervisor.sos_ready().map_err(|status| Error::Call { call: "sos_ready", status })?;
         Ok(Self {
             hypervisor,
             rings: Rings::new(page),
@@ -134,11 +131,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
     }
 
     fn request(&mut self, frame: &Frame, body: &[u8], now: u64) {
-        let part = if frame.flags.contains(Flags::MORE) {
-            Part::More
-        } else {
-            Part::Last
-        };
+        let part = if frame.flags.contains(Flags::MORE) { Part::More } else { Part::Last };
         let asker = Asker::of(frame);
         match self.assemblies.take(asker, part, body, now) {
             Taken::Waiting => {}
@@ -179,13 +172,8 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
 
     /// Agrees to end this life where nothing is in progress, not even a frame that has just come.
     fn drain(&mut self) -> Result<(), Error> {
-        let idle =
-            self.outbox.is_empty() && self.assemblies.is_empty() && !self.rings.has_frame()?;
-        let answer = if idle {
-            DrainAnswer::Agreed
-        } else {
-            DrainAnswer::Busy
-        };
+        let idle = self.outbox.is_empty() && self.assemblies.is_empty() && !self.rings.has_frame()?;
+        let answer = if idle { DrainAnswer::Agreed } else { DrainAnswer::Busy };
         if let Err(status) = self.hypervisor.sos_idle(answer) {
             log::error!("sos_idle: {status}");
         }

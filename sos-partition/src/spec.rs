@@ -53,11 +53,7 @@ pub enum SpecError {
 }
 
 /// The names of grants and what they are to EL2.
-const GRANTS: [(&str, Grants); 3] = [
-    ("manage", Grants::MANAGE),
-    ("info", Grants::INFO),
-    ("log", Grants::LOG),
-];
+const GRANTS: [(&str, Grants); 3] = [("manage", Grants::MANAGE), ("info", Grants::INFO), ("log", Grants::LOG)];
 
 /// The set that a list of names means.
 ///

@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use hv_abi::call::Grants;
 use hv_abi::guest_map::{
-    GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI,
-    RAM_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE,
+    GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, RAM_BASE, RTC_BASE,
+    RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE,
 };
 use hv_abi::message::VmSpec;
 
@@ -43,12 +43,7 @@ pub struct GuestSeed {
 }
 
 /// The tree for a guest, flattened.
-pub fn build(
-    spec: &VmSpec,
-    grants: Grants,
-    initrd: Option<Extent>,
-    seed: Option<GuestSeed>,
-) -> Vec<u8> {
+pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option<GuestSeed>) -> Vec<u8> {
     let mut tree = DeviceTree::new();
     let root = &mut tree.root;
     root.add_property(text("compatible", "linux,dummy-virt"));
@@ -60,13 +55,7 @@ pub fn build(
     root.add_child(node("aliases", [text("serial0", &uart_path())]));
     root.add_child(memory(spec.memory));
     root.add_child(cpus(spec.vcpus));
-    root.add_child(node(
-        "psci",
-        [
-            texts("compatible", &["arm,psci-1.0", "arm,psci-0.2"]),
-            text("method", "hvc"),
-        ],
-    ));
+    root.add_child(node("psci", [texts("compatible", &["arm,psci-1.0", "arm,psci-0.2"]), text("method", "hvc")]));
     root.add_child(timer());
     root.add_child(interrupt_controller(spec.vcpus));
     root.add_child(clock());
@@ -99,17 +88,11 @@ fn chosen(spec: &VmSpec, initrd: Option<Extent>, seed: Option<GuestSeed>) -> Dev
 
 fn memory(bytes: u64) -> DeviceTreeNode {
     let name = format!("memory@{RAM_BASE:x}");
-    node(
-        &name,
-        [text("device_type", "memory"), reg(&[(RAM_BASE, bytes)])],
-    )
+    node(&name, [text("device_type", "memory"), reg(&[(RAM_BASE, bytes)])])
 }
 
 fn cpus(count: u8) -> DeviceTreeNode {
-    let mut cpus = node(
-        "cpus",
-        [cells("#address-cells", &[1]), cells("#size-cells", &[0])],
-    );
+    let mut cpus = node("cpus", [cells("#address-cells", &[1]), cells("#size-cells", &[0])]);
     for index in 0..u32::from(count) {
         // MPIDR_EL1 of a vCPU has its index in Aff0 and zeroes above.
         let name = format!("cpu@{index:x}");
@@ -127,10 +110,7 @@ fn cpus(count: u8) -> DeviceTreeNode {
 }
 
 fn timer() -> DeviceTreeNode {
-    let interrupts: Vec<u32> = TIMERS
-        .iter()
-        .flat_map(|&timer| [PPI, timer, LEVEL_HIGH])
-        .collect();
+    let interrupts: Vec<u32> = TIMERS.iter().flat_map(|&timer| [PPI, timer, LEVEL_HIGH]).collect();
     node(
         "timer",
         [
@@ -256,11 +236,8 @@ fn number(name: &str, value: u64) -> DeviceTreeProperty {
 
 /// Pairs of address and size, two cells each.
 fn reg(ranges: &[(u64, u64)]) -> DeviceTreeProperty {
-    let bytes: Vec<u8> = ranges
-        .iter()
-        .flat_map(|(address, size)| [address.to_be_bytes(), size.to_be_bytes()])
-        .flatten()
-        .collect();
+    let bytes: Vec<u8> =
+        ranges.iter().flat_map(|(address, size)| [address.to_be_bytes(), size.to_be_bytes()]).flatten().collect();
     DeviceTreeProperty::new_unchecked("reg", bytes)
 }
 

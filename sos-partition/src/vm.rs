@@ -61,11 +61,7 @@ impl Vm {
 
     /// How it ended, where that was for `reason`.
     pub(crate) fn ended(&self, reason: EndReason) -> LastEnd {
-        LastEnd {
-            name: self.name().to_owned(),
-            reason: reason as u32,
-            uptime_ns: self.0.uptime_ns.get(),
-        }
+        LastEnd { name: self.name().to_owned(), reason: reason as u32, uptime_ns: self.0.uptime_ns.get() }
     }
 
     /// Notes how it ended. A note that cannot be written must not keep a VM from being destroyed.
@@ -76,24 +72,16 @@ impl Vm {
     }
 
     pub(crate) fn destroy<H: Hypervisor>(&self, hypervisor: &mut H) -> Result<(), Error> {
-        builder::destroy(hypervisor, self.handle())
-            .map_err(|status| self.failed(Step::Destroy, status))
+        builder::destroy(hypervisor, self.handle()).map_err(|status| self.failed(Step::Destroy, status))
     }
 
     pub(crate) fn failed(&self, step: Step, status: Status) -> Error {
-        Error::Step {
-            name: self.name().to_owned(),
-            step,
-            status,
-        }
+        Error::Step { name: self.name().to_owned(), step, status }
     }
 }
 
 /// Ends a VM for good; the state that it was found in.
-pub(crate) fn end_and_destroy<H: Hypervisor>(
-    hypervisor: &mut H,
-    vm: &Vm,
-) -> Result<VmState, Error> {
+pub(crate) fn end_and_destroy<H: Hypervisor>(hypervisor: &mut H, vm: &Vm) -> Result<VmState, Error> {
     let state = vm.state().unwrap_or(VmState::Dying);
     match state {
         VmState::Running => match builder::stop(hypervisor, vm.handle()) {
@@ -124,10 +112,7 @@ pub(crate) fn vms<H: Hypervisor>(hypervisor: &mut H) -> Result<Vec<Vm>, Error> {
             }
             Err(Status::NoSuchVm) => break,
             Err(status) => {
-                return Err(Error::Call {
-                    call: "vm_query",
-                    status,
-                });
+                return Err(Error::Call { call: "vm_query", status });
             }
         }
     }
@@ -153,9 +138,6 @@ pub(crate) fn summary(spec: &VmSpec, vm: Option<&Vm>) -> VmSummary {
 
 /// The text of a zero-padded label.
 fn label_text(label: &[u8]) -> &str {
-    let end = label
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(label.len());
+    let end = label.iter().position(|&byte| byte == 0).unwrap_or(label.len());
     core::str::from_utf8(&label[..end]).unwrap_or_default()
 }

@@ -11,8 +11,7 @@ pub fn root() -> PathBuf {
 
 /// The file `name` of `make image`.
 pub fn built(name: &str) -> PathBuf {
-    let directory =
-        std::env::var_os("DORMOUSE_BUILD").map_or_else(|| root().join("build"), PathBuf::from);
+    let directory = std::env::var_os("DORMOUSE_BUILD").map_or_else(|| root().join("build"), PathBuf::from);
     present(directory.join(name))
 }
 
@@ -27,11 +26,7 @@ fn target() -> PathBuf {
 }
 
 fn present(path: PathBuf) -> PathBuf {
-    assert!(
-        path.exists(),
-        "{} is missing: run `make image`",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run `make image`", path.display());
     path
 }
 
@@ -46,15 +41,8 @@ pub fn image_tool(arguments: &[&str]) {
 /// # Panics
 /// Where it fails, with what it printed.
 pub fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -77,14 +65,7 @@ fn build_faulty_partition() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     run(Command::new(cargo)
         .current_dir(root())
-        .args([
-            "build",
-            "--release",
-            "-p",
-            "sos-partition",
-            "--features",
-            "fault-injection",
-        ])
+        .args(["build", "--release", "-p", "sos-partition", "--features", "fault-injection"])
         .args(["--target", "aarch64-unknown-none", "--target-dir"])
         .arg(&target));
     let image = target.join("sos-fault.img");

@@ -64,12 +64,7 @@ impl Default for Board {
 impl Board {
     /// The board of the figures: instructions are nanoseconds.
     pub fn counting(cpus: u32) -> Self {
-        Self {
-            cpus,
-            cpu: "cortex-a72,cntfrq=1000000000".into(),
-            clock: Clock::Instructions,
-            ..Self::default()
-        }
+        Self { cpus, cpu: "cortex-a72,cntfrq=1000000000".into(), clock: Clock::Instructions, ..Self::default() }
     }
 
     /// The same with `cpus` CPUs.
@@ -121,10 +116,7 @@ impl Board {
 
     /// Boots with `archive` as the initrd, or none.
     pub fn start(&self, archive: Option<&Path>) -> Run {
-        let kernel = self
-            .kernel
-            .clone()
-            .unwrap_or_else(|| artifact::built("dormouse.img"));
+        let kernel = self.kernel.clone().unwrap_or_else(|| artifact::built("dormouse.img"));
         Run::start(&self.arguments(&kernel, archive), self.seed)
     }
 
@@ -162,10 +154,9 @@ impl Board {
         match self.entry {
             Entry::El1 | Entry::El2 => add("-kernel", kernel),
             // R hw/core/generic-loader: cpu-num sets the PC only.
-            Entry::WithoutTree => add(
-                "-device",
-                &format!("loader,file={kernel},addr=0x40200000,force-raw=on,cpu-num=0"),
-            ),
+            Entry::WithoutTree => {
+                add("-device", &format!("loader,file={kernel},addr=0x40200000,force-raw=on,cpu-num=0"))
+            }
         }
         if let Some(archive) = archive {
             add("-initrd", artifact::text(archive));

@@ -69,10 +69,7 @@ impl Shell {
         let output = self.run.expect("_end_ ", time).replace('\r', "");
         let status = self.run.expect("\n", time);
         Answer {
-            status: status
-                .trim()
-                .parse()
-                .unwrap_or_else(|_| panic!("status {status:?}")),
+            status: status.trim().parse().unwrap_or_else(|_| panic!("status {status:?}")),
             output: output.trim_end_matches("_end_ ").to_owned(),
         }
     }

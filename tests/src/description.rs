@@ -140,26 +140,11 @@ impl Guest {
 
     fn write(&self, name: &str, out: &mut String) {
         line(out, &format!("{name} {{ compatible = \"dormouse,guest\";"));
-        line(
-            out,
-            &format!(
-                "memory = /bits/ 64 <{:#x}>; vcpus = <{}>;",
-                self.memory, self.vcpus
-            ),
-        );
+        line(out, &format!("memory = /bits/ 64 <{:#x}>; vcpus = <{}>;", self.memory, self.vcpus));
         line(out, &format!("image = \"{}\";", self.image));
         match self.load_address {
-            Some(address) => line(
-                out,
-                &format!("image-format = \"raw\"; load-address = /bits/ 64 <{address:#x}>;"),
-            ),
-            None => line(
-                out,
-                &format!(
-                    "image-format = \"linux\"; bootargs = \"{}\";",
-                    self.bootargs
-                ),
-            ),
+            Some(address) => line(out, &format!("image-format = \"raw\"; load-address = /bits/ 64 <{address:#x}>;")),
+            None => line(out, &format!("image-format = \"linux\"; bootargs = \"{}\";", self.bootargs)),
         }
         if let Some(initrd) = &self.initrd {
             line(out, &format!("initrd = \"{initrd}\";"));
@@ -168,11 +153,7 @@ impl Guest {
             line(out, "autostart;");
         }
         if !self.grants.is_empty() {
-            let grants = self
-                .grants
-                .iter()
-                .map(|grant| format!("\"{grant}\""))
-                .collect::<Vec<_>>();
+            let grants = self.grants.iter().map(|grant| format!("\"{grant}\"")).collect::<Vec<_>>();
             line(out, &format!("grants = {};", grants.join(", ")));
         }
         if self.ports > 0 {
@@ -185,14 +166,8 @@ impl Guest {
 impl Description {
     /// A description with one guest, which has the console first.
     pub fn with(name: &str, guest: Guest) -> Self {
-        let partition = Partition {
-            console_first: Some(name.into()),
-            ..Partition::default()
-        };
-        Self {
-            partition,
-            guests: vec![(name.into(), guest)],
-        }
+        let partition = Partition { console_first: Some(name.into()), ..Partition::default() };
+        Self { partition, guests: vec![(name.into(), guest)] }
     }
 
     /// The same with one more guest.
@@ -213,17 +188,8 @@ impl Description {
     pub fn source(&self) -> String {
         let mut out = String::from("/dts-v1/;\n/ {\ncompatible = \"dormouse,system\";\n");
         let partition = &self.partition;
-        line(
-            &mut out,
-            "service-partition { compatible = \"dormouse,service-partition\";",
-        );
-        line(
-            &mut out,
-            &format!(
-                "image = \"sos.img\"; memory = /bits/ 64 <{:#x}>;",
-                partition.memory
-            ),
-        );
+        line(&mut out, "service-partition { compatible = \"dormouse,service-partition\";");
+        line(&mut out, &format!("image = \"sos.img\"; memory = /bits/ 64 <{:#x}>;", partition.memory));
         for (property, value) in [
             ("idle-timeout-ms", partition.idle_timeout_ms),
             ("boot-timeout-ms", partition.boot_timeout_ms),
@@ -232,21 +198,13 @@ impl Description {
         ] {
             line(&mut out, &format!("{property} = <{value}>;"));
         }
-        line(
-            &mut out,
-            &format!(
-                "power = \"shared\"; when-idle = \"{}\";",
-                partition.when_idle
-            ),
-        );
+        line(&mut out, &format!("power = \"shared\"; when-idle = \"{}\";", partition.when_idle));
         if let Some(first) = &partition.console_first {
             line(&mut out, &format!("console-first = \"{first}\";"));
         }
         line(&mut out, &partition.more);
         line(&mut out, "};\nguests {");
-        self.guests
-            .iter()
-            .for_each(|(name, guest)| guest.write(name, &mut out));
+        self.guests.iter().for_each(|(name, guest)| guest.write(name, &mut out));
         line(&mut out, "};\n};");
         out
     }
@@ -263,10 +221,7 @@ mod tests {
 
     #[test]
     fn a_description_names_every_property_that_was_set() {
-        let guest = Guest::bare("tiny", "period-ms=5")
-            .vcpus(3)
-            .memory(2 << 20)
-            .granted();
+        let guest = Guest::bare("tiny", "period-ms=5").vcpus(3).memory(2 << 20).granted();
         let source = Description::with("a", guest)
             .and("b", Guest::debian(1).manual())
             .partition(|partition| partition.idle_timeout_ms = 77)

@@ -16,72 +16,22 @@ pub struct Figure {
 }
 
 const fn figure(name: &'static str, what: &'static str, limit: f64, peers: &'static str) -> Figure {
-    Figure {
-        name,
-        what,
-        limit,
-        peers,
-    }
+    Figure { name, what, limit, peers }
 }
 
 /// Every figure.
 pub const FIGURES: &[Figure] = &[
     figure("psci_version", "PSCI_VERSION", 120.0, "211 / 486 / 1739"),
-    figure(
-        "hvc_unknown",
-        "an unknown SMCCC call",
-        140.0,
-        "211 / 486 / 1739",
-    ),
-    figure(
-        "doorbell",
-        "mailbox doorbell with nothing to do",
-        200.0,
-        "-",
-    ),
+    figure("hvc_unknown", "an unknown SMCCC call", 140.0, "211 / 486 / 1739"),
+    figure("doorbell", "mailbox doorbell with nothing to do", 200.0, "-"),
     figure("gicd_typer", "GICD_TYPER read", 170.0, "229 / 604 / 2482"),
-    figure(
-        "sysreg_id",
-        "ID register read",
-        140.0,
-        "4 (untrapped) / 431 / 2030",
-    ),
-    figure(
-        "uart_char",
-        "PL011 character written",
-        250.0,
-        "passed through / 634 / 6544",
-    ),
-    figure(
-        "sgi_self",
-        "SGI to self, until handler entry",
-        350.0,
-        "797 / 1047 / 3245",
-    ),
-    figure(
-        "vtimer",
-        "virtual timer, deadline to handler entry, CPU busy",
-        165.0,
-        "203 / 1091 / 3105",
-    ),
-    figure(
-        "wfi_wake_alone",
-        "WFI wake by the timer after 1 ms, vCPU alone",
-        190.0,
-        "201 / 2976 / 8808",
-    ),
-    figure(
-        "wfi_wake_shared",
-        "the same on a CPU shared with another VM's sleeper",
-        500.0,
-        "201 / 2976 / 8808",
-    ),
-    figure(
-        "sgi_cross",
-        "SGI to a busy vCPU on another CPU, one way",
-        600.0,
-        "809 / 3332 / 11600",
-    ),
+    figure("sysreg_id", "ID register read", 140.0, "4 (untrapped) / 431 / 2030"),
+    figure("uart_char", "PL011 character written", 250.0, "passed through / 634 / 6544"),
+    figure("sgi_self", "SGI to self, until handler entry", 350.0, "797 / 1047 / 3245"),
+    figure("vtimer", "virtual timer, deadline to handler entry, CPU busy", 165.0, "203 / 1091 / 3105"),
+    figure("wfi_wake_alone", "WFI wake by the timer after 1 ms, vCPU alone", 190.0, "201 / 2976 / 8808"),
+    figure("wfi_wake_shared", "the same on a CPU shared with another VM's sleeper", 500.0, "201 / 2976 / 8808"),
+    figure("sgi_cross", "SGI to a busy vCPU on another CPU, one way", 600.0, "809 / 3332 / 11600"),
     figure(
         "boot_to_guest",
         "reset to the guest's first instruction, service partition's boot included",
@@ -89,44 +39,14 @@ pub const FIGURES: &[Figure] = &[
         "1.83 M (static) / 66 M / 1169 M",
     ),
     figure("boot_to_linux", "the same for Debian's kernel", 15e6, "-"),
-    figure(
-        "linux_init_ratio",
-        "Debian to /init, against QEMU without EL2",
-        1.03,
-        "1.03 / 1.10 / 1.37",
-    ),
-    figure(
-        "sos_cold_vm_list",
-        "doorbell to reply of `vm list`, partition off before",
-        500e3,
-        "-",
-    ),
+    figure("linux_init_ratio", "Debian to /init, against QEMU without EL2", 1.03, "1.03 / 1.10 / 1.37"),
+    figure("sos_cold_vm_list", "doorbell to reply of `vm list`, partition off before", 500e3, "-"),
     figure("sos_warm_vm_list", "the same, partition on", 20e3, "-"),
-    figure(
-        "sos_ram_on",
-        "bytes of the service partition's frames, on",
-        8.0 * 1048576.0,
-        "dom0: 512 MiB",
-    ),
+    figure("sos_ram_on", "bytes of the service partition's frames, on", 8.0 * 1048576.0, "dom0: 512 MiB"),
     figure("sos_ram_off", "the same, off", 0.0, "-"),
-    figure(
-        "sos_resident",
-        "bytes that stay for it: image, notes, mailbox",
-        2.0 * 1048576.0,
-        "-",
-    ),
-    figure(
-        "el2_image",
-        "bytes of the EL2 image's file",
-        256.0 * 1024.0,
-        "94 KB / 1 MB / -",
-    ),
-    figure(
-        "el2_ram",
-        "bytes of RAM that EL2 keeps, one guest, 1 GiB",
-        3.0 * 1048576.0,
-        "0.2 MB+ / 34 MB / -",
-    ),
+    figure("sos_resident", "bytes that stay for it: image, notes, mailbox", 2.0 * 1048576.0, "-"),
+    figure("el2_image", "bytes of the EL2 image's file", 256.0 * 1024.0, "94 KB / 1 MB / -"),
+    figure("el2_ram", "bytes of RAM that EL2 keeps, one guest, 1 GiB", 3.0 * 1048576.0, "0.2 MB+ / 34 MB / -"),
 ];
 
 /// Measured values by name.
@@ -155,10 +75,7 @@ impl Measured {
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|&(_, value)| value)
+        self.0.iter().find(|(known, _)| known == name).map(|&(_, value)| value)
     }
 
     /// Figures that are missing or above their limit.
@@ -167,12 +84,7 @@ impl Measured {
             .iter()
             .filter_map(|figure| match self.get(figure.name) {
                 Some(value) if value <= figure.limit => None,
-                Some(value) => Some(format!(
-                    "{}: {} is above {}",
-                    figure.name,
-                    number(value),
-                    number(figure.limit)
-                )),
+                Some(value) => Some(format!("{}: {} is above {}", figure.name, number(value), number(figure.limit))),
                 None => Some(format!("{}: not measured", figure.name)),
             })
             .collect()
@@ -182,13 +94,7 @@ impl Measured {
     pub fn lines(&self) -> String {
         FIGURES
             .iter()
-            .filter_map(|figure| {
-                Some(format!(
-                    "BENCH {} {}\n",
-                    figure.name,
-                    number(self.get(figure.name)?)
-                ))
-            })
+            .filter_map(|figure| Some(format!("BENCH {} {}\n", figure.name, number(self.get(figure.name)?))))
             .collect()
     }
 
@@ -214,11 +120,7 @@ impl Measured {
 }
 
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 {
-        format!("{value}")
-    } else {
-        format!("{value:.3}")
-    }
+    if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.3}") }
 }
 
 #[cfg(test)]
@@ -234,9 +136,6 @@ mod tests {
         assert!(missed.contains(&"doorbell: 201 is above 200".to_owned()));
         assert!(missed.contains(&"vtimer: not measured".to_owned()));
         assert!(measured.table().contains("| `psci_version` | 120 | 119 |"));
-        assert_eq!(
-            measured.lines(),
-            "BENCH psci_version 119\nBENCH doorbell 201\n"
-        );
+        assert_eq!(measured.lines(), "BENCH psci_version 119\nBENCH doorbell 201\n");
     }
 }

@@ -27,9 +27,6 @@ use std::time::Duration;
 
 /// A time-out of `seconds`, stretched by `DORMOUSE_TIMEOUT_FACTOR`.
 pub fn seconds(seconds: u64) -> Duration {
-    let factor = std::env::var("DORMOUSE_TIMEOUT_FACTOR")
-        .ok()
-        .and_then(|text| text.parse::<f64>().ok())
-        .unwrap_or(1.0);
+    let factor = std::env::var("DORMOUSE_TIMEOUT_FACTOR").ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(1.0);
     Duration::from_secs(seconds).mul_f64(factor)
 }

@@ -47,10 +47,7 @@ impl Line {
                 }
             }
         });
-        Self {
-            shared,
-            position: 0,
-        }
+        Self { shared, position: 0 }
     }
 
     /// Waits until `found` finds something in what came since the last find; it gives the number
@@ -58,11 +55,7 @@ impl Line {
     ///
     /// # Errors
     /// [`Missing`].
-    pub fn wait(
-        &mut self,
-        time: Duration,
-        found: impl Fn(&str) -> Option<usize>,
-    ) -> Result<String, Missing> {
+    pub fn wait(&mut self, time: Duration, found: impl Fn(&str) -> Option<usize>) -> Result<String, Missing> {
         let end = Instant::now() + time;
         let (received, changed) = &*self.shared;
         let mut received = lock(received);
@@ -81,10 +74,7 @@ impl Line {
             if left.is_zero() {
                 return Err(Missing::TimeOut);
             }
-            received = changed
-                .wait_timeout(received, left)
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .0;
+            received = changed.wait_timeout(received, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
     }
 
@@ -110,9 +100,7 @@ fn latin1(bytes: &[u8]) -> String {
 }
 
 fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
-    received
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    received.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -125,22 +113,12 @@ mod tests {
         let mut line = Line::new(reader);
         std::io::Write::write_all(&mut writer, b"one \xff two\n").unwrap();
         let long = Duration::from_secs(10);
-        assert_eq!(
-            line.wait(long, |text| end_of(text, "\u{ff}")).unwrap(),
-            "one \u{ff}"
-        );
+        assert_eq!(line.wait(long, |text| end_of(text, "\u{ff}")).unwrap(), "one \u{ff}");
         assert_eq!(line.wait(long, |text| end_of(text, "two")).unwrap(), " two");
         let missing = line.wait(Duration::from_millis(1), |text| end_of(text, "one"));
-        assert_eq!(
-            missing,
-            Err(Missing::TimeOut),
-            "what was found once is gone"
-        );
+        assert_eq!(missing, Err(Missing::TimeOut), "what was found once is gone");
         drop(writer);
-        assert_eq!(
-            line.wait(long, |text| end_of(text, "one")),
-            Err(Missing::Ended)
-        );
+        assert_eq!(line.wait(long, |text| end_of(text, "one")), Err(Missing::Ended));
         assert_eq!(line.text(), "one \u{ff} two\n");
     }
 }

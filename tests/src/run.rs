@@ -33,28 +33,14 @@ impl Run {
     /// Starts QEMU with `arguments` and both serial lines.
     pub(crate) fn start(arguments: &[String], seed: u32) -> Self {
         let turn = Turn::take();
-        let socket = std::env::temp_dir().join(format!(
-            "dormouse-log-{}-{}",
-            std::process::id(),
-            turn.number
-        ));
+        let socket = std::env::temp_dir().join(format!("dormouse-log-{}-{}", std::process::id(), turn.number));
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).expect("socket for EL2's log");
         let mut command = Command::new("qemu-system-aarch64");
         command
             .args(arguments)
-            .args([
-                "-chardev",
-                "stdio,id=console,signal=off",
-                "-serial",
-                "chardev:console",
-            ])
-            .args([
-                "-chardev",
-                &format!("socket,id=log,path={}", socket.display()),
-                "-serial",
-                "chardev:log",
-            ])
+            .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
+            .args(["-chardev", &format!("socket,id=log,path={}", socket.display()), "-serial", "chardev:log"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
@@ -105,10 +91,7 @@ impl Run {
     /// Types `text` at the console.
     pub fn send(&mut self, text: &str) {
         let input = self.input.as_mut().expect("standard input is open");
-        input
-            .write_all(text.as_bytes())
-            .and_then(|()| input.flush())
-            .expect("QEMU reads its console");
+        input.write_all(text.as_bytes()).and_then(|()| input.flush()).expect("QEMU reads its console");
     }
 
     /// Closes QEMU's standard input, as a script that has nothing more to say.
@@ -149,11 +132,7 @@ impl Run {
             .filter(|line| line.contains(FATAL))
             .map(|line| line.trim_end().to_owned())
             .collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(
-            fatal.len(),
-            1,
-            "one line with `{FATAL}` is expected: {fatal:#?}"
-        );
+        assert_eq!(fatal.len(), 1, "one line with `{FATAL}` is expected: {fatal:#?}");
         fatal.into_iter().next().unwrap_or_default()
     }
 
@@ -169,10 +148,7 @@ impl Run {
             if let Some(line) = lines.find(|line| line.contains(needle)) {
                 return line.trim_end().to_owned();
             }
-            assert!(
-                Instant::now() < end,
-                "no {needle:?} on any line within {time:?}"
-            );
+            assert!(Instant::now() < end, "no {needle:?} on any line within {time:?}");
             std::thread::sleep(POLL);
         }
     }
@@ -190,9 +166,7 @@ impl Run {
 
     /// SIGTERM, and SIGKILL where that does not help: QEMU with -icount may ignore the first.
     fn kill(&mut self) {
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let end = Instant::now() + Duration::from_secs(2);
         while Instant::now() < end {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -240,10 +214,7 @@ fn accept(listener: &UnixListener, child: &mut Child) -> Line {
             return Line::new(stream);
         }
         let ended = child.try_wait().expect("QEMU is our child");
-        assert!(
-            ended.is_none() && Instant::now() < end,
-            "QEMU does not start: {ended:?}"
-        );
+        assert!(ended.is_none() && Instant::now() < end, "QEMU does not start: {ended:?}");
         std::thread::sleep(POLL);
     }
 }
@@ -263,9 +234,7 @@ impl Turn {
         let limit = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().max(1));
         let mut turns = lock(&TURNS);
         while turns.0 >= limit {
-            turns = TURN_ENDED
-                .wait(turns)
-                .unwrap_or_else(PoisonError::into_inner);
+            turns = TURN_ENDED.wait(turns).unwrap_or_else(PoisonError::into_inner);
         }
         turns.0 += 1;
         turns.1 += 1;

@@ -44,29 +44,16 @@ impl System {
         let name = format!("dormouse-test-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).expect("directory for a test");
-        let mut system = Self {
-            directory: Arc::new(Directory(directory)),
-            members: Vec::new(),
-        };
+        let mut system = Self { directory: Arc::new(Directory(directory)), members: Vec::new() };
         let tree = system.compile(source);
         system.member("system.dtb", tree);
         system
     }
 
     fn compile(&self, source: &str) -> PathBuf {
-        let (input, output) = (
-            self.directory.0.join("system.dts"),
-            self.directory.0.join("system.dtb"),
-        );
+        let (input, output) = (self.directory.0.join("system.dts"), self.directory.0.join("system.dtb"));
         std::fs::write(&input, source).expect("system.dts");
-        artifact::run(Command::new("dtc").args([
-            "-q",
-            "-O",
-            "dtb",
-            "-o",
-            text(&output),
-            text(&input),
-        ]));
+        artifact::run(Command::new("dtc").args(["-q", "-O", "dtb", "-o", text(&output), text(&input)]));
         output
     }
 
@@ -100,11 +87,7 @@ impl System {
     /// Writes the archive; its path.
     pub fn archive(&self) -> PathBuf {
         let out = self.directory.0.join("archive.cpio");
-        let members = self
-            .members
-            .iter()
-            .map(|(name, file)| format!("{name}={}", text(file)))
-            .collect::<Vec<_>>();
+        let members = self.members.iter().map(|(name, file)| format!("{name}={}", text(file))).collect::<Vec<_>>();
         let mut arguments = vec!["archive", text(&out)];
         arguments.extend(members.iter().map(String::as_str));
         artifact::image_tool(&arguments);

@@ -37,11 +37,7 @@ fn equal_asids_never_mix() {
 
 #[test]
 fn counters_progress_on_cpus_of_their_own() {
-    let mut run = boot(
-        "progress",
-        "seconds=1 limit-ms=1000",
-        Board::default().cpus(2),
-    );
+    let mut run = boot("progress", "seconds=1 limit-ms=1000", Board::default().cpus(2));
     run.expect("PROGRESS ok", seconds(60));
 }
 
@@ -66,10 +62,7 @@ fn bench_measures_everything_that_needs_no_hypervisor() {
         "wfi_wake_alone",
         "sgi_cross",
     ] {
-        assert!(
-            output.contains(&format!("BENCH {name} ")),
-            "{name} in {output}"
-        );
+        assert!(output.contains(&format!("BENCH {name} ")), "{name} in {output}");
     }
 }
 
@@ -78,11 +71,7 @@ fn hostile_survives_itself() {
     // Without `icc`: QEMU's own CPU interface does not survive random writes.
     let phases = "smccc,psci,gicd,gicr,uart,rtc,virtio,queues,shapes,sysreg,memory,garbage,mailbox-page,setway,tlbi,wait,sgi,timer,console";
     let bootargs = format!("phases={phases} calls=20000 rounds=2000");
-    let mut run = boot(
-        "hostile",
-        &bootargs,
-        Board::default().cpus(2).clock(Clock::Host),
-    );
+    let mut run = boot("hostile", &bootargs, Board::default().cpus(2).clock(Clock::Host));
     run.expect("HOSTILE end off", seconds(120));
     assert!(run.expect_end(seconds(20)).success());
 }

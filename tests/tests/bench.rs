@@ -8,7 +8,8 @@ use std::process::Command;
 
 /// Rounds of everything that is measured many times.
 const ROUNDS: u32 = 1000;
-const LOCAL: &str = "psci_version,hvc_unknown,doorbell,gicd_typer,sysreg_id,uart_char,sgi_self,vtimer,wfi_wake_alone,sgi_cross";
+const LOCAL: &str =
+    "psci_version,hvc_unknown,doorbell,gicd_typer,sysreg_id,uart_char,sgi_self,vtimer,wfi_wake_alone,sgi_cross";
 const SERVICES: &str = "sos_warm_vm_list,sos_ram,sos_cold_vm_list,info";
 /// Kernel command line of both runs of the ratio.
 const QUIET: &str = "console=ttyAMA0 quiet nokaslr";
@@ -25,11 +26,7 @@ enum Origin {
 
 fn bench_guest(run: &str, vcpus: u32) -> Guest {
     let bootargs = format!("rounds={ROUNDS} run={run}");
-    Guest {
-        memory: 256 << 20,
-        grants: ALL_GRANTS,
-        ..Guest::bare("bench", &bootargs).vcpus(vcpus)
-    }
+    Guest { memory: 256 << 20, grants: ALL_GRANTS, ..Guest::bare("bench", &bootargs).vcpus(vcpus) }
 }
 
 fn description(run: &str, vcpus: u32) -> Description {
@@ -47,10 +44,7 @@ fn output(run: &mut Run) -> String {
 fn every_figure_is_within_its_limit() {
     let mut measured = Measured::default();
     let image = artifact::built("dormouse.img");
-    println!(
-        "image {}",
-        artifact::run(Command::new("sha256sum").arg(&image)).trim()
-    );
+    println!("image {}", artifact::run(Command::new("sha256sum").arg(&image)).trim());
     let size = std::fs::metadata(&image).expect("dormouse.img").len();
     measured.set("el2_image", size as f64);
 
@@ -61,8 +55,7 @@ fn every_figure_is_within_its_limit() {
     print_statistics(&text);
 
     // On one CPU, so that it is shared for certain, with a neighbour that wakes in between.
-    let shared =
-        description("wfi_wake_shared", 1).and("sleeper", Guest::bare("sleeper", "period-us=300"));
+    let shared = description("wfi_wake_shared", 1).and("sleeper", Guest::bare("sleeper", "period-us=300"));
     measured.read(&output(&mut Board::counting(1).boot(&System::new(&shared))));
 
     let boot = System::new(&description("info", 1));
@@ -85,25 +78,15 @@ fn every_figure_is_within_its_limit() {
 fn row(text: &str, name: &str) -> f64 {
     let start = format!("INFO {name} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&start));
-    line.and_then(|value| value.trim().parse().ok())
-        .unwrap_or_else(|| panic!("{start}in {text}"))
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{start}in {text}"))
 }
 
 /// What the rows of `hv info` say about memory.
 fn memory_figures(text: &str, measured: &mut Measured) {
     let row = |name: &str| row(text, name);
-    let el2 = [
-        "el2_image",
-        "el2_stacks",
-        "el2_tables",
-        "el2_rings",
-        "el2_mailboxes",
-        "notes",
-    ];
+    let el2 = ["el2_image", "el2_stacks", "el2_tables", "el2_rings", "el2_mailboxes", "notes"];
     measured.set("el2_ram", el2.iter().map(|name| row(name)).sum());
-    let image = std::fs::metadata(artifact::built("sos.img"))
-        .expect("sos.img")
-        .len() as f64;
+    let image = std::fs::metadata(artifact::built("sos.img")).expect("sos.img").len() as f64;
     // The partition's own mailbox page is one of those that EL2 counts.
     measured.set("sos_resident", image + row("notes") + 4096.0);
 }
@@ -116,12 +99,8 @@ fn print_statistics(text: &str) {
 
 /// Debian to the first line of its /init, with EL2 and without.
 fn linux(measured: &mut Measured, origin: Origin) {
-    let debian = Guest {
-        memory: 512 << 20,
-        initrd: Some("count-initrd".into()),
-        bootargs: QUIET.into(),
-        ..Guest::debian(1)
-    };
+    let debian =
+        Guest { memory: 512 << 20, initrd: Some("count-initrd".into()), bootargs: QUIET.into(), ..Guest::debian(1) };
     let description = Description::with("debian", debian);
     let directory = std::env::temp_dir().join(format!("dormouse-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("directory for the initrd");
@@ -134,9 +113,7 @@ fn linux(measured: &mut Measured, origin: Origin) {
     let mut run = Board::counting(1).memory(1024).boot(&system);
     let on = count(&mut run);
     let mut shell = Shell::enter(run);
-    let first = shell.hvctl("hv info")["first_guest_count"]
-        .as_f64()
-        .expect("first_guest_count");
+    let first = shell.hvctl("hv info")["first_guest_count"].as_f64().expect("first_guest_count");
     measured.set("boot_to_linux", first);
     let on = match origin {
         Origin::Guest => on,
@@ -159,18 +136,14 @@ fn linux(measured: &mut Measured, origin: Origin) {
 /// CNTVCT at the first line of /init.
 fn count(run: &mut Run) -> f64 {
     let line = run.expect_line("dormouse-init ", seconds(300));
-    let count = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|count| count.parse().ok());
+    let count = line.split_whitespace().nth(1).and_then(|count| count.parse().ok());
     count.unwrap_or_else(|| panic!("{line:?}"))
 }
 
 /// The demo's initrd with an /init that first prints the counter.
 fn counting_initrd(directory: &std::path::Path) -> PathBuf {
     let root = artifact::root();
-    let manifest = std::fs::read_to_string(root.join("guest-virtio/hvctl/initramfs.list"))
-        .expect("initramfs.list");
+    let manifest = std::fs::read_to_string(root.join("guest-virtio/hvctl/initramfs.list")).expect("initramfs.list");
     let init = directory.join("init");
     let script = "#!/bin/busybox sh\n/bin/busybox echo dormouse-init $(/bin/hvctl debug counter)\nexec /bin/busybox sh /real-init\n";
     std::fs::write(&init, script).expect("init");

@@ -9,10 +9,7 @@ fn debian_boots(vcpus: u32, board: &Board) {
     assert!(shell.command("uname -m").ok().contains("aarch64"));
     shell.power_off();
     shell.run.expect_log("vm debian: powered off", seconds(30));
-    assert!(
-        shell.run.expect_end(seconds(30)).success(),
-        "the board powers off with its last guest"
-    );
+    assert!(shell.run.expect_end(seconds(30)).success(), "the board powers off with its last guest");
 }
 
 #[test]
@@ -52,10 +49,7 @@ fn debian_boots_with_four_vcpus_under_icount() {
 
 #[test]
 fn debian_boots_on_a_cpu_with_every_extension() {
-    let board = Board {
-        cpu: "max".into(),
-        ..Board::default()
-    };
+    let board = Board { cpu: "max".into(), ..Board::default() };
     debian_boots(2, &board);
 }
 
@@ -78,10 +72,7 @@ fn an_image_of_three_copy_steps_arrives_whole() {
 
 #[test]
 fn a_raw_image_starts_where_it_is_loaded() {
-    let guest = Guest {
-        load_address: Some(0x4008_0000),
-        ..Guest::bare("tiny", "")
-    };
+    let guest = Guest { load_address: Some(0x4008_0000), ..Guest::bare("tiny", "") };
     let system = System::new(&Description::with("tiny", guest));
     let mut run = Board::default().boot(&system);
     run.expect("tiny: vcpus 1", seconds(30));

@@ -6,22 +6,14 @@ const ESCAPE: &str = "\u{1d}";
 
 #[test]
 fn the_escape_goes_through_all_consoles_and_back() {
-    let description = Description::with("debian", Guest::debian(1))
-        .and("tiny", Guest::bare("tiny", "period-ms=100"));
+    let description = Description::with("debian", Guest::debian(1)).and("tiny", Guest::bare("tiny", "period-ms=100"));
     let system = System::new(&description);
     let mut shell = Shell::enter(Board::default().boot(&system));
     let mut seen = false;
     for _ in 0..6 {
         shell.run.send(ESCAPE);
         // Whatever is shown next says its name; only tiny beats.
-        if shell
-            .run
-            .console
-            .wait(seconds(2), |text| {
-                dormouse_tests::line::end_of(text, "tiny: beat")
-            })
-            .is_ok()
-        {
+        if shell.run.console.wait(seconds(2), |text| dormouse_tests::line::end_of(text, "tiny: beat")).is_ok() {
             seen = true;
             shell.run.send("x");
             shell.run.expect("tiny: got 'x'", seconds(10));
@@ -32,14 +24,7 @@ fn the_escape_goes_through_all_consoles_and_back() {
     for _ in 0..6 {
         shell.run.send(ESCAPE);
         shell.run.send("echo _he''re_\n");
-        if shell
-            .run
-            .console
-            .wait(seconds(2), |text| {
-                dormouse_tests::line::end_of(text, "_here_")
-            })
-            .is_ok()
-        {
+        if shell.run.console.wait(seconds(2), |text| dormouse_tests::line::end_of(text, "_here_")).is_ok() {
             return;
         }
     }
@@ -48,8 +33,7 @@ fn the_escape_goes_through_all_consoles_and_back() {
 
 #[test]
 fn other_lines_never_tear_the_focused_guests_output() {
-    let description = Description::with("debian", Guest::debian(2))
-        .and("tiny", Guest::bare("tiny", "period-ms=1"));
+    let description = Description::with("debian", Guest::debian(2)).and("tiny", Guest::bare("tiny", "period-ms=1"));
     let system = System::new(&description);
     let mut shell = Shell::enter(Board::default().boot(&system));
     for _ in 0..20 {
@@ -78,10 +62,7 @@ fn input_that_comes_before_the_shell_is_not_lost() {
 
 #[test]
 fn the_end_of_input_does_not_end_the_run() {
-    let system = System::new(&Description::with(
-        "tiny",
-        Guest::bare("tiny", "period-ms=100"),
-    ));
+    let system = System::new(&Description::with("tiny", Guest::bare("tiny", "period-ms=100")));
     let mut run = Board::default().boot(&system);
     run.close_input();
     run.expect("tiny: beat 20", seconds(60));
@@ -94,10 +75,5 @@ fn a_long_output_arrives_whole() {
     let output = shell.command("seq 20000").ok();
     let lines = output.lines().collect::<Vec<_>>();
     assert_eq!(lines.len(), 20_000);
-    assert!(
-        lines
-            .iter()
-            .enumerate()
-            .all(|(i, line)| *line == (i + 1).to_string())
-    );
+    assert!(lines.iter().enumerate().all(|(i, line)| *line == (i + 1).to_string()));
 }

@@ -9,12 +9,12 @@ const CALLS_MAX: u32 = 40;
 
 fn description() -> Description {
     let debian = Guest::debian(1);
-    Description::with("debian", debian)
-        .and("big", Guest::bare("big", "").memory(4 << 20).manual())
-        .partition(|partition| {
+    Description::with("debian", debian).and("big", Guest::bare("big", "").memory(4 << 20).manual()).partition(
+        |partition| {
             partition.idle_timeout_ms = 200;
             partition.max_busy_ms = 500;
-        })
+        },
+    )
 }
 
 fn faulty(description: &Description) -> (System, Run) {
@@ -30,17 +30,8 @@ fn a_request_in_progress_is_answered_with_an_error_and_the_next_one_well() {
     for (i, failing) in FAILINGS.iter().enumerate() {
         let answer = shell.command(&format!("hvctl debug fault {failing}"));
         assert_eq!(answer.status, 1, "{}", answer.output);
-        assert!(
-            answer.output.contains("service partition"),
-            "{}",
-            answer.output
-        );
-        assert!(
-            shell
-                .hvctl("vm list")
-                .as_array()
-                .is_some_and(|list| list.len() == 2)
-        );
+        assert!(answer.output.contains("service partition"), "{}", answer.output);
+        assert!(shell.hvctl("vm list").as_array().is_some_and(|list| list.len() == 2));
         assert_eq!(shell.hvctl("sos status")["failures"], i + 1);
     }
     assert_eq!(shell.await_off()["frames"], 0);
@@ -49,21 +40,14 @@ fn a_request_in_progress_is_answered_with_an_error_and_the_next_one_well() {
 #[test]
 fn a_queued_request_is_answered_by_the_next_life() {
     for failing in FAILINGS {
-        let bootargs =
-            format!("ask=vm-list,fault-queued:{failing},vm-list,await-off,sos-status,stay");
-        let client = Guest {
-            grants: ALL_GRANTS,
-            ..Guest::bare("client", &bootargs)
-        };
+        let bootargs = format!("ask=vm-list,fault-queued:{failing},vm-list,await-off,sos-status,stay");
+        let client = Guest { grants: ALL_GRANTS, ..Guest::bare("client", &bootargs) };
         let description = Description::with("client", client).partition(|partition| {
             partition.idle_timeout_ms = 200;
             partition.max_busy_ms = 500;
         });
         let (_system, mut run) = faulty(&description);
-        run.expect(
-            "CLIENT answered: hv: the service partition failed",
-            seconds(30),
-        );
+        run.expect("CLIENT answered: hv: the service partition failed", seconds(30));
         run.expect("CLIENT answered: ok", seconds(30));
         run.expect("CLIENT vm-list: ok", seconds(30));
         run.expect("CLIENT sos state off", seconds(30));
@@ -89,20 +73,14 @@ fn fail_after_each_call(failing: &str) {
     let mut ended_whole = false;
     for calls in 1..=CALLS_MAX {
         // The fault is armed and the create follows in the same life.
-        let armed = shell.command(&format!(
-            "hvctl debug fault {failing} --after-calls {calls}"
-        ));
+        let armed = shell.command(&format!("hvctl debug fault {failing} --after-calls {calls}"));
         let created = shell.command("hvctl vm create new --from big").status;
         let started = shell.command("hvctl vm start new").status;
-        assert!(
-            created <= 1 && started <= 1,
-            "answered after {calls} calls: {armed:?}"
-        );
+        assert!(created <= 1 && started <= 1, "answered after {calls} calls: {armed:?}");
         let list = shell.hvctl("vm list");
         assert!(
-            list.as_array().is_some_and(|list| list
-                .iter()
-                .any(|vm| vm["name"] == "debian" && vm["state"] == "running")),
+            list.as_array()
+                .is_some_and(|list| list.iter().any(|vm| vm["name"] == "debian" && vm["state"] == "running")),
             "{list}"
         );
         // Whatever was half built is gone; what was built is destroyed now.
@@ -111,17 +89,10 @@ fn fail_after_each_call(failing: &str) {
         let off = shell.await_off();
         assert_eq!(off["frames"], 0, "after {calls} calls: {off}");
         assert_eq!(off["requests"], 0, "after {calls} calls: {off}");
-        assert_eq!(
-            shell.hvctl("hv info")["memory"]["free"],
-            free,
-            "after {calls} calls"
-        );
+        assert_eq!(shell.hvctl("hv info")["memory"]["free"], free, "after {calls} calls");
         ended_whole = created == 0 && started == 0;
     }
-    assert!(
-        ended_whole,
-        "CALLS_MAX is below what a create and start take"
-    );
+    assert!(ended_whole, "CALLS_MAX is below what a create and start take");
     let log = shell.run.log.text();
     assert!(!log.contains("dormouse: fatal:"), "{log}");
 }

@@ -30,15 +30,9 @@ fn the_list_shows_what_the_description_says() {
         assert_eq!(debian["state"], "running");
         assert_eq!(debian["vcpus"], vcpus);
         assert_eq!(debian["memory"], memory);
-        assert!(
-            debian["uptime_ns"].as_u64().is_some_and(|ns| ns > 0),
-            "{debian}"
-        );
+        assert!(debian["uptime_ns"].as_u64().is_some_and(|ns| ns > 0), "{debian}");
         let text = shell.command("hvctl vm list").ok();
-        assert!(
-            text.starts_with("NAME") && text.contains("debian") && text.contains("running"),
-            "{text}"
-        );
+        assert!(text.starts_with("NAME") && text.contains("debian") && text.contains("running"), "{text}");
     }
 }
 
@@ -47,9 +41,7 @@ fn a_guest_is_created_started_stopped_and_destroyed() {
     let (_system, mut shell) = shell(&description());
     let free = |shell: &mut Shell| {
         shell.await_off();
-        shell.hvctl("hv info")["memory"]["free"]
-            .as_u64()
-            .expect("free")
+        shell.hvctl("hv info")["memory"]["free"].as_u64().expect("free")
     };
     let before = free(&mut shell);
     shell.hvctl("vm create second --from tiny --memory 32M --vcpus 2");
@@ -60,18 +52,12 @@ fn a_guest_is_created_started_stopped_and_destroyed() {
     assert_eq!(shown["origin"], "created");
     shell.hvctl("vm start second");
     shell.run.expect_log("vm second: started", seconds(10));
-    assert_eq!(
-        vm(&shell.hvctl("vm list"), "second").expect("second")["state"],
-        "running"
-    );
+    assert_eq!(vm(&shell.hvctl("vm list"), "second").expect("second")["state"], "running");
     let during = free(&mut shell);
     assert!(before - during >= 32 * MIB, "{before} {during}");
     shell.hvctl("vm stop second");
     assert_eq!(free(&mut shell), before, "every frame came back");
-    assert_eq!(
-        vm(&shell.hvctl("vm list"), "second").expect("second")["state"],
-        "defined"
-    );
+    assert_eq!(vm(&shell.hvctl("vm list"), "second").expect("second")["state"], "defined");
     shell.hvctl("vm destroy second");
     assert!(vm(&shell.hvctl("vm list"), "second").is_none());
 }
@@ -104,24 +90,13 @@ fn refusals_name_the_object_and_have_an_exit_code() {
         let answer = shell.command(&format!("hvctl {command}"));
         assert_eq!(answer.status, status, "{command}: {}", answer.output);
         assert!(answer.output.contains(word), "{command}: {}", answer.output);
-        assert_eq!(
-            answer.output.trim().lines().count(),
-            1,
-            "{command}: {}",
-            answer.output
-        );
+        assert_eq!(answer.output.trim().lines().count(), 1, "{command}: {}", answer.output);
     }
     // Whether there is memory for it turns out when it is started.
-    shell
-        .command("hvctl vm create x --from tiny --memory 64G")
-        .ok();
+    shell.command("hvctl vm create x --from tiny --memory 64G").ok();
     let answer = shell.command("hvctl vm start x");
     assert_eq!(answer.status, 1, "{}", answer.output);
-    assert!(
-        answer.output.contains("\"x\"") && answer.output.contains("memory"),
-        "{}",
-        answer.output
-    );
+    assert!(answer.output.contains("\"x\"") && answer.output.contains("memory"), "{}", answer.output);
 }
 
 #[test]
@@ -130,15 +105,9 @@ fn the_partition_is_off_without_frames_after_the_idle_time() {
     shell.hvctl("vm list");
     let on = shell.hvctl("sos status");
     assert_ne!(on["state"], "off");
-    assert!(
-        on["frames"].as_u64().is_some_and(|frames| frames > 0),
-        "{on}"
-    );
+    assert!(on["frames"].as_u64().is_some_and(|frames| frames > 0), "{on}");
     assert_eq!(on["woken_by"], "debian");
-    assert!(
-        on["wake_to_answer_ns"].as_u64().is_some_and(|ns| ns > 0),
-        "{on}"
-    );
+    assert!(on["wake_to_answer_ns"].as_u64().is_some_and(|ns| ns > 0), "{on}");
     let off = shell.await_off();
     assert_eq!(off["frames"], 0);
     let again = shell.hvctl("sos status");
@@ -151,17 +120,12 @@ fn the_partition_is_off_without_frames_after_the_idle_time() {
 #[test]
 fn the_idle_time_is_the_descriptions() {
     for (ms, least, most) in [(300, 0.2, 3.0), (4000, 3.5, 12.0)] {
-        let (_system, mut shell) =
-            shell(&description().partition(|partition| partition.idle_timeout_ms = ms));
+        let (_system, mut shell) = shell(&description().partition(|partition| partition.idle_timeout_ms = ms));
         shell.await_off();
         let before = shell.hvctl("sos status")["on_ns"].as_f64().expect("on_ns");
         shell.hvctl("vm list");
         let on = shell.await_off()["on_ns"].as_f64().expect("on_ns") - before;
-        assert!(
-            (least..most).contains(&(on / 1e9)),
-            "{ms} ms: on for {} s",
-            on / 1e9
-        );
+        assert!((least..most).contains(&(on / 1e9)), "{ms} ms: on for {} s", on / 1e9);
     }
 }
 
@@ -186,20 +150,12 @@ fn memory_adds_up_to_all_of_ram() {
             "firmware",
             "free",
         ];
-        let sum: u64 = rows
-            .iter()
-            .map(|row| memory[row].as_u64().expect(row))
-            .sum();
+        let sum: u64 = rows.iter().map(|row| memory[row].as_u64().expect(row)).sum();
         assert_eq!(sum, u64::from(mib) * MIB, "{info}");
         assert_eq!(memory["total"], u64::from(mib) * MIB);
         assert_eq!(info["cpus"], cpus);
         assert_eq!(memory["sos"], 0, "{info}");
-        assert!(
-            memory["guests"]
-                .as_u64()
-                .is_some_and(|bytes| bytes >= 256 * MIB),
-            "{info}"
-        );
+        assert!(memory["guests"].as_u64().is_some_and(|bytes| bytes >= 256 * MIB), "{info}");
     }
 }
 
@@ -230,7 +186,9 @@ fn ten_at_once_are_all_answered() {
 fn a_killed_client_leaves_no_half_frame() {
     let (_system, mut shell) = shell(&description());
     for _ in 0..20 {
-        shell.command("hvctl vm list > /dev/null & pid=$!; usleep $((RANDOM % 20000)); kill -9 $pid; wait $pid; true").ok();
+        shell
+            .command("hvctl vm list > /dev/null & pid=$!; usleep $((RANDOM % 20000)); kill -9 $pid; wait $pid; true")
+            .ok();
     }
     for _ in 0..8 {
         let list = shell.hvctl("vm list");
@@ -241,19 +199,12 @@ fn a_killed_client_leaves_no_half_frame() {
 
 #[test]
 fn a_guest_without_a_grant_has_no_port_and_no_doorbell() {
-    let guest = Guest {
-        grants: &[],
-        ports: 0,
-        ..Guest::debian(1)
-    };
+    let guest = Guest { grants: &[], ports: 0, ..Guest::debian(1) };
     let system = System::new(&Description::with("debian", guest));
     let mut shell = Shell::enter(Board::default().boot(&system));
     let answer = shell.command("hvctl vm list");
     assert_eq!(answer.status, 3, "{}", answer.output);
-    let client = Guest {
-        start: Start::Automatic,
-        ..Guest::bare("client", "")
-    };
+    let client = Guest { start: Start::Automatic, ..Guest::bare("client", "") };
     let system = System::new(&Description::with("client", client));
     let mut run = Board::default().boot(&system);
     run.expect("CLIENT mailbox false doorbell -1", seconds(30));
@@ -261,42 +212,21 @@ fn a_guest_without_a_grant_has_no_port_and_no_doorbell() {
 
 #[test]
 fn grants_are_told_apart() {
-    let guest = Guest {
-        grants: &["info"],
-        ..Guest::bare("client", "ask=sos-status,vm-list,log")
-    };
+    let guest = Guest { grants: &["info"], ..Guest::bare("client", "ask=sos-status,vm-list,log") };
     let system = System::new(&Description::with("client", guest));
     let mut run = Board::default().boot(&system);
     run.expect("CLIENT sos-status: ok", seconds(30));
-    run.expect(
-        "CLIENT vm-list: hv: this VM has no grant for it",
-        seconds(30),
-    );
+    run.expect("CLIENT vm-list: hv: this VM has no grant for it", seconds(30));
     run.expect("CLIENT log: hv: this VM has no grant for it", seconds(30));
 }
 
 #[test]
 fn a_bare_metal_guest_asks_by_hypercall() {
-    let guest = Guest::bare(
-        "client",
-        "ask=vm-list,sos-status,hv-info,log,await-off,vm-list,burst:4",
-    )
-    .granted();
+    let guest = Guest::bare("client", "ask=vm-list,sos-status,hv-info,log,await-off,vm-list,burst:4").granted();
     let system = System::new(&Description::with("client", guest));
     let mut run = Board::default().boot(&system);
-    run.expect(
-        "CLIENT vm client state running vcpus 1 memory 67108864 has-uptime true",
-        seconds(30),
-    );
-    for item in [
-        "vm-list",
-        "sos-status",
-        "hv-info",
-        "log",
-        "await-off",
-        "vm-list",
-        "burst:4",
-    ] {
+    run.expect("CLIENT vm client state running vcpus 1 memory 67108864 has-uptime true", seconds(30));
+    for item in ["vm-list", "sos-status", "hv-info", "log", "await-off", "vm-list", "burst:4"] {
         run.expect(&format!("CLIENT {item}: ok"), seconds(30));
     }
 }

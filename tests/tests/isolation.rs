@@ -8,40 +8,19 @@ const SEEDS: [u32; 2] = [1, 2];
 
 fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &str) {
     let hostile = Guest::bare("hostile", &format!("seed={seed} {bootargs}")).vcpus(2);
-    let hostile = Guest {
-        grants,
-        ports: u32::from(!grants.is_empty()),
-        ..hostile
-    };
+    let hostile = Guest { grants, ports: u32::from(!grants.is_empty()), ..hostile };
     let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
     let system = System::new(&description);
-    let mut shell = Shell::enter(
-        Board {
-            seed,
-            ..Board::default()
-        }
-        .boot(&system),
-    );
-    shell
-        .run
-        .expect_log("vm hostile: powered off", seconds(600));
+    let mut shell = Shell::enter(Board { seed, ..Board::default() }.boot(&system));
+    shell.run.expect_log("vm hostile: powered off", seconds(600));
     let list = shell.hvctl("vm list");
     assert!(
-        list.as_array().is_some_and(|list| list
-            .iter()
-            .any(|vm| vm["name"] == "debian" && vm["state"] == "running")),
+        list.as_array().is_some_and(|list| list.iter().any(|vm| vm["name"] == "debian" && vm["state"] == "running")),
         "{list}"
     );
-    assert_eq!(
-        shell.command("seq 1000 | md5sum").ok().split(' ').next(),
-        Some("53d025127ae99ab79e8502aae2d9bea6")
-    );
+    assert_eq!(shell.command("seq 1000 | md5sum").ok().split(' ').next(), Some("53d025127ae99ab79e8502aae2d9bea6"));
     let off = shell.await_off();
-    assert_eq!(
-        (&off["failures"], &off["frames"]),
-        (&0.into(), &0.into()),
-        "{off}"
-    );
+    assert_eq!((&off["failures"], &off["frames"]), (&0.into(), &0.into()), "{off}");
     let log = shell.run.log.text();
     assert!(!log.contains("dormouse: fatal:"), "{log}");
 }
@@ -59,8 +38,7 @@ fn a_hostile_guest_without_grants_harms_nobody() {
 #[test]
 fn a_hostile_guest_that_crashes_at_the_end_is_only_that() {
     let hostile = Guest::bare("hostile", "phases=smccc calls=1000 end=crash");
-    let system =
-        System::new(&Description::with("debian", Guest::debian(1)).and("hostile", hostile));
+    let system = System::new(&Description::with("debian", Guest::debian(1)).and("hostile", hostile));
     let mut shell = Shell::enter(Board::default().boot(&system));
     shell.run.expect_log("vm hostile: crashed", seconds(60));
     assert!(shell.hvctl("vm list").is_array());
@@ -110,10 +88,7 @@ fn two_vms_of_two_vcpus_on_one_cpu_all_progress_every_20_ms() {
     let mut run = Board::counting(1).boot(&system);
     run.expect("PROGRESS ok", seconds(300));
     let second = System::new(&Description {
-        partition: dormouse_tests::Partition {
-            console_first: Some("p2".into()),
-            ..description.partition.clone()
-        },
+        partition: dormouse_tests::Partition { console_first: Some("p2".into()), ..description.partition.clone() },
         ..description.clone()
     });
     drop(run);

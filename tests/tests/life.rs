@@ -14,11 +14,7 @@ fn fifty_wakes_lose_nothing_and_the_frames_come_back() {
     for i in 1..=50 {
         shell.hvctl("vm list");
         let off = shell.await_off();
-        assert_eq!(
-            off["lives"].as_u64(),
-            start["lives"].as_u64().map(|lives| lives + i),
-            "cycle {i}: {off}"
-        );
+        assert_eq!(off["lives"].as_u64(), start["lives"].as_u64().map(|lives| lives + i), "cycle {i}: {off}");
         assert_eq!(off["frames"], 0, "cycle {i}: {off}");
     }
     assert_eq!(shell.hvctl("sos status")["failures"], 0);
@@ -27,11 +23,8 @@ fn fifty_wakes_lose_nothing_and_the_frames_come_back() {
 
 /// Starts tiny beside Debian, tells it how to end, and looks at what `vm show` says of that.
 fn end_of_tiny(character: char, how: &str) {
-    let description =
-        Description::with("debian", Guest::debian(2)).and("tiny", Guest::bare("tiny", ""));
-    let system = System::new(
-        &description.partition(|partition| partition.console_first = Some("tiny".into())),
-    );
+    let description = Description::with("debian", Guest::debian(2)).and("tiny", Guest::bare("tiny", ""));
+    let system = System::new(&description.partition(|partition| partition.console_first = Some("tiny".into())));
     let mut run = Board::default().boot(&system);
     run.expect("tiny: vcpus", seconds(30));
     run.send(&character.to_string());
@@ -40,11 +33,7 @@ fn end_of_tiny(character: char, how: &str) {
     for _ in 0..6 {
         run.send("\u{1d}");
         run.send("\n");
-        if run
-            .console
-            .wait(seconds(2), |text| dormouse_tests::line::end_of(text, "# "))
-            .is_ok()
-        {
+        if run.console.wait(seconds(2), |text| dormouse_tests::line::end_of(text, "# ")).is_ok() {
             break;
         }
     }
@@ -86,8 +75,8 @@ fn a_crash_of_the_last_guest_is_no_success() {
 
 #[test]
 fn the_board_stays_when_the_description_says_so() {
-    let description = Description::with("tiny", Guest::bare("tiny", ""))
-        .partition(|partition| partition.when_idle = "stay");
+    let description =
+        Description::with("tiny", Guest::bare("tiny", "")).partition(|partition| partition.when_idle = "stay");
     let system = System::new(&description);
     let mut run = Board::default().boot(&system);
     run.expect("tiny: vcpus", seconds(30));
@@ -95,9 +84,5 @@ fn the_board_stays_when_the_description_says_so() {
     run.expect_log("vm tiny: powered off", seconds(30));
     run.expect_log("sos: off", seconds(30));
     let ended = run.log.wait(seconds(3), |_| None);
-    assert_eq!(
-        ended,
-        Err(dormouse_tests::line::Missing::TimeOut),
-        "QEMU runs on"
-    );
+    assert_eq!(ended, Err(dormouse_tests::line::Missing::TimeOut), "QEMU runs on");
 }

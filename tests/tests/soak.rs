@@ -16,11 +16,7 @@ fn five_hundred_wakes_lose_nothing_and_the_frames_come_back() {
     for i in 1..=500 {
         assert!(shell.hvctl("vm list").is_array());
         let off = shell.await_off();
-        assert_eq!(
-            off["lives"].as_u64(),
-            start["lives"].as_u64().map(|lives| lives + i),
-            "cycle {i}: {off}"
-        );
+        assert_eq!(off["lives"].as_u64(), start["lives"].as_u64().map(|lives| lives + i), "cycle {i}: {off}");
     }
     assert_eq!(shell.hvctl("hv info")["memory"]["free"], free);
     assert_eq!(shell.hvctl("sos status")["failures"], 0);
@@ -30,27 +26,13 @@ fn five_hundred_wakes_lose_nothing_and_the_frames_come_back() {
 #[ignore = "long; make soak runs it"]
 fn hostile_guests_of_many_seeds_harm_nobody() {
     for seed in 10..20 {
-        let hostile = Guest {
-            grants: ALL_GRANTS,
-            ports: 1,
-            ..Guest::bare("hostile", &format!("seed={seed}")).vcpus(2)
-        };
+        let hostile =
+            Guest { grants: ALL_GRANTS, ports: 1, ..Guest::bare("hostile", &format!("seed={seed}")).vcpus(2) };
         let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
         let system = System::new(&description);
-        let mut shell = Shell::enter(
-            Board {
-                seed,
-                ..Board::default()
-            }
-            .boot(&system),
-        );
-        shell
-            .run
-            .expect_log("vm hostile: powered off", seconds(900));
+        let mut shell = Shell::enter(Board { seed, ..Board::default() }.boot(&system));
+        shell.run.expect_log("vm hostile: powered off", seconds(900));
         assert!(shell.hvctl("vm list").is_array(), "seed {seed}");
-        assert!(
-            !shell.run.log.text().contains("dormouse: fatal:"),
-            "seed {seed}"
-        );
+        assert!(!shell.run.log.text().contains("dormouse: fatal:"), "seed {seed}");
     }
 }

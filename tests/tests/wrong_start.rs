@@ -52,9 +52,7 @@ fn with_an_archive_that_is_none() {
 fn with_a_damaged_header_in_the_archive() {
     let system = system();
     let mut bytes = system.bytes();
-    let second = (1..bytes.len())
-        .find(|&i| bytes[i..].starts_with(b"070701"))
-        .expect("two members");
+    let second = (1..bytes.len()).find(|&i| bytes[i..].starts_with(b"070701")).expect("two members");
     bytes[second] = b'1';
     fatal_archive(&system, &bytes, &["archive", &second.to_string()]);
 }
@@ -78,9 +76,7 @@ fn with_an_archive_cut_short() {
 fn with_an_archive_without_a_trailer() {
     let system = system();
     let bytes = system.bytes();
-    let trailer = (0..bytes.len())
-        .rfind(|&i| bytes[i..].starts_with(b"TRAILER!!!"))
-        .expect("trailer");
+    let trailer = (0..bytes.len()).rfind(|&i| bytes[i..].starts_with(b"TRAILER!!!")).expect("trailer");
     fatal_archive(&system, &bytes[..trailer - 110], &["archive"]);
 }
 
@@ -88,9 +84,7 @@ fn with_an_archive_without_a_trailer() {
 fn with_a_member_named_twice() {
     let system = system();
     let mut bytes = system.bytes();
-    let name = (0..bytes.len())
-        .rfind(|&i| bytes[i..].starts_with(b"tiny.img"))
-        .expect("member");
+    let name = (0..bytes.len()).rfind(|&i| bytes[i..].starts_with(b"tiny.img")).expect("member");
     bytes[name..name + 8].copy_from_slice(b"sos.img\0");
     fatal_archive(&system, &bytes, &["archive", "name"]);
 }
@@ -112,13 +106,9 @@ fn with_a_description_that_is_no_tree() {
 
 #[test]
 fn with_an_unknown_property_of_the_service_partition() {
-    let description =
-        description().partition(|partition| partition.more = "idle-timout-ms = <5>;".into());
+    let description = description().partition(|partition| partition.more = "idle-timout-ms = <5>;".into());
     let system = System::new(&description);
-    fatal(
-        Board::default().boot(&system),
-        &["system.dtb", "service-partition", "idle-timout-ms"],
-    );
+    fatal(Board::default().boot(&system), &["system.dtb", "service-partition", "idle-timout-ms"]);
 }
 
 #[test]
@@ -162,18 +152,13 @@ fn a_guest_image_without_a_header_is_named_and_starts_nothing() {
     system.member("tiny.img", file);
     let mut run = Board::default().boot(&system);
     let line = run.expect_on_any("tiny.img", seconds(30));
-    assert!(
-        line.contains("\"tiny\"") && line.contains("no arm64 Linux Image"),
-        "{line}"
-    );
+    assert!(line.contains("\"tiny\"") && line.contains("no arm64 Linux Image"), "{line}");
     run.expect_fatal(seconds(30));
 }
 
 #[test]
 fn an_unknown_property_of_a_guest_is_named_with_its_node() {
-    let source = description()
-        .source()
-        .replace("vcpus = <1>;", "vcpu = <1>;");
+    let source = description().source().replace("vcpus = <1>;", "vcpu = <1>;");
     let mut system = System::from_source(&source);
     system.member("sos.img", dormouse_tests::artifact::built("sos.img"));
     let tiny = dormouse_tests::artifact::guest("tiny", system.directory());

@@ -23,10 +23,7 @@ pub(crate) fn build(members: &[NamedData]) -> Result<Vec<u8>> {
     let mut writer = Writer::default();
     let mut fillers = 0;
     for (index, (name, data)) in members.iter().enumerate() {
-        let fail = |problem| Error::Member {
-            name: name.clone(),
-            problem,
-        };
+        let fail = |problem| Error::Member { name: name.clone(), problem };
         check_name(name).map_err(fail)?;
         if members[..index].iter().any(|(earlier, _)| earlier == name) {
             return Err(fail("is given twice"));
@@ -52,22 +49,14 @@ fn name_field(offset: usize, name: &str) -> usize {
 }
 
 fn file<'a>(name: &'a str, data: &'a [u8]) -> Member<'a> {
-    Member {
-        name,
-        mode: REGULAR | 0o644,
-        device: (0, 0),
-        data,
-    }
+    Member { name, mode: REGULAR | 0o644, device: (0, 0), data }
 }
 
 fn check_name(name: &str) -> std::result::Result<(), &'static str> {
     if name.is_empty() || name.len() > NAME_MAX {
         return Err("a name has 1 to 63 characters");
     }
-    if !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte))
-    {
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte)) {
         return Err("a name consists of letters, digits and `._-+`");
     }
     if name == TRAILER || name.starts_with(FILLER) {

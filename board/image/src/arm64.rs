@@ -23,10 +23,7 @@ const PAGE: usize = 4096;
 pub(crate) fn image(input: &Input) -> Result<Vec<u8>> {
     let program = Program::parse(input)?;
     if program.base != 0 {
-        let problem = format!(
-            "linked at {:#x}, a relocatable image starts at 0",
-            program.base
-        );
+        let problem = format!("linked at {:#x}, a relocatable image starts at 0", program.base);
         return Err(input.elf_error(problem));
     }
     program.check_write_xor_execute(input)?;
@@ -58,16 +55,10 @@ fn check_header(input: &Input, image: &[u8]) -> Result<()> {
 /// The entry code knows one kind of relocation; any other would be left undone in silence.
 fn check_relocations(input: &Input) -> Result<()> {
     let data = input.bytes.as_slice();
-    let header = FileHeader64::<Endianness>::parse(data)
-        .map_err(|error| input.elf_error(error.to_string()))?;
+    let header = FileHeader64::<Endianness>::parse(data).map_err(|error| input.elf_error(error.to_string()))?;
     let endian = Endianness::Little;
-    let sections = header
-        .section_headers(endian, data)
-        .map_err(|error| input.elf_error(error.to_string()))?;
-    for section in sections
-        .iter()
-        .filter(|section| section.sh_flags(endian).contains(SHF_ALLOC))
-    {
+    let sections = header.section_headers(endian, data).map_err(|error| input.elf_error(error.to_string()))?;
+    for section in sections.iter().filter(|section| section.sh_flags(endian).contains(SHF_ALLOC)) {
         let Ok(Some((relocations, _))) = section.rela(endian, data) else {
             continue;
         };
@@ -75,9 +66,8 @@ fn check_relocations(input: &Input) -> Result<()> {
             let kind = relocation.r_type(endian, false);
             if kind != R_AARCH64_RELATIVE {
                 let at = relocation.r_offset(endian);
-                let problem = format!(
-                    "relocation of type {kind:?} at {at:#x}, only R_AARCH64_RELATIVE is applied at boot"
-                );
+                let problem =
+                    format!("relocation of type {kind:?} at {at:#x}, only R_AARCH64_RELATIVE is applied at boot");
                 return Err(input.elf_error(problem));
             }
         }

@@ -60,35 +60,26 @@ impl<'a> Program<'a> {
     pub(crate) fn parse(input: &'a Input) -> Result<Self> {
         let fail = |problem: String| input.elf_error(problem);
         let data = input.bytes.as_slice();
-        let header = FileHeader64::<Endianness>::parse(data)
-            .map_err(|error| fail(format!("not a 64-bit ELF file: {error}")))?;
+        let header =
+            FileHeader64::<Endianness>::parse(data).map_err(|error| fail(format!("not a 64-bit ELF file: {error}")))?;
         let endian = header.endian().map_err(|error| fail(error.to_string()))?;
         if endian != Endianness::Little {
             return Err(fail("big-endian, little-endian is needed".into()));
         }
         let machine = header.e_machine(endian);
         if machine != EM_AARCH64 {
-            return Err(fail(format!(
-                "built for machine {machine:?}, {EM_AARCH64:?} (AArch64) is needed"
-            )));
+            return Err(fail(format!("built for machine {machine:?}, {EM_AARCH64:?} (AArch64) is needed")));
         }
-        let headers = header
-            .program_headers(endian, data)
-            .map_err(|error| fail(format!("program headers: {error}")))?;
-        let mut loaded: Vec<_> = headers
-            .iter()
-            .filter(|header| header.p_type(endian) == PT_LOAD && header.p_memsz(endian) != 0)
-            .collect();
+        let headers =
+            header.program_headers(endian, data).map_err(|error| fail(format!("program headers: {error}")))?;
+        let mut loaded: Vec<_> =
+            headers.iter().filter(|header| header.p_type(endian) == PT_LOAD && header.p_memsz(endian) != 0).collect();
         loaded.sort_by_key(|header| header.p_vaddr(endian));
         let base = match loaded.first() {
             Some(first) => first.p_vaddr(endian),
             None => return Err(fail("has no loadable segment".into())),
         };
-        let mut program = Self {
-            base,
-            entry: 0,
-            segments: Vec::new(),
-        };
+        let mut program = Self { base, entry: 0, segments: Vec::new() };
         for header in loaded {
             let segment = program.segment(input, header)?;
             program.segments.push(segment);
@@ -98,28 +89,19 @@ impl<'a> Program<'a> {
             let offset = usize::try_from(offset).ok()?;
             (offset < program.memory_size()).then_some(offset)
         });
-        program.entry =
-            inside.ok_or_else(|| fail(format!("entry {entry:#x} lies outside of the segments")))?;
+        program.entry = inside.ok_or_else(|| fail(format!("entry {entry:#x} lies outside of the segments")))?;
         Ok(program)
     }
 
-    fn segment(
-        &self,
-        input: &'a Input,
-        header: &ProgramHeader64<Endianness>,
-    ) -> Result<Segment<'a>> {
+    fn segment(&self, input: &'a Input, header: &ProgramHeader64<Endianness>) -> Result<Segment<'a>> {
         let endian = Endianness::Little;
         let address = header.p_vaddr(endian);
         let fail = |problem: &str| input.elf_error(format!("segment at {address:#x}: {problem}"));
-        let data = header
-            .data(endian, input.bytes.as_slice())
-            .map_err(|()| fail("its bytes lie outside of the file"))?;
+        let data =
+            header.data(endian, input.bytes.as_slice()).map_err(|()| fail("its bytes lie outside of the file"))?;
         let offset = address.wrapping_sub(self.base);
         let memory_size = header.p_memsz(endian);
-        if offset
-            .checked_add(memory_size)
-            .is_none_or(|end| end > MEMORY_MAX)
-        {
+        if offset.checked_add(memory_size).is_none_or(|end| end > MEMORY_MAX) {
             return Err(fail("ends more than 64 MiB above the lowest one"));
         }
         if memory_size < data.len() as u64 {
@@ -158,11 +140,7 @@ impl<'a> Program<'a> {
     /// because no file bytes back it.
     pub(crate) fn flatten(&self) -> Vec<u8> {
         let mut image = Vec::new();
-        for segment in self
-            .segments
-            .iter()
-            .filter(|segment| !segment.data.is_empty())
-        {
+        for segment in self.segments.iter().filter(|segment| !segment.data.is_empty()) {
             image.resize(segment.offset, 0);
             image.extend_from_slice(segment.data);
         }

@@ -7,16 +7,10 @@ use std::path::PathBuf;
 pub(crate) enum Error {
     /// A file cannot be read.
     #[error("{path}: cannot be read: {source}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// A file cannot be written.
     #[error("{path}: cannot be written: {source}")]
-    Write {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Write { path: PathBuf, source: std::io::Error },
     /// The input is no ELF file of the kind that is wanted.
     #[error("{path}: {problem}")]
     Elf { path: PathBuf, problem: String },
@@ -25,11 +19,7 @@ pub(crate) enum Error {
     Member { name: String, problem: &'static str },
     /// A line of an initramfs manifest is wrong.
     #[error("{path}:{line}: {problem}")]
-    Manifest {
-        path: PathBuf,
-        line: usize,
-        problem: String,
-    },
+    Manifest { path: PathBuf, line: usize, problem: String },
     /// The disassembly uses FP or SIMD registers, or shows nothing that could be checked.
     #[error("{0}")]
     Disassembly(String),

@@ -15,23 +15,14 @@ impl Input {
     /// Reads the whole file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         match std::fs::read(path) {
-            Ok(bytes) => Ok(Self {
-                path: path.to_owned(),
-                bytes,
-            }),
-            Err(source) => Err(Error::Read {
-                path: path.to_owned(),
-                source,
-            }),
+            Ok(bytes) => Ok(Self { path: path.to_owned(), bytes }),
+            Err(source) => Err(Error::Read { path: path.to_owned(), source }),
         }
     }
 
     /// An error about this file as an ELF.
     pub(crate) fn elf_error(&self, problem: impl Into<String>) -> Error {
-        Error::Elf {
-            path: self.path.clone(),
-            problem: problem.into(),
-        }
+        Error::Elf { path: self.path.clone(), problem: problem.into() }
     }
 }
 
@@ -42,8 +33,5 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = PathBuf::from(partial);
     std::fs::write(&partial, bytes)
         .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(|source| Error::Write {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| Error::Write { path: path.to_owned(), source })
 }

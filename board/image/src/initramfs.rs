@@ -42,11 +42,7 @@ pub(crate) fn build(manifest: &Input) -> Result<Vec<u8>> {
     let mut writer = Writer::default();
     let mut kinds = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
-        let fail = |problem: String| Error::Manifest {
-            path: manifest.path.clone(),
-            line: index + 1,
-            problem,
-        };
+        let fail = |problem: String| Error::Manifest { path: manifest.path.clone(), line: index + 1, problem };
         let line = line.split('#').next().unwrap_or_default();
         let words: Vec<_> = line.split_whitespace().collect();
         if words.is_empty() {
@@ -56,18 +52,9 @@ pub(crate) fn build(manifest: &Input) -> Result<Vec<u8>> {
         check_place(&kinds, &entry.path).map_err(fail)?;
         let data = match &entry.content {
             Content::Inline(target) => target.clone().into_bytes(),
-            Content::From(source) => {
-                Input::read(Path::new(source))
-                    .map_err(|error| fail(error.to_string()))?
-                    .bytes
-            }
+            Content::From(source) => Input::read(Path::new(source)).map_err(|error| fail(error.to_string()))?.bytes,
         };
-        let member = Member {
-            name: &entry.path,
-            mode: entry.mode,
-            device: entry.device,
-            data: &data,
-        };
+        let member = Member { name: &entry.path, mode: entry.mode, device: entry.device, data: &data };
         if !writer.push(&member) {
             return Err(fail("the file is 4 GiB or longer".into()));
         }
@@ -77,41 +64,19 @@ pub(crate) fn build(manifest: &Input) -> Result<Vec<u8>> {
 }
 
 fn parse(words: &[&str]) -> std::result::Result<Entry, String> {
-    let entry = |path: &str, mode, device, content| {
-        Ok(Entry {
-            path: relative(path)?,
-            mode,
-            device,
-            content,
-        })
-    };
+    let entry = |path: &str, mode, device, content| Ok(Entry { path: relative(path)?, mode, device, content });
     let nothing = || Content::Inline(String::new());
     match *words {
         ["dir", path, mode] => entry(path, DIRECTORY | octal(mode)?, (0, 0), nothing()),
-        ["file", path, mode, source] => entry(
-            path,
-            REGULAR | octal(mode)?,
-            (0, 0),
-            Content::From(source.into()),
-        ),
-        ["symlink", path, target] => entry(
-            path,
-            SYMLINK | 0o777,
-            (0, 0),
-            Content::Inline(target.into()),
-        ),
+        ["file", path, mode, source] => entry(path, REGULAR | octal(mode)?, (0, 0), Content::From(source.into())),
+        ["symlink", path, target] => entry(path, SYMLINK | 0o777, (0, 0), Content::Inline(target.into())),
         ["nod", path, mode, kind, major, minor] => {
             let kind = match kind {
                 "c" => CHARACTER,
                 "b" => BLOCK,
                 other => return Err(format!("device kind `{other}`, `c` or `b` is known")),
             };
-            entry(
-                path,
-                kind | octal(mode)?,
-                (number(major)?, number(minor)?),
-                nothing(),
-            )
+            entry(path, kind | octal(mode)?, (number(major)?, number(minor)?), nothing())
         }
         [kind, ..] => Err(format!(
             "`{kind}` with {} arguments; known: dir PATH MODE, file PATH MODE SOURCE, \
@@ -125,11 +90,7 @@ fn parse(words: &[&str]) -> std::result::Result<Entry, String> {
 fn relative(path: &str) -> std::result::Result<String, String> {
     let rest = path.strip_prefix('/').unwrap_or_default();
     let plain = rest.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    if plain {
-        Ok(rest.into())
-    } else {
-        Err(format!("`{path}` is no plain absolute path"))
-    }
+    if plain { Ok(rest.into()) } else { Err(format!("`{path}` is no plain absolute path")) }
 }
 
 fn octal(text: &str) -> std::result::Result<u32, String> {
@@ -140,8 +101,7 @@ fn octal(text: &str) -> std::result::Result<u32, String> {
 }
 
 fn number(text: &str) -> std::result::Result<u32, String> {
-    text.parse()
-        .map_err(|_| format!("`{text}` is no device number"))
+    text.parse().map_err(|_| format!("`{text}` is no device number"))
 }
 
 /// An entry needs a directory to be in, and a name that is free.

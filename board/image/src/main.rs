@@ -101,14 +101,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<String> {
     match command {
         Command::El2 { elf, out } => write(&out, "EL2 image", &arm64::image(&Input::read(&elf)?)?),
-        Command::Sos { elf, out } => write(
-            &out,
-            "service partition image",
-            &sos::image(&Input::read(&elf)?)?,
-        ),
-        Command::Guest { elf, out } => {
-            write(&out, "guest image", &arm64::image(&Input::read(&elf)?)?)
-        }
+        Command::Sos { elf, out } => write(&out, "service partition image", &sos::image(&Input::read(&elf)?)?),
+        Command::Guest { elf, out } => write(&out, "guest image", &arm64::image(&Input::read(&elf)?)?),
         Command::Archive { out, members } => {
             let members = members
                 .into_iter()
@@ -116,38 +110,23 @@ fn run(command: Command) -> Result<String> {
                 .collect::<Result<Vec<_>>>()?;
             write(&out, "boot archive", &archive::build(&members)?)
         }
-        Command::Initramfs { manifest, out } => write(
-            &out,
-            "initramfs",
-            &initramfs::build(&Input::read(&manifest)?)?,
-        ),
+        Command::Initramfs { manifest, out } => write(&out, "initramfs", &initramfs::build(&Input::read(&manifest)?)?),
         Command::Nofp { allow } => {
             let count = nofp::check(&standard_input()?, &allow)?;
-            Ok(format!(
-                "{count} instructions, FP/SIMD registers only in: {}",
-                allow.join(" ")
-            ))
+            Ok(format!("{count} instructions, FP/SIMD registers only in: {}", allow.join(" ")))
         }
     }
 }
 
 fn write(out: &Path, what: &str, bytes: &[u8]) -> Result<String> {
     file::write(out, bytes)?;
-    Ok(format!(
-        "{what} {} bytes, crc32 {:08x}, {}",
-        bytes.len(),
-        hv_abi::sos_image::crc32(bytes),
-        out.display()
-    ))
+    Ok(format!("{what} {} bytes, crc32 {:08x}, {}", bytes.len(), hv_abi::sos_image::crc32(bytes), out.display()))
 }
 
 fn standard_input() -> Result<String> {
     let mut bytes = Vec::new();
     match std::io::stdin().read_to_end(&mut bytes) {
         Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(source) => Err(error::Error::Read {
-            path: "standard input".into(),
-            source,
-        }),
+        Err(source) => Err(error::Error::Read { path: "standard input".into(), source }),
     }
 }

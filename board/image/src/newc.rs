@@ -56,39 +56,18 @@ impl Writer {
     #[must_use]
     pub(crate) fn push_with_name_size(&mut self, member: &Member<'_>, name_size: usize) -> bool {
         debug_assert!(name_size > member.name.len());
-        let (Ok(file_size), Ok(name_field)) =
-            (u32::try_from(member.data.len()), u32::try_from(name_size))
-        else {
+        let (Ok(file_size), Ok(name_field)) = (u32::try_from(member.data.len()), u32::try_from(name_size)) else {
             return false;
         };
         self.members += 1;
-        let links = if member.mode & 0o170000 == DIRECTORY {
-            2
-        } else {
-            1
-        };
+        let links = if member.mode & 0o170000 == DIRECTORY { 2 } else { 1 };
         // magic, then: inode, mode, uid, gid, links, mtime, file size, device of the file system
         // (major, minor), device (major, minor), name size, checksum (0 in this variant).
         self.out.extend_from_slice(b"070701");
         let (major, minor) = member.device;
-        let fields = [
-            self.members,
-            member.mode,
-            0,
-            0,
-            links,
-            0,
-            file_size,
-            0,
-            0,
-            major,
-            minor,
-            name_field,
-            0,
-        ];
+        let fields = [self.members, member.mode, 0, 0, links, 0, file_size, 0, 0, major, minor, name_field, 0];
         for field in fields {
-            self.out
-                .extend_from_slice(format!("{field:08X}").as_bytes());
+            self.out.extend_from_slice(format!("{field:08X}").as_bytes());
         }
         let name_end = self.out.len() + name_size;
         self.out.extend_from_slice(member.name.as_bytes());
@@ -101,12 +80,7 @@ impl Writer {
 
     /// Ends the archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        let trailer = Member {
-            name: TRAILER,
-            mode: 0,
-            device: (0, 0),
-            data: &[],
-        };
+        let trailer = Member { name: TRAILER, mode: 0, device: (0, 0), data: &[] };
         let fits = self.push(&trailer);
         debug_assert!(fits);
         self.out

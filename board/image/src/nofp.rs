@@ -32,15 +32,10 @@ pub(crate) fn check(disassembly: &str, allowed: &[String]) -> Result<usize> {
         }
     }
     if instructions == 0 {
-        return Err(Error::Disassembly(
-            "the disassembly has no instruction: is it from `objdump -d`?".into(),
-        ));
+        return Err(Error::Disassembly("the disassembly has no instruction: is it from `objdump -d`?".into()));
     }
     if let Some(index) = seen.iter().position(|seen| !seen) {
-        return Err(Error::Disassembly(format!(
-            "no function `{}` is in the disassembly",
-            allowed[index]
-        )));
+        return Err(Error::Disassembly(format!("no function `{}` is in the disassembly", allowed[index])));
     }
     report(&offences, allowed).map(|()| instructions)
 }
@@ -64,10 +59,7 @@ fn report(offences: &[String], allowed: &[String]) -> Result<()> {
 fn function_name(line: &str) -> Option<&str> {
     let (address, rest) = line.split_once(" <")?;
     let named = rest.strip_suffix(">:")?;
-    address
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then_some(named)
+    address.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(named)
 }
 
 /// The operands of an instruction line: `  40: <encoding> <mnemonic> <operands> // comment`.
@@ -90,9 +82,7 @@ fn operands(line: &str) -> Option<&str> {
         digits += word.len();
         rest = after.trim_start();
     }
-    let (mnemonic, operands) = rest
-        .split_once(|at: char| at.is_whitespace())
-        .unwrap_or((rest, ""));
+    let (mnemonic, operands) = rest.split_once(|at: char| at.is_whitespace()).unwrap_or((rest, ""));
     if mnemonic.starts_with('.') {
         return None;
     }
@@ -103,15 +93,10 @@ fn operands(line: &str) -> Option<&str> {
 fn uses_fp(operands: &str) -> bool {
     // A branch target is an address with its symbol behind it: `d0 <_start+0xd0>` is no register.
     let operands = match operands.split_once('<') {
-        Some((before, _)) => before
-            .trim_end()
-            .rsplit_once([' ', ',', '\t'])
-            .map_or("", |(kept, _)| kept),
+        Some((before, _)) => before.trim_end().rsplit_once([' ', ',', '\t']).map_or("", |(kept, _)| kept),
         None => operands,
     };
-    operands
-        .split(|at: char| !at.is_ascii_alphanumeric())
-        .any(is_fp_register)
+    operands.split(|at: char| !at.is_ascii_alphanumeric()).any(is_fp_register)
 }
 
 /// Also sees `v0` of `{v0.16b}` and of `v0.d[1]`: those are split at what is not alphanumeric.

@@ -18,10 +18,7 @@ const FIRST: u64 = RAM_BASE + HEADER_PAGE as u64;
 pub(crate) fn image(input: &Input) -> Result<Vec<u8>> {
     let program = Program::parse(input)?;
     if !(FIRST..FIRST + PAGE as u64).contains(&program.base) {
-        let problem = format!(
-            "linked at {:#x}, the partition's text starts at {FIRST:#x}",
-            program.base
-        );
+        let problem = format!("linked at {:#x}, the partition's text starts at {FIRST:#x}", program.base);
         return Err(input.elf_error(problem));
     }
     program.check_write_xor_execute(input)?;
@@ -55,11 +52,7 @@ fn read_only_end(input: &Input, program: &Program<'_>, front: usize) -> Result<u
     let Some(first) = program.segments.iter().find(writable) else {
         return Ok((front + program.memory_size()).next_multiple_of(PAGE) - front);
     };
-    if program
-        .segments
-        .iter()
-        .any(|segment| !writable(&segment) && segment.offset > first.offset)
-    {
+    if program.segments.iter().any(|segment| !writable(&segment) && segment.offset > first.offset) {
         return fail("a read-only segment lies above a writable one");
     }
     if !(front + first.offset).is_multiple_of(PAGE) {

@@ -29,11 +29,7 @@ pub(crate) fn read_newc(archive: &[u8]) -> Vec<Found> {
         let (mode, file_size, name_size) = (field(1) as u32, field(6), field(11));
         let name_field = &archive[at + 110..][..name_size];
         assert_eq!(name_field.last(), Some(&0), "a name field ends with a NUL");
-        let name: Vec<u8> = name_field
-            .iter()
-            .copied()
-            .take_while(|&byte| byte != 0)
-            .collect();
+        let name: Vec<u8> = name_field.iter().copied().take_while(|&byte| byte != 0).collect();
         let name = String::from_utf8(name).unwrap();
         let data_offset = round_4(at + 110 + name_size);
         let data = archive[data_offset..][..file_size].to_vec();
@@ -42,13 +38,7 @@ pub(crate) fn read_newc(archive: &[u8]) -> Vec<Found> {
             assert_eq!(at, archive.len());
             return found;
         }
-        found.push(Found {
-            name,
-            mode,
-            name_size,
-            data_offset,
-            data,
-        });
+        found.push(Found { name, mode, name_size, data_offset, data });
     }
 }
 
@@ -79,8 +69,7 @@ pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
     pub(crate) fn new(test: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("dormouse-image-{test}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("dormouse-image-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -103,12 +92,7 @@ pub(crate) struct Load {
 
 /// A segment whose size in memory is that in the file.
 pub(crate) fn load(address: u64, data: &[u8], flags: u32) -> Load {
-    Load {
-        address,
-        data: data.to_vec(),
-        memory: data.len() as u64,
-        flags,
-    }
+    Load { address, data: data.to_vec(), memory: data.len() as u64, flags }
 }
 
 /// A little-endian AArch64 ELF file of type DYN with these segments and, where there are any,
@@ -120,14 +104,8 @@ pub(crate) fn elf(entry: u64, loads: &[Load], relocations: &[(u64, u32)]) -> Inp
     for load in loads {
         put(&mut headers, &[(1, 4), (u64::from(load.flags), 4)]);
         let offset = (headers_end + body.len()) as u64;
-        put(
-            &mut headers,
-            &[(offset, 8), (load.address, 8), (load.address, 8)],
-        );
-        put(
-            &mut headers,
-            &[(load.data.len() as u64, 8), (load.memory, 8), (4096, 8)],
-        );
+        put(&mut headers, &[(offset, 8), (load.address, 8), (load.address, 8)]);
+        put(&mut headers, &[(load.data.len() as u64, 8), (load.memory, 8), (4096, 8)]);
         body.extend_from_slice(&load.data);
     }
     let rela_offset = headers_end + body.len();
@@ -138,36 +116,17 @@ pub(crate) fn elf(entry: u64, loads: &[Load], relocations: &[(u64, u32)]) -> Inp
     let sections = if relocations.is_empty() { 0 } else { 2 };
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     put(&mut file, &[(3, 2), (183, 2), (1, 4), (entry, 8), (64, 8)]);
-    let section_headers = if sections == 0 {
-        0
-    } else {
-        rela_offset + rela_size
-    };
-    put(
-        &mut file,
-        &[(section_headers as u64, 8), (0, 4), (64, 2), (56, 2)],
-    );
-    put(
-        &mut file,
-        &[(loads.len() as u64, 2), (64, 2), (sections, 2), (0, 2)],
-    );
+    let section_headers = if sections == 0 { 0 } else { rela_offset + rela_size };
+    put(&mut file, &[(section_headers as u64, 8), (0, 4), (64, 2), (56, 2)]);
+    put(&mut file, &[(loads.len() as u64, 2), (64, 2), (sections, 2), (0, 2)]);
     file.extend(headers);
     file.extend(body);
     if sections != 0 {
         file.extend([0; 64]);
-        put(
-            &mut file,
-            &[(0, 4), (4, 4), (2, 8), (0, 8), (rela_offset as u64, 8)],
-        );
-        put(
-            &mut file,
-            &[(rela_size as u64, 8), (0, 4), (0, 4), (8, 8), (24, 8)],
-        );
+        put(&mut file, &[(0, 4), (4, 4), (2, 8), (0, 8), (rela_offset as u64, 8)]);
+        put(&mut file, &[(rela_size as u64, 8), (0, 4), (0, 4), (8, 8), (24, 8)]);
     }
-    Input {
-        path: "test.elf".into(),
-        bytes: file,
-    }
+    Input { path: "test.elf".into(), bytes: file }
 }
 
 fn put(out: &mut Vec<u8>, values: &[(u64, usize)]) {

@@ -1,11 +1,7 @@
 use super::*;
 
 fn bus(address_cells: u32, size_cells: u32, ranges: Option<&[u8]>) -> Bus<'_> {
-    Bus {
-        address_cells,
-        size_cells,
-        ranges,
-    }
+    Bus { address_cells, size_cells, ranges }
 }
 
 fn up(buses: &[Bus], address: u64, size: u64) -> Option<u64> {
@@ -26,10 +22,7 @@ fn a_bus_without_ranges_leads_nowhere_and_an_empty_one_changes_nothing() {
     let root = bus(2, 2, None);
     assert_eq!(up(&[root, bus(1, 1, None)], 0x10, 1), None);
     assert_eq!(up(&[root, bus(1, 1, Some(&[]))], 0x10, 1), Some(0x10));
-    assert_eq!(
-        up(&[root, bus(1, 1, None), bus(1, 1, Some(&[]))], 0x10, 1),
-        None
-    );
+    assert_eq!(up(&[root, bus(1, 1, None), bus(1, 1, Some(&[]))], 0x10, 1), None);
 }
 
 #[test]
@@ -66,15 +59,9 @@ fn a_window_that_passes_the_end_of_the_address_space_translates_nothing_there() 
 #[test]
 fn cells_beyond_an_address_and_torn_entries_translate_nothing() {
     let ranges = cells(&[0x0200_0000, 0, 0x1000, 0, 0x1000, 0, 0x1000]);
-    assert_eq!(
-        up(&[bus(2, 2, None), bus(3, 2, Some(&ranges))], 0x1000, 1),
-        None
-    );
+    assert_eq!(up(&[bus(2, 2, None), bus(3, 2, Some(&ranges))], 0x1000, 1), None);
     let torn = cells(&[0x1000, 0, 0x1000]);
-    assert_eq!(
-        up(&[bus(2, 1, None), bus(1, 1, Some(&torn))], 0x1000, 1),
-        None
-    );
+    assert_eq!(up(&[bus(2, 1, None), bus(1, 1, Some(&torn))], 0x1000, 1), None);
 }
 
 #[test]

@@ -31,12 +31,7 @@ macro_rules! write_register {
 ///
 /// [`GicError::NoSystemRegisters`].
 pub fn init() -> Result<(), GicError> {
-    ICC_SRE_EL2.write(
-        ICC_SRE_EL2::SRE::SET
-            + ICC_SRE_EL2::DFB::SET
-            + ICC_SRE_EL2::DIB::SET
-            + ICC_SRE_EL2::ENABLE::SET,
-    );
+    ICC_SRE_EL2.write(ICC_SRE_EL2::SRE::SET + ICC_SRE_EL2::DFB::SET + ICC_SRE_EL2::DIB::SET + ICC_SRE_EL2::ENABLE::SET);
     aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
     if !ICC_SRE_EL2.is_set(ICC_SRE_EL2::SRE) {
         return Err(GicError::NoSystemRegisters);

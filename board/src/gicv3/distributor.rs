@@ -43,9 +43,7 @@ impl Distributor {
     /// device memory (or the MMU is off), and nobody else uses them.
     pub unsafe fn new(base: Pa) -> Result<Self, GicError> {
         let regs = core::ptr::with_exposed_provenance_mut(base.0 as usize);
-        NonNull::new(regs)
-            .map(|regs| Self { regs })
-            .ok_or(GicError::NoAddress)
+        NonNull::new(regs).map(|regs| Self { regs }).ok_or(GicError::NoAddress)
     }
 
     /// Brings the distributor from whatever state into this: affinity routing and group 1 on; each shared
@@ -91,9 +89,7 @@ impl Distributor {
             Trigger::Level => arm_gic::Trigger::Level,
         };
         let id = self.shared(irq.id)?;
-        self.arm()
-            .set_trigger(id, trigger)
-            .map_err(|_| GicError::NotShared(irq.id))?;
+        self.arm().set_trigger(id, trigger).map_err(|_| GicError::NotShared(irq.id))?;
         self.route(irq.id, mpidr)
     }
 
@@ -106,9 +102,7 @@ impl Distributor {
         let shared = self.shared(id)?;
         // Bit 31 of MPIDR_EL1 is 1, and in GICD_IROUTER it would mean any CPU.
         let target = Some(mpidr & MPIDR_AFFINITY);
-        self.arm()
-            .set_routing(shared, target)
-            .map_err(|_| GicError::NotShared(id))
+        self.arm().set_routing(shared, target).map_err(|_| GicError::NotShared(id))
     }
 
     /// Enables a shared interrupt.
@@ -118,9 +112,7 @@ impl Distributor {
     /// [`GicError::NotShared`].
     pub fn enable(&mut self, id: IntId) -> Result<(), GicError> {
         let shared = self.shared(id)?;
-        self.arm()
-            .enable_interrupt(shared, true)
-            .map_err(|_| GicError::NotShared(id))
+        self.arm().enable_interrupt(shared, true).map_err(|_| GicError::NotShared(id))
     }
 
     /// Disables a shared interrupt. When this returns, it is signaled no more.
@@ -130,9 +122,7 @@ impl Distributor {
     /// [`GicError::NotShared`], [`GicError::WritePending`].
     pub fn disable(&mut self, id: IntId) -> Result<(), GicError> {
         let shared = self.shared(id)?;
-        self.arm()
-            .enable_interrupt(shared, false)
-            .map_err(|_| GicError::NotShared(id))?;
+        self.arm().enable_interrupt(shared, false).map_err(|_| GicError::NotShared(id))?;
         self.wait_for_writes()
     }
 

@@ -114,8 +114,7 @@ impl Redistributor {
     #[inline]
     pub fn is_active(&self, id: IntId) -> bool {
         // SAFETY: as in `enable`.
-        let active =
-            unsafe { (&raw const (*self.regs.as_ptr()).sgi.isactiver[0].0).read_volatile() };
+        let active = unsafe { (&raw const (*self.regs.as_ptr()).sgi.isactiver[0].0).read_volatile() };
         active & bit(id) != 0
     }
 
@@ -123,8 +122,7 @@ impl Redistributor {
     #[inline]
     pub fn is_pending(&self, id: IntId) -> bool {
         // SAFETY: as in `enable`.
-        let pending =
-            unsafe { (&raw const (*self.regs.as_ptr()).sgi.ispendr[0].0).read_volatile() };
+        let pending = unsafe { (&raw const (*self.regs.as_ptr()).sgi.ispendr[0].0).read_volatile() };
         pending & bit(id) != 0
     }
 
@@ -142,21 +140,13 @@ impl Redistributor {
         let read = || unsafe { waker.read_volatile() };
         // SAFETY: as in `enable`.
         unsafe { waker.write_volatile(read() - Waker::PROCESSOR_SLEEP) };
-        if wait_for(|| !read().contains(Waker::CHILDREN_ASLEEP)) {
-            Ok(())
-        } else {
-            Err(GicError::Asleep(self.base()))
-        }
+        if wait_for(|| !read().contains(Waker::CHILDREN_ASLEEP)) { Ok(()) } else { Err(GicError::Asleep(self.base())) }
     }
 
     fn wait_for_writes(&self) -> Result<(), GicError> {
         // SAFETY: as in `enable`.
         let control = || unsafe { (&raw const (*self.regs.as_ptr()).gicr.ctlr.0).read_volatile() };
-        if wait_for(|| !control().contains(GicrCtlr::RWP)) {
-            Ok(())
-        } else {
-            Err(GicError::WritePending(self.base()))
-        }
+        if wait_for(|| !control().contains(GicrCtlr::RWP)) { Ok(()) } else { Err(GicError::WritePending(self.base())) }
     }
 }
 
@@ -171,17 +161,9 @@ const fn bit(id: IntId) -> u32 {
 /// # Safety
 ///
 /// The region is the address of redistributors, as in [`Redistributor::find`].
-unsafe fn search(
-    region: &PaRange,
-    stride: Option<u64>,
-    affinity: u64,
-) -> Result<Option<NonNull<GicrSgi>>, GicError> {
+unsafe fn search(region: &PaRange, stride: Option<u64>, affinity: u64) -> Result<Option<NonNull<GicrSgi>>, GicError> {
     let mut offset = 0;
-    while region
-        .size
-        .checked_sub(offset)
-        .is_some_and(|left| left >= SIZE)
-    {
+    while region.size.checked_sub(offset).is_some_and(|left| left >= SIZE) {
         let regs = core::ptr::with_exposed_provenance_mut((region.start.0 + offset) as usize);
         let regs: NonNull<GicrSgi> = NonNull::new(regs).ok_or(GicError::NoAddress)?;
         // SAFETY: the address lies in the region with all of the redistributor behind it.
@@ -192,11 +174,7 @@ unsafe fn search(
         if typer.last_redistributor() {
             return Ok(None);
         }
-        let own = if typer.virtual_lpis_supported() {
-            SIZE_WITH_VLPIS
-        } else {
-            SIZE
-        };
+        let own = if typer.virtual_lpis_supported() { SIZE_WITH_VLPIS } else { SIZE };
         offset += stride.unwrap_or(own).max(SIZE);
     }
     Ok(None)

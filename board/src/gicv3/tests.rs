@@ -55,30 +55,16 @@ fn the_distributor_comes_up_disabled_clean_and_in_group_1() {
     fake.write(GICD_CTLR, 0x53);
     distributor.init().unwrap();
     assert_eq!(fake.read(GICD_CTLR), 0x52, "DS, ARE, EnableGrp1");
-    let expected = [
-        (0x080, ALL),
-        (0x180, ALL),
-        (0x280, ALL),
-        (0x380, ALL),
-        (0xd00, 0),
-    ];
+    let expected = [(0x080, ALL), (0x180, ALL), (0x280, ALL), (0x380, ALL), (0xd00, 0)];
     for word in 1..=8 {
         for (register, value) in expected {
-            assert_eq!(
-                fake.read(register + word * 4),
-                value,
-                "{register:#x} word {word}"
-            );
+            assert_eq!(fake.read(register + word * 4), value, "{register:#x} word {word}");
         }
         for priorities in 0..8 {
             assert_eq!(fake.read(0x400 + word * 32 + priorities * 4), 0x8080_8080);
         }
     }
-    assert_eq!(
-        fake.read(0x180),
-        0,
-        "private interrupts are the redistributors'"
-    );
+    assert_eq!(fake.read(0x180), 0, "private interrupts are the redistributors'");
     assert_eq!(fake.read(0x180 + 9 * 4), 0, "beyond what the GIC has");
 }
 
@@ -96,28 +82,12 @@ fn a_shared_interrupt_is_configured_routed_and_enabled() {
     let (mut fake, mut distributor) = distributor();
     // MPIDR_EL1 with its bit 31.
     let mpidr = 0x12_8003_0201;
-    distributor
-        .configure(
-            Irq {
-                id: IntId(33),
-                trigger: Trigger::Edge,
-            },
-            mpidr,
-        )
-        .unwrap();
+    distributor.configure(Irq { id: IntId(33), trigger: Trigger::Edge }, mpidr).unwrap();
     assert_eq!(fake.read(0xc08), 0b10 << 2);
     assert_eq!(fake.read(GICD_IROUTER + 33 * 8), 0x03_0201);
     assert_eq!(fake.read(GICD_IROUTER + 33 * 8 + 4), 0x12);
     assert_eq!(fake.read(0x184), 1 << 1, "disabled while it changes");
-    distributor
-        .configure(
-            Irq {
-                id: IntId(33),
-                trigger: Trigger::Level,
-            },
-            0,
-        )
-        .unwrap();
+    distributor.configure(Irq { id: IntId(33), trigger: Trigger::Level }, 0).unwrap();
     assert_eq!(fake.read(0xc08), 0);
     distributor.enable(IntId(33)).unwrap();
     assert_eq!(fake.read(0x104), 1 << 1);
@@ -131,16 +101,7 @@ fn what_is_no_shared_interrupt_is_refused() {
         assert_eq!(distributor.enable(id), refused);
         assert_eq!(distributor.disable(id), refused);
         assert_eq!(distributor.route(id, 0), refused);
-        assert_eq!(
-            distributor.configure(
-                Irq {
-                    id,
-                    trigger: Trigger::Edge
-                },
-                0
-            ),
-            refused
-        );
+        assert_eq!(distributor.configure(Irq { id, trigger: Trigger::Edge }, 0), refused);
     }
     assert_eq!(distributor.enable(IntId(32 + 255)), Ok(()));
 }
@@ -156,14 +117,7 @@ fn redistributors(affinities: &[u32], frames: usize, flags: u32) -> (Fake, GicV3
     let size = affinities.len() as u64 * frames as u64 * 0x1_0000;
     let region = PaRange::new(fake.base(), size).unwrap();
     let gicd = PaRange::new(Pa(0x800_0000), 0x1_0000).unwrap();
-    (
-        fake,
-        GicV3 {
-            gicd,
-            gicr: [region].into_iter().collect(),
-            stride: None,
-        },
-    )
+    (fake, GicV3 { gicd, gicr: [region].into_iter().collect(), stride: None })
 }
 
 fn find(gic: &GicV3, mpidr: u64) -> Result<u64, GicError> {
@@ -218,14 +172,7 @@ fn private_interrupts_come_up_clean_with_the_wanted_ones_enabled() {
     redistributor.init(&[IntId(27)]).unwrap();
     assert_eq!(fake.read(0x14), 0, "GICR_WAKER");
     assert_eq!(fake.read(0), 0, "no LPIs");
-    let expected = [
-        (0x080, ALL),
-        (0x100, 1 << 27),
-        (0x180, ALL),
-        (0x280, ALL),
-        (0x380, ALL),
-        (0xd00, 0),
-    ];
+    let expected = [(0x080, ALL), (0x100, 1 << 27), (0x180, ALL), (0x280, ALL), (0x380, ALL), (0xd00, 0)];
     for (register, value) in expected {
         assert_eq!(fake.read(0x1_0000 + register), value, "{register:#x}");
     }

@@ -87,11 +87,7 @@ fn put_sends_when_there_is_room_and_refuses_at_once_when_not() {
 fn get_takes_a_byte_only_when_there_is_one() {
     let (mut fake, mut uart) = Fake::new();
     fake.write(DR, 0x100 * 8 + 0x41);
-    assert_eq!(
-        uart.get(),
-        Some(0x41),
-        "an overrun says nothing of this byte"
-    );
+    assert_eq!(uart.get(), Some(0x41), "an overrun says nothing of this byte");
     fake.write(FR, 1 << 4);
     assert_eq!(uart.get(), None);
 }

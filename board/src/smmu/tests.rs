@@ -37,22 +37,13 @@ fn run(model: Model, gbpa: u32, cr0: u32) -> (Result<(), SmmuError>, u32, u32, P
     let outcome = unsafe { block_all(base) };
     stop.store(true, SeqCst);
     device.join().unwrap();
-    (
-        outcome,
-        registers[GBPA].load(SeqCst),
-        registers[CR0ACK].load(SeqCst),
-        base,
-    )
+    (outcome, registers[GBPA].load(SeqCst), registers[CR0ACK].load(SeqCst), base)
 }
 
 fn step(model: Model, registers: &[AtomicU32; 18]) {
     let gbpa = registers[GBPA].load(SeqCst);
     if gbpa >> 31 == 1 && model != Model::NeverUpdates {
-        let kept = if model == Model::ForgetsAbort {
-            0
-        } else {
-            1 << 20
-        };
+        let kept = if model == Model::ForgetsAbort { 0 } else { 1 << 20 };
         registers[GBPA].store(gbpa & kept, SeqCst);
     }
     if model != Model::NeverTurnsOff {

@@ -6,21 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// All trees in `tests/trees`.
-pub const TREES: [&str; 5] = [
-    "virt-gicv3",
-    "virt-gicv3-8g",
-    "virt-gicv2-4g",
-    "virt-el1",
-    "rpi4-like",
-];
+pub const TREES: [&str; 5] = ["virt-gicv3", "virt-gicv3-8g", "virt-gicv2-4g", "virt-el1", "rpi4-like"];
 
 /// QEMU pads its blobs to this size.
 pub const QEMU_PADDING: usize = 1 << 20;
 
 pub fn source(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/trees")
-        .join(format!("{name}.dts"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees").join(format!("{name}.dts"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -31,11 +23,7 @@ pub fn compile(source: &str) -> Vec<u8> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("dtc is installed");
-    dtc.stdin
-        .take()
-        .unwrap()
-        .write_all(source.as_bytes())
-        .unwrap();
+    dtc.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
     let output = dtc.wait_with_output().unwrap();
     assert!(output.status.success(), "dtc refuses the tree");
     output.stdout

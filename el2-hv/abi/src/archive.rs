@@ -95,9 +95,7 @@ impl<'a> Archive<'a> {
     /// # Errors
     /// [`ArchiveError::Missing`].
     pub fn find(&self, name: &str) -> Result<Member<'a>, ArchiveError> {
-        self.members()
-            .find(|member| member.name == name)
-            .ok_or(ArchiveError::Missing)
+        self.members().find(|member| member.name == name).ok_or(ArchiveError::Missing)
     }
 }
 
@@ -113,27 +111,15 @@ fn member_at(bytes: &[u8], at: usize) -> Result<Option<(Member<'_>, usize)>, Arc
     let data_size = number(header, 6).ok_or(ArchiveError::Number(at))?;
     let name_size = number(header, 11).ok_or(ArchiveError::Number(at))?;
     let name_start = at + HEADER;
-    let name_end = name_start
-        .checked_add(name_size)
-        .ok_or(ArchiveError::Short(at))?;
-    let name = name(
-        bytes
-            .get(name_start..name_end)
-            .ok_or(ArchiveError::Short(at))?,
-    )
-    .ok_or(ArchiveError::Name(at))?;
+    let name_end = name_start.checked_add(name_size).ok_or(ArchiveError::Short(at))?;
+    let name = name(bytes.get(name_start..name_end).ok_or(ArchiveError::Short(at))?).ok_or(ArchiveError::Name(at))?;
     if name == TRAILER {
         return Ok(None);
     }
     let offset = name_end.next_multiple_of(4);
-    let end = offset
-        .checked_add(data_size)
-        .ok_or(ArchiveError::Short(at))?;
+    let end = offset.checked_add(data_size).ok_or(ArchiveError::Short(at))?;
     let data = bytes.get(offset..end).ok_or(ArchiveError::Short(at))?;
-    Ok(Some((
-        Member { name, offset, data },
-        end.next_multiple_of(4),
-    )))
+    Ok(Some((Member { name, offset, data }, end.next_multiple_of(4))))
 }
 
 /// Number `index` of a header: eight hex digits.
@@ -176,25 +162,9 @@ mod tests {
     fn write(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut out = Vec::new();
         for (name, data) in members.iter().copied().chain([(TRAILER, &b""[..])]) {
-            let numbers = [
-                1,
-                0o100644,
-                0,
-                0,
-                1,
-                0,
-                data.len(),
-                0,
-                0,
-                0,
-                0,
-                name.len() + 1,
-                0,
-            ];
+            let numbers = [1, 0o100644, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
             out.extend_from_slice(b"070701");
-            numbers
-                .iter()
-                .for_each(|number| out.extend_from_slice(format!("{number:08x}").as_bytes()));
+            numbers.iter().for_each(|number| out.extend_from_slice(format!("{number:08x}").as_bytes()));
             out.extend_from_slice(name.as_bytes());
             out.push(0);
             out.resize(out.len().next_multiple_of(4), 0);
@@ -206,11 +176,7 @@ mod tests {
 
     #[test]
     fn members_are_found_with_their_data() {
-        let bytes = write(&[
-            ("system.dtb", b"tree"),
-            ("sos.img", b"image!"),
-            ("empty", b""),
-        ]);
+        let bytes = write(&[("system.dtb", b"tree"), ("sos.img", b"image!"), ("empty", b"")]);
         let archive = Archive::check(&bytes).unwrap();
         let member = archive.find("sos.img").unwrap();
         assert_eq!(member.data, b"image!");
@@ -222,57 +188,29 @@ mod tests {
     #[test]
     fn each_damage_is_named_with_its_place() {
         let good = write(&[("a", b"12345"), ("b", b"6")]);
-        let second = good
-            .windows(6)
-            .enumerate()
-            .filter(|(_, w)| w == b"070701")
-            .nth(1)
-            .unwrap()
-            .0;
+        let second = good.windows(6).enumerate().filter(|(_, w)| w == b"070701").nth(1).unwrap().0;
         let mut bad = good.clone();
         bad[second] = b'1';
-        assert_eq!(
-            Archive::check(&bad).err(),
-            Some(ArchiveError::Magic(second))
-        );
+        assert_eq!(Archive::check(&bad).err(), Some(ArchiveError::Magic(second)));
         let mut bad = good.clone();
         bad[second + 6 + 6 * 8] = b'x';
-        assert_eq!(
-            Archive::check(&bad).err(),
-            Some(ArchiveError::Number(second))
-        );
+        assert_eq!(Archive::check(&bad).err(), Some(ArchiveError::Number(second)));
         let mut bad = good.clone();
         bad[second + 6 + 6 * 8] = b'7';
-        assert_eq!(
-            Archive::check(&bad).err(),
-            Some(ArchiveError::Short(second))
-        );
-        assert_eq!(
-            Archive::check(&good[..second]).err(),
-            Some(ArchiveError::Trailer)
-        );
-        assert_eq!(
-            Archive::check(&good[..second + 50]).err(),
-            Some(ArchiveError::Short(second))
-        );
+        assert_eq!(Archive::check(&bad).err(), Some(ArchiveError::Short(second)));
+        assert_eq!(Archive::check(&good[..second]).err(), Some(ArchiveError::Trailer));
+        assert_eq!(Archive::check(&good[..second + 50]).err(), Some(ArchiveError::Short(second)));
         assert_eq!(Archive::check(&[]).err(), Some(ArchiveError::Trailer));
         let mut bad = good;
         bad[second + HEADER + 1] = b'c';
         assert_eq!(Archive::check(&bad).err(), Some(ArchiveError::Name(second)));
         let twins = write(&[("a", b"1"), ("a", b"2")]);
-        assert!(matches!(
-            Archive::check(&twins),
-            Err(ArchiveError::Duplicate(_))
-        ));
+        assert!(matches!(Archive::check(&twins), Err(ArchiveError::Duplicate(_))));
     }
 
     #[test]
     fn mutated_archives_never_give_data_outside_themselves() {
-        let good = write(&[
-            ("system.dtb", &[7; 300]),
-            ("sos.img", &[8; 1000]),
-            ("x", b"y"),
-        ]);
+        let good = write(&[("system.dtb", &[7; 300]), ("sos.img", &[8; 1000]), ("x", b"y")]);
         let mut random = 0x1234_5678_9abc_def1u64;
         for _ in 0..50_000 {
             let mut bytes = good.clone();
@@ -285,9 +223,7 @@ mod tests {
             }
             bytes.truncate(bytes.len() - (random % 40) as usize);
             if let Ok(archive) = Archive::check(&bytes) {
-                archive
-                    .members()
-                    .for_each(|member| assert!(member.offset + member.data.len() <= bytes.len()));
+                archive.members().for_each(|member| assert!(member.offset + member.data.len() <= bytes.len()));
             }
         }
     }

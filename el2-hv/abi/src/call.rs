@@ -158,11 +158,7 @@ impl Grants {
 
     /// The set in a register, or `None` where an unknown bit is set.
     pub const fn from_register(register: u64) -> Option<Self> {
-        if register & !Self::ALL.0 == 0 {
-            Some(Self(register))
-        } else {
-            None
-        }
+        if register & !Self::ALL.0 == 0 { Some(Self(register)) } else { None }
     }
 
     /// Whether all of `other` is in the set.

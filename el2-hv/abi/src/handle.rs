@@ -16,11 +16,7 @@ impl VmHandle {
 
     /// The slot, or `None` where reserved bits are set.
     pub const fn index(self) -> Option<u8> {
-        if self.0 as u32 <= u8::MAX as u32 {
-            Some(self.0 as u8)
-        } else {
-            None
-        }
+        if self.0 as u32 <= u8::MAX as u32 { Some(self.0 as u8) } else { None }
     }
 
     /// The life of the slot.
@@ -80,10 +76,7 @@ impl Label {
     pub fn to_registers(self) -> [u64; 4] {
         let mut registers = [0; 4];
         for (register, chunk) in registers.iter_mut().zip(self.0.chunks_exact(8)) {
-            *register = chunk
-                .iter()
-                .rev()
-                .fold(0, |value, &byte| value << 8 | u64::from(byte));
+            *register = chunk.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
         }
         registers
     }
@@ -95,11 +88,7 @@ impl Label {
 
     /// The label as text.
     pub fn as_str(&self) -> &str {
-        let end = self
-            .0
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(LABEL_MAX);
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(LABEL_MAX);
         core::str::from_utf8(&self.0[..end]).unwrap_or_default()
     }
 }
@@ -123,15 +112,8 @@ mod tests {
     #[test]
     fn a_handle_gives_back_slot_and_generation() {
         let handle = VmHandle::new(7, 0xdead_beef);
-        assert_eq!(
-            (handle.index(), handle.generation()),
-            (Some(7), 0xdead_beef)
-        );
-        assert_eq!(
-            VmHandle(0x1_0000_0100).index(),
-            None,
-            "reserved bits name no slot"
-        );
+        assert_eq!((handle.index(), handle.generation()), (Some(7), 0xdead_beef));
+        assert_eq!(VmHandle(0x1_0000_0100).index(), None, "reserved bits name no slot");
     }
 
     #[test]
@@ -139,14 +121,7 @@ mod tests {
         for good in ["a", "debian", "rt-0", "0123456789012345678901234567890"] {
             assert_eq!(Label::new(good).expect(good).as_str(), good);
         }
-        for bad in [
-            "",
-            "Debian",
-            "a b",
-            "a_b",
-            "ä",
-            "01234567890123456789012345678901",
-        ] {
+        for bad in ["", "Debian", "a b", "a_b", "ä", "01234567890123456789012345678901"] {
             assert!(Label::new(bad).is_none(), "{bad}");
         }
     }

@@ -160,14 +160,7 @@ pub enum FrameError {
 impl Frame {
     /// A frame without a sender: what a guest writes.
     pub const fn request(party: Party, flags: Flags, id: u32, length: usize) -> Self {
-        Self {
-            party,
-            flags,
-            id,
-            port: 0,
-            vm: VmHandle(0),
-            length,
-        }
+        Self { party, flags, id, port: 0, vm: VmHandle(0), length }
     }
 
     /// Checks a header.
@@ -251,10 +244,7 @@ impl Slot {
     /// The slot for `frame` with `body`, cut at [`BODY_MAX`].
     pub fn new(frame: Frame, body: &[u8]) -> Self {
         let length = body.len().min(BODY_MAX);
-        let mut slot = Self {
-            header: Frame { length, ..frame }.header(),
-            body: [0; BODY_MAX],
-        };
+        let mut slot = Self { header: Frame { length, ..frame }.header(), body: [0; BODY_MAX] };
         slot.body[..length].copy_from_slice(&body[..length]);
         slot
     }
@@ -362,49 +352,20 @@ mod tests {
             vm: VmHandle::new(3, 9),
             length: 5,
         };
-        let golden = [
-            b'D', b'M', b'f', b'1', 1, 1, 1, 0, 1, 2, 3, 4, 5, 0, 2, 0, 3, 0, 0, 0, 9, 0, 0, 0,
-        ];
+        let golden = [b'D', b'M', b'f', b'1', 1, 1, 1, 0, 1, 2, 3, 4, 5, 0, 2, 0, 3, 0, 0, 0, 9, 0, 0, 0];
         assert_eq!(frame.header().as_bytes(), golden);
-        assert_eq!(
-            Frame::parse(&FrameHeader::read_from_bytes(&golden).unwrap()),
-            Ok(frame)
-        );
+        assert_eq!(Frame::parse(&FrameHeader::read_from_bytes(&golden).unwrap()), Ok(frame));
     }
 
     #[test]
     fn each_wrong_field_is_refused_by_name() {
         let good = Frame::request(Party::Hv, Flags::default(), 1, BODY_MAX).header();
         assert!(Frame::parse(&good).is_ok());
-        assert_eq!(
-            Frame::parse(&FrameHeader {
-                magic: U32::ZERO,
-                ..good
-            }),
-            Err(FrameError::Magic(0))
-        );
-        assert_eq!(
-            Frame::parse(&FrameHeader { version: 2, ..good }),
-            Err(FrameError::Version(2))
-        );
-        assert_eq!(
-            Frame::parse(&FrameHeader { party: 2, ..good }),
-            Err(FrameError::Party(2))
-        );
-        assert_eq!(
-            Frame::parse(&FrameHeader {
-                flags: U16::new(16),
-                ..good
-            }),
-            Err(FrameError::Flags(16))
-        );
-        assert_eq!(
-            Frame::parse(&FrameHeader {
-                length: U16::new(217),
-                ..good
-            }),
-            Err(FrameError::Length(217))
-        );
+        assert_eq!(Frame::parse(&FrameHeader { magic: U32::ZERO, ..good }), Err(FrameError::Magic(0)));
+        assert_eq!(Frame::parse(&FrameHeader { version: 2, ..good }), Err(FrameError::Version(2)));
+        assert_eq!(Frame::parse(&FrameHeader { party: 2, ..good }), Err(FrameError::Party(2)));
+        assert_eq!(Frame::parse(&FrameHeader { flags: U16::new(16), ..good }), Err(FrameError::Flags(16)));
+        assert_eq!(Frame::parse(&FrameHeader { length: U16::new(217), ..good }), Err(FrameError::Length(217)));
     }
 
     #[test]
@@ -416,9 +377,7 @@ mod tests {
             }
             for index in 0..SLOTS {
                 let start = slot_offset(ring, index);
-                bytes[start..start + SLOT_SIZE]
-                    .iter_mut()
-                    .for_each(|byte| *byte += 1);
+                bytes[start..start + SLOT_SIZE].iter_mut().for_each(|byte| *byte += 1);
             }
         }
         assert!(bytes[OUTBOUND_SLOTS..].iter().all(|&byte| byte == 1));

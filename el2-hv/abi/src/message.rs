@@ -3,6 +3,7 @@
 //! On the ring they are postcard; at a web edge the same types are JSON. Variants and fields are
 //! only ever added at the end: their numbers are the wire format, held by golden bytes below.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -94,7 +95,7 @@ pub enum Reply {
     /// To `VmList`.
     VmList(Vec<VmSummary>),
     /// To `VmShow`.
-    Vm(VmDetail),
+    Vm(Box<VmDetail>),
     /// Not done.
     Error(Failure),
 }
@@ -264,12 +265,7 @@ mod tests {
         // postcard: a variant is a varint of its number, a string its length and bytes,
         // an option 0 or 1 and the value (postcard wire format, "Serde data model").
         assert_eq!(encode(&Request::VmList), [0]);
-        assert_eq!(
-            encode(&Request::VmShow {
-                name: "ab".to_owned()
-            }),
-            [1, 2, b'a', b'b']
-        );
+        assert_eq!(encode(&Request::VmShow { name: "ab".to_owned() }), [1, 2, b'a', b'b']);
         let create = VmCreate {
             name: "x".to_owned(),
             from: "y".to_owned(),
@@ -279,51 +275,15 @@ mod tests {
             image: None,
             grants: None,
         };
-        assert_eq!(
-            encode(&Request::VmCreate(create)),
-            [2, 1, b'x', 1, b'y', 1, 0xac, 2, 1, 2, 0, 0, 0]
-        );
-        assert_eq!(
-            encode(&Request::VmStart {
-                name: "a".to_owned()
-            })[0],
-            3
-        );
-        assert_eq!(
-            encode(&Request::VmStop {
-                name: "a".to_owned()
-            })[0],
-            4
-        );
-        assert_eq!(
-            encode(&Request::VmDestroy {
-                name: "a".to_owned()
-            })[0],
-            5
-        );
-        assert_eq!(
-            encode(&Request::Fault(Fault {
-                kind: FaultKind::Spin,
-                after_calls: 3
-            })),
-            [6, 1, 3]
-        );
+        assert_eq!(encode(&Request::VmCreate(create)), [2, 1, b'x', 1, b'y', 1, 0xac, 2, 1, 2, 0, 0, 0]);
+        assert_eq!(encode(&Request::VmStart { name: "a".to_owned() })[0], 3);
+        assert_eq!(encode(&Request::VmStop { name: "a".to_owned() })[0], 4);
+        assert_eq!(encode(&Request::VmDestroy { name: "a".to_owned() })[0], 5);
+        assert_eq!(encode(&Request::Fault(Fault { kind: FaultKind::Spin, after_calls: 3 })), [6, 1, 3]);
         assert_eq!(encode(&Reply::Done), [0]);
-        let line = VmSummary {
-            name: "a".to_owned(),
-            state: VmPhase::Running,
-            vcpus: 2,
-            memory: 1,
-            uptime_ns: None,
-        };
-        assert_eq!(
-            encode(&Reply::VmList(vec![line])),
-            [1, 1, 1, b'a', 2, 2, 1, 0]
-        );
-        let failure = Failure {
-            code: FailureCode::WrongState,
-            message: "m".to_owned(),
-        };
+        let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
+        assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
+        let failure = Failure { code: FailureCode::WrongState, message: "m".to_owned() };
         assert_eq!(encode(&Reply::Error(failure)), [3, 2, 1, b'm']);
     }
 

@@ -64,8 +64,7 @@ pub enum SosImageError {
     },
 }
 
-const CRC: crc::Crc<u32, crc::Table<16>> =
-    crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
+const CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
 
 /// CRC-32/ISO-HDLC of `bytes`.
 pub fn crc32(bytes: &[u8]) -> u32 {
@@ -99,8 +98,7 @@ impl SosLayout {
     /// # Errors
     /// What is wrong with it, first finding.
     pub fn check_with(file: &[u8], crc32: impl Fn(&[u8]) -> u32) -> Result<Self, SosImageError> {
-        let (header, _) =
-            SosHeader::read_from_prefix(file).map_err(|_| SosImageError::Short(file.len()))?;
+        let (header, _) = SosHeader::read_from_prefix(file).map_err(|_| SosImageError::Short(file.len()))?;
         if header.magic.get() != MAGIC {
             return Err(SosImageError::Magic(header.magic.get()));
         }
@@ -117,9 +115,7 @@ impl SosLayout {
         if stored > file.len() as u64 {
             return Err(SosImageError::Short(file.len()));
         }
-        let payload = file
-            .get(HEADER_PAGE..stored as usize)
-            .ok_or(SosImageError::Layout)?;
+        let payload = file.get(HEADER_PAGE..stored as usize).ok_or(SosImageError::Layout)?;
         let (found, expected) = (crc32(payload), header.crc32.get());
         if found != expected {
             return Err(SosImageError::Crc { found, expected });
@@ -132,11 +128,8 @@ impl SosLayout {
         let page = HEADER_PAGE as u64;
         let aligned = self.read_only.is_multiple_of(page) && self.writable.is_multiple_of(page);
         let stored = self.read_only.checked_add(self.writable)?;
-        stored
-            .checked_add(self.bss)?
-            .checked_add(crate::guest_map::RAM_BASE)?;
-        let text = crate::guest_map::RAM_BASE + page
-            ..crate::guest_map::RAM_BASE.checked_add(self.read_only)?;
+        stored.checked_add(self.bss)?.checked_add(crate::guest_map::RAM_BASE)?;
+        let text = crate::guest_map::RAM_BASE + page..crate::guest_map::RAM_BASE.checked_add(self.read_only)?;
         (aligned && text.contains(&self.entry) && self.entry.is_multiple_of(4)).then_some(stored)
     }
 }
@@ -194,37 +187,21 @@ mod tests {
     fn a_good_image_is_taken_and_each_damage_is_named() {
         let good = image();
         let layout = SosLayout::check(&good).unwrap();
-        assert_eq!(
-            (layout.entry, layout.read_only, layout.writable, layout.bss),
-            (0x4000_1000, 0x2000, 0x1000, 0x800)
-        );
+        assert_eq!((layout.entry, layout.read_only, layout.writable, layout.bss), (0x4000_1000, 0x2000, 0x1000, 0x800));
         let mut bad = good.clone();
         bad[2 * HEADER_PAGE] ^= 1;
-        assert!(matches!(
-            SosLayout::check(&bad),
-            Err(SosImageError::Crc { .. })
-        ));
-        assert_eq!(
-            SosLayout::check(&good[..HEADER_PAGE]),
-            Err(SosImageError::Short(HEADER_PAGE))
-        );
+        assert!(matches!(SosLayout::check(&bad), Err(SosImageError::Crc { .. })));
+        assert_eq!(SosLayout::check(&good[..HEADER_PAGE]), Err(SosImageError::Short(HEADER_PAGE)));
         assert_eq!(SosLayout::check(&good[..10]), Err(SosImageError::Short(10)));
         let mut bad = good.clone();
         bad[0] = 0;
-        assert!(matches!(
-            SosLayout::check(&bad),
-            Err(SosImageError::Magic(_))
-        ));
+        assert!(matches!(SosLayout::check(&bad), Err(SosImageError::Magic(_))));
         let mut bad = good.clone();
         bad[8] = 77;
         assert_eq!(SosLayout::check(&bad), Err(SosImageError::Abi(77)));
         let mut bad = good;
         bad[16..24].copy_from_slice(&0x4000_2000u64.to_le_bytes());
-        assert_eq!(
-            SosLayout::check(&bad),
-            Err(SosImageError::Layout),
-            "entry outside the read-only part"
-        );
+        assert_eq!(SosLayout::check(&bad), Err(SosImageError::Layout), "entry outside the read-only part");
     }
 
     #[test]

@@ -56,10 +56,7 @@ impl Status {
 
     /// The status in x0; an unknown value reads as [`Status::NotSupported`].
     pub fn from_register(register: u64) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.to_register() == register)
-            .unwrap_or(Self::NotSupported)
+        Self::ALL.into_iter().find(|status| status.to_register() == register).unwrap_or(Self::NotSupported)
     }
 
     /// The status as a result.

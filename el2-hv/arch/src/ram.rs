@@ -128,7 +128,9 @@ pub fn write(at: Pa, from: &[u8]) {
     match *from {
         [a, b] if at.is_aligned_to(2) => return whole!(u16, [a, b]),
         [a, b, c, d] if at.is_aligned_to(4) => return whole!(u32, [a, b, c, d]),
-        [a, b, c, d, e, f, g, h] if at.is_aligned_to(8) => return whole!(u64, [a, b, c, d, e, f, g, h]),
+        [a, b, c, d, e, f, g, h] if at.is_aligned_to(8) => {
+            return whole!(u64, [a, b, c, d, e, f, g, h]);
+        }
         _ => {}
     }
     // SAFETY: the target passed `check`; the source is a shared slice.

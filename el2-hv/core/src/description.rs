@@ -119,13 +119,23 @@ impl<'a> ServicePartition<'a> {
             let value = property.value_as::<&'a [u8]>().unwrap_or_default();
             partition.take(name, property.name(), value, &mut image)?;
         }
-        let missing = DescriptionError::Value { node: name, property: short("image"), wanted: "there: the name of a member of the archive" };
+        let missing = DescriptionError::Value {
+            node: name,
+            property: short("image"),
+            wanted: "there: the name of a member of the archive",
+        };
         partition.image = image.ok_or(missing)?;
         Ok(partition)
     }
 
     /// Takes one property.
-    fn take(&mut self, node: Name, property: &str, value: &'a [u8], image: &mut Option<&'a str>) -> Result<(), DescriptionError> {
+    fn take(
+        &mut self,
+        node: Name,
+        property: &str,
+        value: &'a [u8],
+        image: &mut Option<&'a str>,
+    ) -> Result<(), DescriptionError> {
         let wrong = |wanted| DescriptionError::Value { node, property: short(property), wanted };
         match property {
             "compatible" => {}
@@ -144,12 +154,15 @@ impl<'a> ServicePartition<'a> {
             }
             "console-escape" => {
                 let byte = number(value).and_then(|number| u8::try_from(number).ok());
-                self.console_escape = byte.filter(|byte| (1..=0x1f).contains(byte)).ok_or(wrong("a control character, 1 to 0x1f"))?;
+                self.console_escape =
+                    byte.filter(|byte| (1..=0x1f).contains(byte)).ok_or(wrong("a control character, 1 to 0x1f"))?;
             }
             "console-first" => {
                 self.console_first = Some(text(value).and_then(Label::new).ok_or(wrong("a VM's name"))?);
             }
-            _ => return Err(DescriptionError::Unknown { node, property: short(property) }),
+            _ => {
+                return Err(DescriptionError::Unknown { node, property: short(property) });
+            }
         }
         Ok(())
     }

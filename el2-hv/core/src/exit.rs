@@ -91,11 +91,7 @@ impl MmioAccess {
         }
         let unused = 64 - 8 * self.size.bytes();
         let extended = (((value << unused) as i64) >> unused) as u64;
-        if self.width64 {
-            extended
-        } else {
-            extended & 0xffff_ffff
-        }
+        if self.width64 { extended } else { extended & 0xffff_ffff }
     }
 }
 
@@ -283,10 +279,6 @@ impl Exit {
 impl RareExit {
     /// As [`Exit::advances`].
     pub const fn advances(&self) -> u64 {
-        if matches!(self, Self::Smc { .. } | Self::CacheMaintenance { .. }) {
-            4
-        } else {
-            0
-        }
+        if matches!(self, Self::Smc { .. } | Self::CacheMaintenance { .. }) { 4 } else { 0 }
     }
 }

@@ -247,10 +247,15 @@ impl<'t> FrameTable<'t> {
         for bank in &self.banks {
             let bytes = &self.owners[bank.offset..bank.offset + bank.count as usize];
             let skip = (from.0.div_ceil(FRAME_SIZE).saturating_sub(bank.first)) as usize;
-            let Some(start) = bytes.iter().skip(skip).position(|&byte| byte == Owner::Free.byte()) else { continue };
+            let Some(start) = bytes.iter().skip(skip).position(|&byte| byte == Owner::Free.byte()) else {
+                continue;
+            };
             let start = start + skip;
             let length = leading(&bytes[start..], Owner::Free.byte());
-            return Some(PaRange { start: Pa((bank.first + start as u64) * FRAME_SIZE), size: length as u64 * FRAME_SIZE });
+            return Some(PaRange {
+                start: Pa((bank.first + start as u64) * FRAME_SIZE),
+                size: length as u64 * FRAME_SIZE,
+            });
         }
         None
     }
@@ -272,8 +277,16 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         let vms = (0..MAX_VMS as u8).map(|id| Owner::Vm(VmId(id)));
         let fixed = [
-            Owner::Firmware, Owner::Free, Owner::Held, Owner::Image, Owner::Stacks, Owner::Tables, Owner::Rings,
-            Owner::Mailboxes, Owner::Archive, Owner::Notes,
+            Owner::Firmware,
+            Owner::Free,
+            Owner::Held,
+            Owner::Image,
+            Owner::Stacks,
+            Owner::Tables,
+            Owner::Rings,
+            Owner::Mailboxes,
+            Owner::Archive,
+            Owner::Notes,
         ];
         for owner in fixed.into_iter().chain(vms) {
             assert_eq!(Owner::from_byte(owner.byte()), owner);

@@ -26,9 +26,7 @@ const EL0_AARCH32: u64 = 2;
 
 impl IdRegisters {
     /// All registers zero: a place to build the values in.
-    pub const EMPTY: Self = Self {
-        values: [0; REGISTERS],
-    };
+    pub const EMPTY: Self = Self { values: [0; REGISTERS] };
 
     /// The guest's values on a CPU whose registers `read` gives.
     ///
@@ -41,11 +39,7 @@ impl IdRegisters {
             if !aarch32 && field.is_aarch32() {
                 continue;
             }
-            let host = if field.policy.needs_host() {
-                field.extract(read(field.register))
-            } else {
-                0
-            };
+            let host = if field.policy.needs_host() { field.extract(read(field.register)) } else { 0 };
             registers.values[index(field.register)] |= field.guest_value(host) << field.shift;
         }
         registers
@@ -59,21 +53,13 @@ impl IdRegisters {
 
     /// The registers of the CPU that the allow-list looks at, once each.
     pub fn sources() -> impl Iterator<Item = SysReg> {
-        let fields = table::POLICIES
-            .iter()
-            .filter(|field| field.policy.needs_host());
+        let fields = table::POLICIES.iter().filter(|field| field.policy.needs_host());
         // The fields of a register are neighbours.
-        fields
-            .scan(None, |last, field| {
-                Some((last.replace(field.register), field.register))
-            })
-            .filter_map(|(last, register)| {
-                if last == Some(register) {
-                    None
-                } else {
-                    Some(register)
-                }
-            })
+        fields.scan(None, |last, field| Some((last.replace(field.register), field.register))).filter_map(
+            |(last, register)| {
+                if last == Some(register) { None } else { Some(register) }
+            },
+        )
     }
 }
 

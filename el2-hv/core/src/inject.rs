@@ -95,11 +95,7 @@ impl Interrupted {
             MemoryAccess::Load => (EC_DATA_ABORT_LOWER, STATUS_EXTERNAL_ABORT),
             MemoryAccess::Store => (EC_DATA_ABORT_LOWER, STATUS_EXTERNAL_ABORT | ISS_WNR),
         };
-        let class = if self.is_at_el1() {
-            class + EC_FROM_SAME
-        } else {
-            class
-        };
+        let class = if self.is_at_el1() { class + EC_FROM_SAME } else { class };
         self.take(class << 26 | ESR_IL | iss, Some(va.0))
     }
 
@@ -123,16 +119,8 @@ impl Interrupted {
     /// UAO, SS, IL, BTYPE and what AArch32 alone has are cleared.
     const fn entry_pstate(&self) -> u64 {
         let kept = self.pstate & (pstate::NZCV | pstate::DIT | pstate::PAN);
-        let pan = if self.sctlr_el1 & SCTLR_SPAN == 0 {
-            pstate::PAN
-        } else {
-            0
-        };
-        let ssbs = if self.sctlr_el1 & SCTLR_DSSBS == 0 {
-            0
-        } else {
-            pstate::SSBS
-        };
+        let pan = if self.sctlr_el1 & SCTLR_SPAN == 0 { pstate::PAN } else { 0 };
+        let ssbs = if self.sctlr_el1 & SCTLR_DSSBS == 0 { 0 } else { pstate::SSBS };
         kept | pan | ssbs | pstate::DAIF | pstate::EL1H
     }
 

@@ -53,18 +53,10 @@ mod tests {
 
     #[test]
     fn every_width_goes_to_its_logarithm_and_back() {
-        let expected = [
-            (0, 1, 0xff),
-            (1, 2, 0xffff),
-            (2, 4, 0xffff_ffff),
-            (3, 8, u64::MAX),
-        ];
+        let expected = [(0, 1, 0xff), (1, 2, 0xffff), (2, 4, 0xffff_ffff), (3, 8, u64::MAX)];
         for (log2, bytes, mask) in expected {
             let size = AccessSize::from_log2(log2);
-            assert_eq!(
-                (size.log2(), size.bytes(), size.mask()),
-                (log2, bytes, mask)
-            );
+            assert_eq!((size.log2(), size.bytes(), size.mask()), (log2, bytes, mask));
         }
     }
 

@@ -224,9 +224,7 @@ fn decode_psci_32(function: u32, args: [u64; 3]) -> PsciCall {
         function::MIGRATE_INFO_TYPE => PsciCall::Simple(SimpleCall::MigrateInfoType),
         function::SYSTEM_OFF => PsciCall::Power(PowerCall::SystemOff),
         function::SYSTEM_RESET => PsciCall::Power(PowerCall::SystemReset),
-        function::FEATURES => PsciCall::Simple(SimpleCall::Features {
-            function: args[0] as u32,
-        }),
+        function::FEATURES => PsciCall::Simple(SimpleCall::Features { function: args[0] as u32 }),
         _ => PsciCall::Simple(SimpleCall::Unknown),
     }
 }
@@ -243,24 +241,15 @@ fn decode_psci_64(function: u32, args: [u64; 3]) -> PsciCall {
 }
 
 const fn cpu_suspend([power_state, _, _]: [u64; 3]) -> PsciCall {
-    PsciCall::Simple(SimpleCall::CpuSuspend {
-        power_state: power_state as u32,
-    })
+    PsciCall::Simple(SimpleCall::CpuSuspend { power_state: power_state as u32 })
 }
 
 const fn cpu_on([target, entry, context]: [u64; 3]) -> PsciCall {
-    PsciCall::Power(PowerCall::CpuOn {
-        target,
-        entry: Ipa(entry),
-        context,
-    })
+    PsciCall::Power(PowerCall::CpuOn { target, entry: Ipa(entry), context })
 }
 
 const fn affinity_info([target, level, _]: [u64; 3]) -> PsciCall {
-    PsciCall::Power(PowerCall::AffinityInfo {
-        target,
-        level: level as u32,
-    })
+    PsciCall::Power(PowerCall::AffinityInfo { target, level: level as u32 })
 }
 
 #[inline]
@@ -276,9 +265,7 @@ fn decode_hypervisor(function: u32) -> SimpleCall {
 fn decode_arch(function: u32, first: u64) -> SimpleCall {
     match function {
         function::SMCCC_VERSION => SimpleCall::SmcccVersion,
-        function::SMCCC_ARCH_FEATURES => SimpleCall::ArchFeatures {
-            function: first as u32,
-        },
+        function::SMCCC_ARCH_FEATURES => SimpleCall::ArchFeatures { function: first as u32 },
         function::ARCH_WORKAROUND_1 | function::ARCH_WORKAROUND_2 | function::ARCH_WORKAROUND_3 => {
             SimpleCall::ArchWorkaround { function }
         }
@@ -311,11 +298,7 @@ const POWER_STATE_RESERVED: u32 = 0xfcfe_0000;
 /// CPU_SUSPEND. A request to power down is taken as standby: a shallower state than the one asked for is allowed, and
 /// the call then returns to its caller instead of the entry point (DEN0022 §5.4.3).
 const fn suspend(power_state: u32) -> Outcome {
-    if power_state & POWER_STATE_RESERVED == 0 {
-        Outcome::Wait
-    } else {
-        Outcome::Return(status::INVALID_PARAMETERS)
-    }
+    if power_state & POWER_STATE_RESERVED == 0 { Outcome::Wait } else { Outcome::Return(status::INVALID_PARAMETERS) }
 }
 
 /// PSCI_FEATURES. For CPU_SUSPEND, 0 says: original power_state format, platform-coordinated (DEN0022 §5.15.2).
@@ -323,9 +306,5 @@ fn psci_features(function: u32) -> u64 {
     let known = function == function::SMCCC_VERSION
         || matches!(function >> 16, function::PSCI_32 | function::PSCI_64)
             && decode(function, [0; 3]) != PsciCall::Simple(SimpleCall::Unknown);
-    if known {
-        status::SUCCESS
-    } else {
-        status::NOT_SUPPORTED
-    }
+    if known { status::SUCCESS } else { status::NOT_SUPPORTED }
 }

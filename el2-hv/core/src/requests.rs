@@ -44,7 +44,7 @@ enum Progress {
     /// None of its frames was handed over.
     Waiting,
     /// Frames were handed over.
-    InProgress,
+    Started,
     /// It ends with an error, which was not sent yet.
     Failed(HvErrorKind),
     /// The error was sent; what is still to come of it is thrown away.
@@ -110,7 +110,9 @@ impl Requests {
         if self.opens_of(asker.vm) >= OPEN_PER_VM || self.frames_of(asker.vm) >= FRAMES_PER_VM {
             return Offer::Full;
         }
-        let Some(index) = self.open.iter().position(Option::is_none) else { return Offer::Full };
+        let Some(index) = self.open.iter().position(Option::is_none) else {
+            return Offer::Full;
+        };
         if self.count == FRAMES_MAX {
             return Offer::Full;
         }
@@ -130,7 +132,9 @@ impl Requests {
     /// A further frame of a message, or an id that is in use.
     fn continue_message(&mut self, index: usize, more: bool, asker: Asker, frame: &Frame, slot: &Slot) -> Offer {
         let full = self.count == FRAMES_MAX || self.frames_of(asker.vm) >= FRAMES_PER_VM;
-        let Some(open) = self.open[index].as_mut() else { return Offer::Full };
+        let Some(open) = self.open[index].as_mut() else {
+            return Offer::Full;
+        };
         if open.complete {
             return Offer::Refused(HvErrorKind::BadFrame);
         }
@@ -138,8 +142,8 @@ impl Requests {
             Progress::Failed(_) => open.complete = !more,
             Progress::Discarded if more => {}
             Progress::Discarded => self.open[index] = None,
-            Progress::Waiting | Progress::InProgress if full => return Offer::Full,
-            Progress::Waiting | Progress::InProgress => {
+            Progress::Waiting | Progress::Started if full => return Offer::Full,
+            Progress::Waiting | Progress::Started => {
                 open.complete = !more;
                 self.push(index, asker, frame, slot);
             }
@@ -163,7 +167,11 @@ impl Requests {
     }
 
     fn frames_of(&self, vm: VmHandle) -> usize {
-        self.frames.iter().flatten().filter(|waiting| self.open[waiting.open].as_ref().is_some_and(|open| open.asker.vm == vm)).count()
+        self.frames
+            .iter()
+            .flatten()
+            .filter(|waiting| self.open[waiting.open].as_ref().is_some_and(|open| open.asker.vm == vm))
+            .count()
     }
 
     /// Hands frames that wait to `put`, oldest first, until it says that it has no room. Returns how many.
@@ -177,7 +185,7 @@ impl Requests {
                 if let Some(open) = self.open[waiting.open].as_mut()
                     && open.progress == Progress::Waiting
                 {
-                    open.progress = Progress::InProgress;
+                    open.progress = Progress::Started;
                 }
                 delivered += 1;
             }
@@ -193,7 +201,7 @@ impl Requests {
         let asker = Asker { vm: frame.vm, port: frame.port };
         let open = self.open[self.find(asker, frame.id)?].as_ref()?;
         let last = !frame.flags.contains(Flags::MORE);
-        (open.progress == Progress::InProgress && open.complete).then_some(Route { asker, last })
+        (open.progress == Progress::Started && open.complete).then_some(Route { asker, last })
     }
 
     /// The last frame of the reply to request `id` was delivered.
@@ -206,8 +214,10 @@ impl Requests {
     /// A life has failed. What was in progress goes to the next life if that is safe, or fails.
     pub fn life_failed(&mut self) {
         for index in 0..OPEN_MAX {
-            let Some(open) = self.open[index].as_mut() else { continue };
-            if open.progress != Progress::InProgress {
+            let Some(open) = self.open[index].as_mut() else {
+                continue;
+            };
+            if open.progress != Progress::Started {
                 continue;
             }
             if open.repeatable && !open.crashed && self.count < FRAMES_MAX {
@@ -252,7 +262,9 @@ impl Requests {
 
     /// The error of request `id` was sent.
     pub fn error_sent(&mut self, asker: Asker, id: u32) {
-        let Some(index) = self.find(asker, id) else { return };
+        let Some(index) = self.find(asker, id) else {
+            return;
+        };
         if let Some(open) = self.open[index].as_mut() {
             open.progress = Progress::Discarded;
             if open.complete {
@@ -307,12 +319,13 @@ impl Requests {
 
     /// Requests in progress.
     pub fn in_progress(&self) -> u32 {
-        self.open.iter().flatten().filter(|open| open.progress == Progress::InProgress).count() as u32
+        self.open.iter().flatten().filter(|open| open.progress == Progress::Started).count() as u32
     }
 
     /// Requests that wait or are in progress.
     pub fn open(&self) -> u32 {
-        self.open.iter().flatten().filter(|open| matches!(open.progress, Progress::Waiting | Progress::InProgress)).count() as u32
+        self.open.iter().flatten().filter(|open| matches!(open.progress, Progress::Waiting | Progress::Started)).count()
+            as u32
     }
 }
 

@@ -145,9 +145,15 @@ impl Stage2 {
     ///
     /// # Errors
     /// See [`MapError`].
-    pub fn map(&mut self, ipa: Ipa, pa: PaRange, access: Access, memory: &mut impl TableMemory) -> Result<(), MapError> {
+    pub fn map(
+        &mut self,
+        ipa: Ipa,
+        pa: PaRange,
+        access: Access,
+        memory: &mut impl TableMemory,
+    ) -> Result<(), MapError> {
         let end = ipa.checked_add(pa.size).filter(|end| end.0 <= 1 << IPA_BITS).ok_or(MapError::Range(ipa))?;
-        if (ipa.0 | pa.start.0 | pa.size) % FRAME_SIZE != 0 {
+        if !(ipa.0 | pa.start.0 | pa.size).is_multiple_of(FRAME_SIZE) {
             return Err(MapError::Range(ipa));
         }
         let mut at = ipa.0;
@@ -188,7 +194,14 @@ impl Stage2 {
         (1..3).find(|&level| addresses.is_multiple_of(1 << shift(level)) && size >= 1 << shift(level)).unwrap_or(3)
     }
 
-    fn map_one(&mut self, ipa: u64, pa: u64, level: u32, bits: u64, memory: &mut impl TableMemory) -> Result<(), MapError> {
+    fn map_one(
+        &mut self,
+        ipa: u64,
+        pa: u64,
+        level: u32,
+        bits: u64,
+        memory: &mut impl TableMemory,
+    ) -> Result<(), MapError> {
         let mut table = self.root;
         for upper in 1..level {
             let (page, slot) = Self::slot(table, ipa, upper);

@@ -168,10 +168,7 @@ pub enum Access {
 
 impl Access {
     const fn allows(self, direction: Direction) -> bool {
-        !matches!(
-            (self, direction),
-            (Self::ReadOnly, Direction::Write) | (Self::WriteOnly, Direction::Read)
-        )
+        !matches!((self, direction), (Self::ReadOnly, Direction::Write) | (Self::WriteOnly, Direction::Read))
     }
 }
 
@@ -185,18 +182,12 @@ pub struct Pattern {
 impl Pattern {
     /// Exactly `register`.
     pub const fn one(register: SysReg) -> Self {
-        Self {
-            value: register.0,
-            mask: SysReg::MASK,
-        }
+        Self { value: register.0, mask: SysReg::MASK }
     }
 
     /// All registers that agree with `register` in the bits that `fixed` has set.
     pub const fn group(register: SysReg, fixed: SysReg) -> Self {
-        Self {
-            value: register.0 & fixed.0,
-            mask: fixed.0,
-        }
+        Self { value: register.0 & fixed.0, mask: fixed.0 }
     }
 
     /// Whether `register` is one of them.

@@ -29,10 +29,7 @@ pub struct PhysicalTimer {
 
 impl PhysicalTimer {
     /// A disabled timer.
-    pub const RESET: Self = Self {
-        control: 0,
-        compare_value: 0,
-    };
+    pub const RESET: Self = Self { control: 0, compare_value: 0 };
 
     /// What the guest reads at the count `now`.
     ///
@@ -40,9 +37,7 @@ impl PhysicalTimer {
     #[inline]
     pub const fn read(&self, register: TimerRegister, now: u64) -> u64 {
         match register {
-            TimerRegister::Control => {
-                self.control | if self.condition(now) { CTL_ISTATUS } else { 0 }
-            }
+            TimerRegister::Control => self.control | if self.condition(now) { CTL_ISTATUS } else { 0 },
             TimerRegister::CompareValue => self.compare_value,
             TimerRegister::TimerValue => self.compare_value.wrapping_sub(now) & 0xffff_ffff,
         }
@@ -65,21 +60,13 @@ impl PhysicalTimer {
     /// The timer's interrupt line at the count `now`. It is a level: it falls only by the guest's writes.
     #[inline]
     pub const fn line(&self, now: u64) -> Level {
-        if self.control & CTL_IMASK == 0 && self.condition(now) {
-            Level::High
-        } else {
-            Level::Low
-        }
+        if self.control & CTL_IMASK == 0 && self.condition(now) { Level::High } else { Level::Low }
     }
 
     /// The count at which the line rises, or rose; `None` if it cannot without a write by the guest.
     #[inline]
     pub const fn deadline(&self) -> Option<u64> {
-        if self.control & (CTL_ENABLE | CTL_IMASK) == CTL_ENABLE {
-            Some(self.compare_value)
-        } else {
-            None
-        }
+        if self.control & (CTL_ENABLE | CTL_IMASK) == CTL_ENABLE { Some(self.compare_value) } else { None }
     }
 
     /// TimerConditionMet of an enabled timer: the comparison is unsigned (Arm ARM D11.2.4).

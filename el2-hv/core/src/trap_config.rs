@@ -33,10 +33,7 @@ const fn compose(rows: &[Field]) -> u64 {
     while next < rows.len() {
         let row = &rows[next];
         assert!(row.value < 1 << row.width, "a value must fit its field");
-        assert!(
-            value & (((1 << row.width) - 1) << row.shift) == 0,
-            "fields must not overlap"
-        );
+        assert!(value & (((1 << row.width) - 1) << row.shift) == 0, "fields must not overlap");
         value |= row.value << row.shift;
         next += 1;
     }

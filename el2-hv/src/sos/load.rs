@@ -62,7 +62,9 @@ impl TableMemory for HeldTables {
 
 /// Makes its slot ready to be loaded; whether that was possible.
 pub fn claim(image: Option<&Image>) -> bool {
-    let (Some(image), Some(label)) = (image, Label::new("service-partition")) else { return false };
+    let (Some(image), Some(label)) = (image, Label::new("service-partition")) else {
+        return false;
+    };
     vm::set_up(SOS_VM, label, 1, image.extra.start)
 }
 

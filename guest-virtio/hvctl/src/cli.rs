@@ -31,13 +31,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = timeout)]
     pub(crate) timeout: Duration,
     /// Directory that has `sys` and `dev`
-    #[arg(
-        long,
-        global = true,
-        hide = true,
-        value_name = "DIR",
-        default_value = "/"
-    )]
+    #[arg(long, global = true, hide = true, value_name = "DIR", default_value = "/")]
     pub(crate) root: PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -250,12 +244,8 @@ fn size(text: &str) -> Result<u64, String> {
 /// A time-out, from seconds.
 fn timeout(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_MAX => {
-            Ok(Duration::from_secs_f64(seconds))
-        }
-        _ => Err(format!(
-            "a time-out is a number of seconds up to {TIMEOUT_MAX}"
-        )),
+        Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_MAX => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("a time-out is a number of seconds up to {TIMEOUT_MAX}")),
     }
 }
 

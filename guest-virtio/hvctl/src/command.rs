@@ -53,11 +53,7 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
 }
 
 /// An answer as JSON, or by `text`.
-fn show<T: Serialize + ?Sized>(
-    arguments: &Cli,
-    answer: &T,
-    text: fn(&T) -> String,
-) -> Result<Output, Error> {
+fn show<T: Serialize + ?Sized>(arguments: &Cli, answer: &T, text: fn(&T) -> String) -> Result<Output, Error> {
     let text = if arguments.json {
         let json = serde_json::to_string(answer).map_err(|error| Error::Output(error.into()))?;
         json + "\n"
@@ -81,7 +77,7 @@ fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Out
             let Reply::Vm(detail) = ask(session, &request)? else {
                 return Err(Error::Reply("VM"));
             };
-            return show(arguments, &detail, detail_text);
+            return show(arguments, &*detail, detail_text);
         }
         VmCommand::Create(create) => (create.name(), "created"),
         VmCommand::Start(vm) => (&*vm.name, "started"),
@@ -94,11 +90,7 @@ fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Out
 
 /// Asks the service partition.
 fn ask(session: &mut Session, request: &Request) -> Result<Reply, Error> {
-    let repeat = if request.is_repeat_safe() {
-        Repeat::Safe
-    } else {
-        Repeat::Unsafe
-    };
+    let repeat = if request.is_repeat_safe() { Repeat::Safe } else { Repeat::Unsafe };
     match decode(&session.ask(Party::Sos, &encode(request), repeat)?)? {
         Reply::Error(failure) => Err(Error::Refused(failure)),
         reply => Ok(reply),
@@ -115,11 +107,7 @@ fn done(session: &mut Session, request: &Request) -> Result<(), Error> {
 
 /// Asks EL2.
 fn query(session: &mut Session, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Error> {
-    let query = Query {
-        kind: (kind as u32).into(),
-        reserved: 0.into(),
-        argument: argument.into(),
-    };
+    let query = Query { kind: (kind as u32).into(), reserved: 0.into(), argument: argument.into() };
     session.ask(Party::Hv, query.as_bytes(), Repeat::Safe)
 }
 
@@ -140,11 +128,7 @@ fn log(session: &mut Session) -> Result<Log, Error> {
         text.extend_from_slice(piece.text);
         next = piece.position + piece.text.len() as u64;
         if next >= end {
-            return Ok(Log {
-                position,
-                end: next,
-                text: String::from_utf8_lossy(&text).into_owned(),
-            });
+            return Ok(Log { position, end: next, text: String::from_utf8_lossy(&text).into_owned() });
         }
     }
 }
@@ -189,24 +173,14 @@ fn list_text(list: &[VmSummary]) -> String {
         ("UPTIME", Align::Right),
     ];
     let row = |vm: &VmSummary| {
-        [
-            printable(&vm.name),
-            vm.state.to_string(),
-            vm.vcpus.to_string(),
-            bytes(vm.memory),
-            uptime(vm.uptime_ns),
-        ]
+        [printable(&vm.name), vm.state.to_string(), vm.vcpus.to_string(), bytes(vm.memory), uptime(vm.uptime_ns)]
     };
     table(heads, &list.iter().map(row).collect::<Vec<_>>())
 }
 
 fn detail_text(vm: &VmDetail) -> String {
     let or_dash = |text: &str| {
-        if text.is_empty() {
-            "-".to_owned()
-        } else {
-            printable(text)
-        }
+        if text.is_empty() { "-".to_owned() } else { printable(text) }
     };
     let spec = &vm.spec;
     let format = match spec.format {
@@ -228,10 +202,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("image", format!("{} ({format})", printable(&spec.image))),
         ("initrd", or_dash(spec.initrd.as_deref().unwrap_or(""))),
         ("bootargs", or_dash(&spec.bootargs)),
-        (
-            "autostart",
-            if spec.autostart { "yes" } else { "no" }.to_owned(),
-        ),
+        ("autostart", if spec.autostart { "yes" } else { "no" }.to_owned()),
         ("grants", or_dash(&spec.grants.join(", "))),
         ("ports", spec.ports.to_string()),
     ])
@@ -244,10 +215,7 @@ fn sos_text(sos: &Sos) -> String {
         ("times woken", sos.lives.to_string()),
         ("woken last by", printable(woken_by)),
         ("wake to answer", micros(sos.wake_to_answer_ns)),
-        (
-            "on",
-            format!("{:.3} % of {}", sos.on_percent, span(sos.up_ns)),
-        ),
+        ("on", format!("{:.3} % of {}", sos.on_percent, span(sos.up_ns))),
         ("frames owned", sos.frames.to_string()),
         ("requests open", sos.requests.to_string()),
         ("failures", sos.failures.to_string()),
@@ -260,10 +228,7 @@ fn hv_text(hv: &Hv) -> String {
         (count, 0) => format!("at count {count}"),
         (count, hz) => {
             let ns = u128::from(count) * 1_000_000_000 / u128::from(hz);
-            format!(
-                "at count {count} ({})",
-                micros(u64::try_from(ns).unwrap_or(u64::MAX))
-            )
+            format!("at count {count} ({})", micros(u64::try_from(ns).unwrap_or(u64::MAX)))
         }
     };
     let facts = pairs([
@@ -277,21 +242,10 @@ fn hv_text(hv: &Hv) -> String {
 }
 
 fn memory_text(memory: &Memory) -> String {
-    let heads = [
-        ("MEMORY", Align::Left),
-        ("SIZE", Align::Right),
-        ("BYTES", Align::Right),
-    ];
+    let heads = [("MEMORY", Align::Left), ("SIZE", Align::Right), ("BYTES", Align::Right)];
     let row = |name: &str, size: u64| [name.to_owned(), bytes(size), size.to_string()];
-    let mut rows: Vec<_> = memory
-        .rows()
-        .into_iter()
-        .map(|(name, size)| row(name, size))
-        .collect();
-    rows.push(row(
-        "  of which held for the service partition",
-        memory.held,
-    ));
+    let mut rows: Vec<_> = memory.rows().into_iter().map(|(name, size)| row(name, size)).collect();
+    rows.push(row("  of which held for the service partition", memory.held));
     rows.push(row("total", memory.total));
     table(heads, &rows)
 }

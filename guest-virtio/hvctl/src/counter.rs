@@ -20,10 +20,7 @@ mod cpu {
     pub(crate) fn read() -> Option<Counter> {
         // A read of the counter may be done ahead of its turn (Arm ARM D12.2.2).
         barrier::isb(barrier::SY);
-        Some(Counter {
-            cntvct: CNTVCT_EL0.get(),
-            cntfrq: CNTFRQ_EL0.get(),
-        })
+        Some(Counter { cntvct: CNTVCT_EL0.get(), cntfrq: CNTFRQ_EL0.get() })
     }
 }
 

@@ -42,10 +42,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// The deadline `after` from now.
     pub(crate) fn new(after: Duration) -> Self {
-        Self {
-            at: Instant::now() + after,
-            after,
-        }
+        Self { at: Instant::now() + after, after }
     }
 
     /// The whole time that there was.
@@ -88,10 +85,7 @@ pub(crate) struct System {
 impl System {
     /// The machine whose file system begins at `root`.
     pub(crate) fn new(root: &Path) -> Self {
-        Self {
-            sysfs: root.join(SYSFS_PORTS),
-            dev: root.join("dev"),
-        }
+        Self { sysfs: root.join(SYSFS_PORTS), dev: root.join("dev") }
     }
 }
 
@@ -132,10 +126,7 @@ pub(crate) fn acquire(devices: &impl Devices, deadline: Deadline) -> Result<Link
             return Ok(link);
         }
         if !deadline.pause(&mut pause) {
-            return Err(Error::Busy {
-                ports: ports.len(),
-                after: deadline.after(),
-            });
+            return Err(Error::Busy { ports: ports.len(), after: deadline.after() });
         }
     }
 }
@@ -169,9 +160,7 @@ pub(crate) struct Link {
 impl Link {
     /// The port behind a descriptor that is non-blocking.
     pub(crate) fn new(descriptor: OwnedFd) -> Self {
-        Self {
-            file: File::from(descriptor),
-        }
+        Self { file: File::from(descriptor) }
     }
 
     /// Waits until the other side has opened the port as well, and drops what lies in it.
@@ -229,10 +218,7 @@ impl Link {
         let mut pause = PAUSE_MIN;
         while let Some(left) = deadline.left() {
             // Both parts of a Duration below a day fit.
-            let timeout = Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
             let descriptor = self.file.as_fd();
             let mut polled = [PollFd::from_borrowed_fd(descriptor, wanted)];
             match poll(&mut polled, Some(&timeout)) {

@@ -37,8 +37,7 @@ pub(crate) struct Sos {
 impl Sos {
     /// Reads the record.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let record = SosStatus::read_from_bytes(bytes)
-            .map_err(|_| Error::Reply("status of the service partition"))?;
+        let record = SosStatus::read_from_bytes(bytes).map_err(|_| Error::Reply("status of the service partition"))?;
         let state = record.state.get();
         let name = SOS_STATES.get(state as usize);
         let (on_ns, up_ns) = (record.on_ns.get(), record.up_ns.get());
@@ -48,8 +47,7 @@ impl Sos {
             state: name.map_or_else(|| format!("unknown ({state})"), |&name| name.to_owned()),
             lives: record.lives.get(),
             failures: record.failures.get(),
-            woken_by: (!woken_by.is_empty())
-                .then(|| String::from_utf8_lossy(woken_by).into_owned()),
+            woken_by: (!woken_by.is_empty()).then(|| String::from_utf8_lossy(woken_by).into_owned()),
             wake_to_answer_ns: record.wake_to_answer_ns.get(),
             on_ns,
             up_ns,
@@ -113,8 +111,7 @@ pub(crate) struct Memory {
 impl Hv {
     /// Reads the record.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let record = HvInfo::read_from_bytes(bytes)
-            .map_err(|_| Error::Reply("information about the hypervisor"))?;
+        let record = HvInfo::read_from_bytes(bytes).map_err(|_| Error::Reply("information about the hypervisor"))?;
         Ok(Self {
             cpus: record.cpus.get(),
             counter_hz: record.counter_hz.get(),
@@ -170,16 +167,10 @@ impl Memory {
         let add = |sum: u64, (_, bytes): (&str, u64)| sum.saturating_add(bytes);
         let sum = self.rows().into_iter().fold(0, add);
         if sum != self.total {
-            return Err(Error::Memory {
-                sum,
-                ram: self.total,
-            });
+            return Err(Error::Memory { sum, ram: self.total });
         }
         if self.held > self.free {
-            return Err(Error::Held {
-                held: self.held,
-                free: self.free,
-            });
+            return Err(Error::Held { held: self.held, free: self.free });
         }
         Ok(())
     }
@@ -221,11 +212,7 @@ impl<'b> Piece<'b> {
         if position < asked || !fits || !moves_on {
             return Err(bad);
         }
-        Ok(Self {
-            position,
-            end,
-            text,
-        })
+        Ok(Self { position, end, text })
     }
 }
 

@@ -52,22 +52,14 @@ impl Session {
     }
 
     /// Sends a request and waits for its reply.
-    pub(crate) fn ask(
-        &mut self,
-        party: Party,
-        message: &[u8],
-        repeat: Repeat,
-    ) -> Result<Vec<u8>, Error> {
+    pub(crate) fn ask(&mut self, party: Party, message: &[u8], repeat: Repeat) -> Result<Vec<u8>, Error> {
         self.id = self.id.wrapping_add(1);
         let frames = Frames::request(party, self.id, message)?;
         let frames = match repeat {
             Repeat::Safe => frames.repeat_safe(),
             Repeat::Unsafe => frames,
         };
-        let timeout = Error::Timeout {
-            from: party,
-            after: self.deadline.after(),
-        };
+        let timeout = Error::Timeout { from: party, after: self.deadline.after() };
         let mut exchange = Exchange::new(frames, Vec::new());
         while let Some(slot) = exchange.frames().next() {
             if !self.link.write(frame_bytes(&slot), self.deadline)? {

@@ -59,12 +59,7 @@ pub(crate) fn read_message(stream: &mut impl Read) -> Option<Asked> {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).ok()?;
         let id = u32::from_le_bytes(header[8..12].try_into().ok()?);
-        let message = asked.get_or_insert(Asked {
-            party: header[5],
-            flags,
-            id,
-            body: Vec::new(),
-        });
+        let message = asked.get_or_insert(Asked { party: header[5], flags, id, body: Vec::new() });
         assert_eq!((message.party, message.id), (header[5], id));
         message.body.extend(body);
         if flags & MORE == 0 {

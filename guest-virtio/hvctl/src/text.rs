@@ -112,13 +112,12 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Lines of others: as [`printable`], with the ends of lines and tabs kept.
 pub(crate) fn printable_lines(text: &str) -> String {
-    text.split_inclusive(['\n', '\t'])
-        .fold(String::new(), |mut out, piece| {
-            let body = piece.trim_end_matches(['\n', '\t']);
-            out.push_str(&printable(body));
-            out.push_str(&piece[body.len()..]);
-            out
-        })
+    text.split_inclusive(['\n', '\t']).fold(String::new(), |mut out, piece| {
+        let body = piece.trim_end_matches(['\n', '\t']);
+        out.push_str(&printable(body));
+        out.push_str(&piece[body.len()..]);
+        out
+    })
 }
 
 #[cfg(test)]

@@ -58,10 +58,7 @@ fn pseudo_port() -> (File, File, PathBuf) {
 fn assert_fails(output: &Output, code: i32, says: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(
-        stderr.starts_with("hvctl: ") && stderr.lines().count() == 1,
-        "{stderr}"
-    );
+    assert!(stderr.starts_with("hvctl: ") && stderr.lines().count() == 1, "{stderr}");
     assert!(stderr.contains(says), "{stderr}");
     assert!(output.stdout.is_empty());
 }

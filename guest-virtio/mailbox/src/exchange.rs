@@ -31,10 +31,7 @@ pub struct Exchange<'m, S> {
 impl<'m, S: Sink> Exchange<'m, S> {
     /// An exchange with the request `frames`, whose reply is put together in `sink`.
     pub fn new(frames: Frames<'m>, sink: S) -> Self {
-        Self {
-            frames,
-            reply: Assembler::new(sink),
-        }
+        Self { frames, reply: Assembler::new(sink) }
     }
 
     /// The frames of the request that were not sent yet.

@@ -37,10 +37,7 @@ impl<'m> Frames<'m> {
     /// # Errors
     /// [`MailboxError::TooLong`].
     pub fn reply(request: &Frame, message: &'m [u8]) -> Result<Self, MailboxError> {
-        let frame = Frame {
-            flags: Flags::default(),
-            ..*request
-        };
+        let frame = Frame { flags: Flags::default(), ..*request };
         Self::new(frame, message)
     }
 
@@ -48,10 +45,7 @@ impl<'m> Frames<'m> {
         if message.len() > MESSAGE_MAX {
             return Err(MailboxError::TooLong);
         }
-        Ok(Self {
-            frame,
-            rest: Some(message),
-        })
+        Ok(Self { frame, rest: Some(message) })
     }
 
     /// Says that asking twice does no harm, which a header can say of a message of one frame only.
@@ -82,18 +76,8 @@ impl Iterator for Frames<'_> {
         let (body, behind) = rest.split_at(rest.len().min(BODY_MAX));
         let more = !behind.is_empty();
         self.rest = more.then_some(behind);
-        let flags = if more {
-            self.frame.flags.union(Flags::MORE)
-        } else {
-            self.frame.flags
-        };
-        Some(Slot::new(
-            Frame {
-                flags,
-                ..self.frame
-            },
-            body,
-        ))
+        let flags = if more { self.frame.flags.union(Flags::MORE) } else { self.frame.flags };
+        Some(Slot::new(Frame { flags, ..self.frame }, body))
     }
 }
 

@@ -6,8 +6,8 @@
 use core::fmt;
 
 use hv_abi::mailbox::{
-    INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER,
-    OUTBOUND_SLOTS, SLOTS, Slot, slot_offset,
+    INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, SLOTS,
+    Slot, slot_offset,
 };
 use zerocopy::IntoBytes;
 
@@ -99,11 +99,7 @@ impl<P: Page> Client<P> {
     pub fn new(page: P) -> Self {
         let outbound_producer = page.load_u32(OUTBOUND_PRODUCER);
         let inbound_consumer = page.load_u32(INBOUND_CONSUMER);
-        Self {
-            page,
-            outbound_producer,
-            inbound_consumer,
-        }
+        Self { page, outbound_producer, inbound_consumer }
     }
 
     /// Free slots of the outbound ring.
@@ -127,8 +123,7 @@ impl<P: Page> Client<P> {
         let offset = slot_offset(OUTBOUND_SLOTS, self.outbound_producer);
         self.page.write(offset, slot.as_bytes());
         self.outbound_producer = self.outbound_producer.wrapping_add(1);
-        self.page
-            .store_u32(OUTBOUND_PRODUCER, self.outbound_producer);
+        self.page.store_u32(OUTBOUND_PRODUCER, self.outbound_producer);
         Ok(())
     }
 
@@ -141,11 +136,7 @@ impl<P: Page> Client<P> {
         for slot in frames.by_ref().take(room as usize) {
             self.send(&slot)?;
         }
-        Ok(if frames.is_empty() {
-            Sent::All
-        } else {
-            Sent::Partly(room)
-        })
+        Ok(if frames.is_empty() { Sent::All } else { Sent::Partly(room) })
     }
 
     /// Takes the oldest frame from the inbound ring; [`crate::open`] checks it.
@@ -182,11 +173,7 @@ impl<P: Page> Client<P> {
         if !exchange.frames().is_empty() {
             moved |= self.send_message(exchange.frames())? != Sent::Partly(0);
         }
-        Ok(if moved {
-            Step::RingDoorbell
-        } else {
-            Step::Wait
-        })
+        Ok(if moved { Step::RingDoorbell } else { Step::Wait })
     }
 }
 
@@ -194,11 +181,7 @@ impl<P: Page> Client<P> {
 fn used(ring: Ring, producer: u32, consumer: u32) -> Result<u32, MailboxError> {
     let used = producer.wrapping_sub(consumer);
     if used > SLOTS {
-        return Err(MailboxError::Broken {
-            ring,
-            producer,
-            consumer,
-        });
+        return Err(MailboxError::Broken { ring, producer, consumer });
     }
     Ok(used)
 }

@@ -26,11 +26,7 @@ impl Default for FrameReader {
 impl FrameReader {
     /// A reader at the beginning of a stream.
     pub const fn new() -> Self {
-        Self {
-            slot: Slot::EMPTY,
-            filled: 0,
-            broken: None,
-        }
+        Self { slot: Slot::EMPTY, filled: 0, broken: None }
     }
 
     /// Takes bytes from the front of `bytes` up to the end of the next frame. `None` means that all
@@ -71,9 +67,7 @@ impl FrameReader {
         let (taken, rest) = bytes.split_at(missing);
         // `end` is at most the slot's size: a header, or a header and a checked length.
         if let Some(room) = self.slot.as_mut_bytes().get_mut(self.filled..) {
-            room.iter_mut()
-                .zip(taken)
-                .for_each(|(to, from)| *to = *from);
+            room.iter_mut().zip(taken).for_each(|(to, from)| *to = *from);
         }
         self.filled += missing;
         *bytes = rest;

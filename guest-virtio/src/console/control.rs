@@ -31,10 +31,7 @@ impl ControlMessage {
     /// after which there is nothing to do.
     fn decode(control: &Control) -> Option<Self> {
         let port = control.id.to_ne();
-        match (
-            Event::try_from(control.event.to_ne()).ok()?,
-            control.value.to_ne(),
-        ) {
+        match (Event::try_from(control.event.to_ne()).ok()?, control.value.to_ne()) {
             (Event::DeviceReady, 1) => Some(Self::DeviceReady),
             (Event::PortReady, 1) => Some(Self::PortReady(port)),
             (Event::PortOpen, 1) => Some(Self::PortOpened(port)),
@@ -66,11 +63,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Nothing due.
-    pub(super) const NONE: Self = Self {
-        add: false,
-        name: false,
-        open: false,
-    };
+    pub(super) const NONE: Self = Self { add: false, name: false, open: false };
 
     /// The message to send first. The name goes before the open, so that who waits for the port
     /// finds it by name.
@@ -100,10 +93,7 @@ impl Outgoing {
 /// # Errors
 /// If the chain is bad. Every buffer has at least one byte, so at most [`HEADER`] descriptors
 /// and one indirect table are read.
-pub(super) fn receive(
-    chain: &mut Chain,
-    memory: &dyn GuestMemory,
-) -> Result<Option<ControlMessage>, QueueError> {
+pub(super) fn receive(chain: &mut Chain, memory: &dyn GuestMemory) -> Result<Option<ControlMessage>, QueueError> {
     let mut control = Control::new_zeroed();
     let mut left = control.as_mut_bytes();
     while !left.is_empty() {
@@ -133,26 +123,12 @@ pub(super) struct Encoded {
 impl Encoded {
     /// The message `event` for `port`, value 1.
     pub(super) fn new(port: PortId, event: Event) -> Self {
-        let control = Control {
-            id: u32::from(port.number()).into(),
-            event: u16::from(event).into(),
-            value: 1.into(),
-        };
+        let control = Control { id: u32::from(port.number()).into(), event: u16::from(event).into(), value: 1.into() };
         let number = [b'0' + port.number()];
         // The name ends with the message, without a NUL (§5.3.6.1).
-        let name: &[&[u8]] = if event == Event::PortName {
-            &[PORT_NAME, &number]
-        } else {
-            &[]
-        };
-        let mut message = Self {
-            bytes: [0; HEADER + PORT_NAME.len() + 1],
-            length: 0,
-        };
-        let parts = control
-            .as_bytes()
-            .iter()
-            .chain(name.iter().copied().flatten());
+        let name: &[&[u8]] = if event == Event::PortName { &[PORT_NAME, &number] } else { &[] };
+        let mut message = Self { bytes: [0; HEADER + PORT_NAME.len() + 1], length: 0 };
+        let parts = control.as_bytes().iter().chain(name.iter().copied().flatten());
         for (byte, &source) in message.bytes.iter_mut().zip(parts) {
             *byte = source;
             message.length += 1;
@@ -169,10 +145,7 @@ impl Encoded {
 ///
 /// # Errors
 /// If the ring is bad.
-pub(super) fn next_buffer(
-    queue: &mut Queue,
-    memory: &dyn GuestMemory,
-) -> Result<Option<Chain>, QueueError> {
+pub(super) fn next_buffer(queue: &mut Queue, memory: &dyn GuestMemory) -> Result<Option<Chain>, QueueError> {
     match queue.pop(memory)? {
         Some(chain) => Ok(Some(chain)),
         None if queue.arm(memory)? == Backlog::Waiting => queue.pop(memory),

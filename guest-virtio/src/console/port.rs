@@ -14,11 +14,7 @@ pub struct PortId(pub(super) u8);
 impl PortId {
     /// The port numbered `number`, if a console can have it.
     pub const fn new(number: u32) -> Option<Self> {
-        if number < MAX_PORTS as u32 {
-            Some(Self(number as u8))
-        } else {
-            None
-        }
+        if number < MAX_PORTS as u32 { Some(Self(number as u8)) } else { None }
     }
 
     /// The port's number: N of `org.dormouse.mgmt.N`.
@@ -33,11 +29,7 @@ impl PortId {
 
     /// Queue that the port's bytes to the driver go through: 0, 4, 6, 8 (§5.3.2).
     pub(super) const fn receive_queue(self) -> u16 {
-        if self.0 == 0 {
-            0
-        } else {
-            2 * self.0 as u16 + 2
-        }
+        if self.0 == 0 { 0 } else { 2 * self.0 as u16 + 2 }
     }
 
     /// Queue that the port's bytes from the driver go through: 1, 5, 7, 9.
@@ -80,12 +72,7 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) const fn new() -> Self {
-        Self {
-            is_open: false,
-            closed_unread: false,
-            opened_unread: false,
-            outgoing: Outgoing::NONE,
-        }
+        Self { is_open: false, closed_unread: false, opened_unread: false, outgoing: Outgoing::NONE }
     }
 
     /// A process opened the port.

@@ -23,10 +23,7 @@ fn device_is_a_console_with_multiport_and_that_many_ports() {
             assert_eq!(console.write(0x30, 4, queue), ConsoleEffect::None);
             console.read(0x34, 4) == u64::from(QUEUE_SIZE_MAX)
         };
-        assert_eq!(
-            (0..20).map(exists).filter(|&exists| exists).count() as u64,
-            2 * ports + 2
-        );
+        assert_eq!((0..20).map(exists).filter(|&exists| exists).count() as u64, 2 * ports + 2);
     }
 }
 
@@ -42,10 +39,7 @@ fn driver_without_multiport_is_refused() {
 #[test]
 fn queues_of_ports_are_laid_out_as_in_5_3_2() {
     for (number, receive, transmit) in [(0, 0, 1), (1, 4, 5), (2, 6, 7), (3, 8, 9)] {
-        assert_eq!(
-            (port(number).receive_queue(), port(number).transmit_queue()),
-            (receive, transmit)
-        );
+        assert_eq!((port(number).receive_queue(), port(number).transmit_queue()), (receive, transmit));
     }
     assert_eq!(PortId::new(4), None);
     assert_eq!(PortId::new(u32::MAX), None);
@@ -56,17 +50,9 @@ fn handshake_in_the_order_of_linux_finds_every_port() {
     for rings in RINGS {
         let guest = Guest::probed(4, rings);
         for number in 0..4_u32 {
-            let messages: Vec<_> = guest
-                .messages
-                .iter()
-                .filter(|message| message.port == number)
-                .collect();
+            let messages: Vec<_> = guest.messages.iter().filter(|message| message.port == number).collect();
             let kinds: Vec<_> = messages.iter().map(|m| (m.event, m.value)).collect();
-            assert_eq!(
-                kinds,
-                [(PORT_ADD, 1), (PORT_NAME, 1), (PORT_OPEN, 1)],
-                "{rings:?}"
-            );
+            assert_eq!(kinds, [(PORT_ADD, 1), (PORT_NAME, 1), (PORT_OPEN, 1)], "{rings:?}");
             let name = format!("org.dormouse.mgmt.{number}");
             assert_eq!(guest.names[number as usize], Some(name));
             assert!(guest.host_open[number as usize]);
@@ -90,11 +76,7 @@ fn control_messages_wait_for_buffers_and_do_not_pile_up() {
         guest.fill(2);
         let count = |event| guest.messages.iter().filter(|m| m.event == event).count();
         // Port 2's name and opening once more, for its answer to the late PORT_ADD.
-        assert_eq!(
-            [PORT_ADD, PORT_NAME, PORT_OPEN].map(count),
-            [4, 5, 5],
-            "{rings:?}"
-        );
+        assert_eq!([PORT_ADD, PORT_NAME, PORT_OPEN].map(count), [4, 5, 5], "{rings:?}");
     }
 }
 
@@ -132,9 +114,7 @@ fn one_call_moves_at_most_its_limit() {
     let room = usize::from(QUEUE_SIZE_MAX) * BUFFER as usize;
     assert_eq!(room, MAX_BYTES_PER_CALL);
     assert!(guest.console.rx_room(port(0), &guest.memory));
-    let given = guest
-        .console
-        .give_rx(port(0), &guest.memory, &vec![7; room + 1]);
+    let given = guest.console.give_rx(port(0), &guest.memory, &vec![7; room + 1]);
     assert_eq!(given, Ok(MAX_BYTES_PER_CALL));
     assert!(!guest.console.rx_room(port(0), &guest.memory));
     assert_eq!(guest.console.give_rx(port(0), &guest.memory, &[7]), Ok(0));
@@ -148,24 +128,17 @@ fn buffers_of_one_byte_are_bounded_by_descriptors() {
     let one = [Buffer::readable(RAM_BASE + 0x3_f000, 1); 16];
     guest.callers[0].capacity = 0;
     for _ in 0..16 {
-        guest.queues[1]
-            .add(&guest.memory, &one, Layout::Indirect)
-            .unwrap();
+        guest.queues[1].add(&guest.memory, &one, Layout::Indirect).unwrap();
     }
     guest.memory.take_accesses();
-    let taken = guest
-        .console
-        .take_tx(port(0), &guest.memory, usize::MAX, &mut |bytes| bytes.len());
+    let taken = guest.console.take_tx(port(0), &guest.memory, usize::MAX, &mut |bytes| bytes.len());
     assert!(taken.bytes > 40 && taken.bytes <= MAX_DESCRIPTORS_PER_CALL);
     assert_eq!(taken.backlog, Backlog::Waiting);
     assert!(guest.memory.take_accesses() < 4 * MAX_DESCRIPTORS_PER_CALL);
     let mut heard = taken.bytes;
     for _ in 0..10 {
         let sink = &mut |bytes: &[u8]| bytes.len();
-        heard += guest
-            .console
-            .take_tx(port(0), &guest.memory, usize::MAX, sink)
-            .bytes;
+        heard += guest.console.take_tx(port(0), &guest.memory, usize::MAX, sink).bytes;
     }
     assert_eq!(heard, 16 * 16);
 }
@@ -215,10 +188,7 @@ fn killed_writer_leaves_nothing_to_the_next() {
         assert_eq!(guest.queues[1].in_flight(), 0, "all buffers came back");
         guest.callers[0].capacity = usize::MAX;
         guest.open(0);
-        assert!(
-            guest.write(0, b"new", Layout::Direct),
-            "and the driver's kick is not suppressed"
-        );
+        assert!(guest.write(0, b"new", Layout::Direct), "and the driver's kick is not suppressed");
         assert_eq!(guest.callers[0].heard, b"new");
         let (opened, closed) = (PortEvent::Opened(port(0)), PortEvent::Closed(port(0)));
         assert_eq!(guest.events, [opened, closed, opened]);
@@ -234,20 +204,12 @@ fn bytes_wait_until_the_ports_events_are_read() {
     guest.open(1);
     assert!(guest.write(1, b"second", Layout::Direct));
     assert!(guest.callers[1].heard.is_empty() && guest.callers[1].tx_backlog);
-    let refused = guest
-        .console
-        .give_rx(port(1), &guest.memory, b"for the first");
+    let refused = guest.console.give_rx(port(1), &guest.memory, b"for the first");
     assert_eq!(refused, Err(PortError::Closed(1)));
-    assert_eq!(
-        guest.console.poll_port_event(),
-        Some(PortEvent::Closed(port(1)))
-    );
+    assert_eq!(guest.console.poll_port_event(), Some(PortEvent::Closed(port(1))));
     guest.take(port(1), usize::MAX);
     assert!(guest.callers[1].heard.is_empty());
-    assert_eq!(
-        guest.console.poll_port_event(),
-        Some(PortEvent::Opened(port(1)))
-    );
+    assert_eq!(guest.console.poll_port_event(), Some(PortEvent::Opened(port(1))));
     assert_eq!(guest.console.poll_port_event(), None);
     guest.take(port(1), usize::MAX);
     assert_eq!(guest.callers[1].heard, b"second");
@@ -274,25 +236,12 @@ fn closed_port_takes_nothing_and_drops_what_is_sent() {
     assert_eq!(guest.console.give_rx(port(0), &guest.memory, b"x"), closed);
     assert!(!guest.console.rx_room(port(0), &guest.memory));
     assert!(guest.write(0, b"to nobody", Layout::Direct));
-    assert_eq!(
-        guest.queues[1]
-            .take_used(&guest.memory)
-            .map(|(_, written)| written),
-        Some(0)
-    );
+    assert_eq!(guest.queues[1].take_used(&guest.memory).map(|(_, written)| written), Some(0));
     let absent = Err(PortError::NoSuchPort(3));
     assert_eq!(guest.console.give_rx(port(3), &guest.memory, b"x"), absent);
     assert!(!guest.console.rx_room(port(3), &guest.memory));
-    let taken = guest
-        .console
-        .take_tx(port(3), &guest.memory, 100, &mut |bytes| bytes.len());
-    assert_eq!(
-        taken,
-        Taken {
-            bytes: 0,
-            backlog: Backlog::Empty
-        }
-    );
+    let taken = guest.console.take_tx(port(3), &guest.memory, 100, &mut |bytes| bytes.len());
+    assert_eq!(taken, Taken { bytes: 0, backlog: Backlog::Empty });
 }
 
 #[test]
@@ -305,20 +254,9 @@ fn reset_in_the_middle_closes_ports_and_the_driver_starts_anew() {
         assert!(guest.write(2, b"half", Layout::Direct));
         guest.events.clear();
         guest.set(STATUS, 0);
-        assert_eq!(
-            guest.events,
-            [PortEvent::Closed(port(0)), PortEvent::Closed(port(2))]
-        );
-        let taken = guest
-            .console
-            .take_tx(port(2), &guest.memory, 9, &mut |bytes| bytes.len());
-        assert_eq!(
-            taken,
-            Taken {
-                bytes: 0,
-                backlog: Backlog::Empty
-            }
-        );
+        assert_eq!(guest.events, [PortEvent::Closed(port(0)), PortEvent::Closed(port(2))]);
+        let taken = guest.console.take_tx(port(2), &guest.memory, 9, &mut |bytes| bytes.len());
+        assert_eq!(taken, Taken { bytes: 0, backlog: Backlog::Empty });
 
         guest.callers[2].capacity = usize::MAX;
         (guest.messages, guest.names) = (Vec::new(), vec![None; 3]);
@@ -335,33 +273,17 @@ fn reset_in_the_middle_closes_ports_and_the_driver_starts_anew() {
 fn reset_during_the_handshake_forgets_what_was_due() {
     let mut guest = Guest::new(4, Rings::EventIndex);
     guest.probe();
-    guest.console.ports[1].outgoing = Outgoing {
-        add: true,
-        name: true,
-        open: true,
-    };
+    guest.console.ports[1].outgoing = Outgoing { add: true, name: true, open: true };
     guest.set(STATUS, 0);
-    assert!(
-        guest
-            .console
-            .ports
-            .iter()
-            .all(|port| port.outgoing == Outgoing::NONE)
-    );
+    assert!(guest.console.ports.iter().all(|port| port.outgoing == Outgoing::NONE));
 }
 
 #[test]
 fn bad_control_messages_are_taken_and_ignored() {
     let mut guest = Guest::probed(2, Rings::EventIndex);
     guest.messages.clear();
-    let message = |id: u32, event: u16, value: u16| {
-        [
-            &id.to_le_bytes()[..],
-            &event.to_le_bytes(),
-            &value.to_le_bytes(),
-        ]
-        .concat()
-    };
+    let message =
+        |id: u32, event: u16, value: u16| [&id.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes()].concat();
     let cases = [
         message(2, PORT_OPEN, 1),
         message(u32::MAX, PORT_OPEN, 1),
@@ -381,11 +303,7 @@ fn bad_control_messages_are_taken_and_ignored() {
     ];
     for bytes in cases {
         guest.send_control_bytes(&bytes);
-        assert_eq!(
-            (guest.messages.len(), guest.events.len()),
-            (0, 0),
-            "{bytes:?}"
-        );
+        assert_eq!((guest.messages.len(), guest.events.len()), (0, 0), "{bytes:?}");
     }
     // A longer message counts by its header.
     let long = [message(1, PORT_OPEN, 1), vec![0; 100]].concat();
@@ -426,25 +344,17 @@ fn broken_queue_asks_for_a_reset_and_closes_every_port() {
         }),
         ("writable in a transmit queue", |guest| {
             let buffer = [Buffer::writable(RAM_BASE + 0x3_f000, 1)];
-            guest.queues[1]
-                .add(&guest.memory, &buffer, Layout::Direct)
-                .unwrap();
+            guest.queues[1].add(&guest.memory, &buffer, Layout::Direct).unwrap();
         }),
         ("buffer outside RAM", |guest| {
             let buffer = [Buffer::readable(RAM_BASE + RAM_SIZE as u64 - 1, 2)];
-            guest.queues[1]
-                .add(&guest.memory, &buffer, Layout::Direct)
-                .unwrap();
+            guest.queues[1].add(&guest.memory, &buffer, Layout::Direct).unwrap();
         }),
         ("empty buffer", |guest| {
             let buffer = [Buffer::readable(RAM_BASE + 0x3_f000, 0)];
-            guest.queues[1]
-                .add(&guest.memory, &buffer, Layout::Direct)
-                .unwrap();
+            guest.queues[1].add(&guest.memory, &buffer, Layout::Direct).unwrap();
         }),
-        ("head outside the table", |guest| {
-            guest.queues[1].publish(&guest.memory, 16)
-        }),
+        ("head outside the table", |guest| guest.queues[1].publish(&guest.memory, 16)),
     ];
     for (name, break_it) in breaks {
         let mut guest = Guest::probed(2, Rings::EventIndex);
@@ -458,10 +368,7 @@ fn broken_queue_asks_for_a_reset_and_closes_every_port() {
         assert_eq!(guest.get(STATUS), 15 | 64, "{name}");
         assert_eq!(guest.interrupts, 1, "{name}: a configuration change");
         guest.poll_events();
-        assert_eq!(
-            guest.events,
-            [PortEvent::Closed(port(0)), PortEvent::Closed(port(1))]
-        );
+        assert_eq!(guest.events, [PortEvent::Closed(port(0)), PortEvent::Closed(port(1))]);
         let refused = guest.console.give_rx(port(0), &guest.memory, b"x");
         assert_eq!(refused, Err(PortError::Closed(0)));
         guest.probe();
@@ -482,11 +389,7 @@ fn readable_buffer_in_a_receive_queue_breaks_it() {
     }
     assert_eq!(guest.console.give_rx(port(0), &guest.memory, b"x"), Ok(0));
     assert_eq!(guest.get(STATUS), 15 | 64);
-    assert_eq!(
-        guest.memory.bytes(at, 8),
-        [0; 8],
-        "nothing was written there"
-    );
+    assert_eq!(guest.memory.bytes(at, 8), [0; 8], "nothing was written there");
 }
 
 #[test]
@@ -500,9 +403,7 @@ fn random_use_of_all_ports_loses_nothing() {
         for _ in 0..1000 {
             let number = random.below(4) as usize;
             let id = number as u32;
-            let bytes: Vec<u8> = (0..1 + random.below(BUFFER))
-                .map(|_| random.next() as u8)
-                .collect();
+            let bytes: Vec<u8> = (0..1 + random.below(BUFFER)).map(|_| random.next() as u8).collect();
             match random.below(8) {
                 0 if open[number] => {
                     guest.close(id);
@@ -553,16 +454,9 @@ fn hostile_step(guest: &mut Guest, random: &Random) {
             let within = random.pick(&[0x480, 0x2000, 0x1_4000]);
             let queue = random.below(10) * 0x2000;
             let at = RAM_BASE + (queue + random.below(within)).min(RAM_SIZE as u64 - 8);
-            let value = random.pick(&[
-                random.next(),
-                random.below(20),
-                RAM_BASE + random.below(0x4_0000),
-            ]);
+            let value = random.pick(&[random.next(), random.below(20), RAM_BASE + random.below(0x4_0000)]);
             let length = random.pick(&[1, 2, 8]);
-            guest
-                .memory
-                .write(at, &value.to_le_bytes()[..length])
-                .unwrap();
+            guest.memory.write(at, &value.to_le_bytes()[..length]).unwrap();
         }
         6 => {
             let _ = guest.console.serve_control(&guest.memory);
@@ -570,21 +464,15 @@ fn hostile_step(guest: &mut Guest, random: &Random) {
         7 => {
             let taken = random.below(400) as usize;
             let sink = &mut |bytes: &[u8]| taken.min(bytes.len() + 3);
-            let _ = guest
-                .console
-                .take_tx(port(random.below(4) as u32), &guest.memory, 5000, sink);
+            let _ = guest.console.take_tx(port(random.below(4) as u32), &guest.memory, 5000, sink);
         }
         8 => {
             let bytes = vec![1; random.below(5000) as usize];
-            let _ = guest
-                .console
-                .give_rx(port(random.below(4) as u32), &guest.memory, &bytes);
+            let _ = guest.console.give_rx(port(random.below(4) as u32), &guest.memory, &bytes);
         }
         _ => {
             let _ = guest.console.poll_port_event();
-            let _ = guest
-                .console
-                .rx_room(port(random.below(4) as u32), &guest.memory);
+            let _ = guest.console.rx_room(port(random.below(4) as u32), &guest.memory);
         }
     }
     assert!(guest.memory.take_accesses() <= MOST_ACCESSES);
@@ -607,10 +495,7 @@ fn hostile_guest_causes_no_panic_and_bounded_work() {
         broken += u32::from(guest.get(STATUS) & 64 != 0);
         served += u32::from(guest.get(STATUS) == 15);
     }
-    assert!(
-        broken > 100 && served > 100,
-        "{broken} broken, {served} still running"
-    );
+    assert!(broken > 100 && served > 100, "{broken} broken, {served} still running");
 }
 
 #[test]
@@ -624,12 +509,8 @@ fn full_ring_of_the_worst_control_messages_is_bounded() {
     for n in 0..16_u64 {
         let message = [(n % 4) as u8, 0, 0, 0, 6, 0, (n / 4 % 2) as u8, 0];
         guest.memory.write(at + 8 * n, &message).unwrap();
-        let bytes: Vec<_> = (0..8)
-            .map(|b| Buffer::readable(at + 8 * n + b, 1))
-            .collect();
-        control
-            .add(&guest.memory, &bytes, Layout::Indirect)
-            .unwrap();
+        let bytes: Vec<_> = (0..8).map(|b| Buffer::readable(at + 8 * n + b, 1)).collect();
+        control.add(&guest.memory, &bytes, Layout::Indirect).unwrap();
     }
     guest.memory.take_accesses();
     let _ = guest.console.serve_control(&guest.memory);

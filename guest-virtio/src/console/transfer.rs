@@ -24,10 +24,7 @@ struct Budget {
 
 impl Budget {
     fn new(bytes: usize) -> Self {
-        Self {
-            bytes: bytes.min(MAX_BYTES_PER_CALL),
-            descriptors: MAX_DESCRIPTORS_PER_CALL,
-        }
+        Self { bytes: bytes.min(MAX_BYTES_PER_CALL), descriptors: MAX_DESCRIPTORS_PER_CALL }
     }
 
     const fn is_spent(&self) -> bool {
@@ -76,10 +73,7 @@ pub(super) fn drain(
             }
         }
     };
-    Ok(Taken {
-        bytes: allowed - left.bytes,
-        backlog,
-    })
+    Ok(Taken { bytes: allowed - left.bytes, backlog })
 }
 
 /// Moves the bytes of one chain.
@@ -107,22 +101,14 @@ fn drain_chain(
             return Ok(Progress::Stopped);
         }
     }
-    Ok(if chain.is_finished() {
-        Progress::Finished
-    } else {
-        Progress::Stopped
-    })
+    Ok(if chain.is_finished() { Progress::Finished } else { Progress::Stopped })
 }
 
 /// Moves `bytes` into the driver's chains, a chain given back as soon as `bytes` end.
 ///
 /// # Errors
 /// If the queue or a chain is bad.
-pub(super) fn fill(
-    queue: &mut Queue,
-    memory: &dyn GuestMemory,
-    bytes: &[u8],
-) -> Result<usize, QueueError> {
+pub(super) fn fill(queue: &mut Queue, memory: &dyn GuestMemory, bytes: &[u8]) -> Result<usize, QueueError> {
     let mut left = Budget::new(bytes.len());
     let allowed = left.bytes;
     let mut source = bytes.iter().as_slice();
@@ -172,11 +158,7 @@ fn fill_chain(
 
 /// What is left of the chain's current buffer, or its next one; `None` at the end of the chain
 /// or of the budget.
-fn next_segment(
-    chain: &mut Chain,
-    memory: &dyn GuestMemory,
-    left: &mut Budget,
-) -> Result<Option<Segment>, QueueError> {
+fn next_segment(chain: &mut Chain, memory: &dyn GuestMemory, left: &mut Budget) -> Result<Option<Segment>, QueueError> {
     if let Some(segment) = chain.current() {
         return Ok(Some(segment));
     }

@@ -18,13 +18,7 @@ const FAILED: u32 = 128;
 
 /// A device with three of the transport's four queues.
 fn device() -> Transport<QUEUES> {
-    Transport::new(Profile {
-        id: Id::Net,
-        offered: OFFERED,
-        required: 0b100,
-        queues: 3,
-        queue_size_max: 16,
-    })
+    Transport::new(Profile { id: Id::Net, offered: OFFERED, required: 0b100, queues: 3, queue_size_max: 16 })
 }
 
 fn get(device: &Transport<QUEUES>, offset: u64) -> u32 {
@@ -67,10 +61,7 @@ fn running() -> Transport<QUEUES> {
     assert_eq!(set(&mut device, 0x70, negotiated), Effect::None);
     set_up_queue(&mut device, 0, 8);
     set_up_queue(&mut device, 2, 16);
-    assert_eq!(
-        set(&mut device, 0x70, negotiated | DRIVER_OK),
-        Effect::Started
-    );
+    assert_eq!(set(&mut device, 0x70, negotiated | DRIVER_OK), Effect::Started);
     device
 }
 
@@ -123,11 +114,7 @@ fn empty_slot_is_a_device_of_type_0() {
         (0x000, 1, 0),
         (0x000, 8, 0),
     ] {
-        assert_eq!(
-            read_empty_slot(offset, size),
-            expected,
-            "{offset:#x}/{size}"
-        );
+        assert_eq!(read_empty_slot(offset, size), expected, "{offset:#x}/{size}");
     }
 }
 
@@ -164,25 +151,14 @@ fn configuration_is_read_at_every_size_and_alignment() {
         (0x1ff, 8, 0),
         (u64::MAX, 8, 0),
     ] {
-        assert_eq!(
-            device.read(offset, size, &config),
-            expected,
-            "{offset:#x}/{size}"
-        );
+        assert_eq!(device.read(offset, size, &config), expected, "{offset:#x}/{size}");
     }
 }
 
 #[test]
 fn feature_words_follow_their_selector() {
     let mut device = device();
-    for (selector, expected) in [
-        (0, 0x3000_0005),
-        (1, 1),
-        (2, 0),
-        (3, 0),
-        (u32::MAX, 0),
-        (0, 0x3000_0005),
-    ] {
+    for (selector, expected) in [(0, 0x3000_0005), (1, 1), (2, 0), (3, 0), (u32::MAX, 0), (0, 0x3000_0005)] {
         assert_eq!(set(&mut device, 0x14, selector), Effect::None);
         assert_eq!(get(&device, 0x10), expected, "{selector}");
     }
@@ -291,11 +267,7 @@ fn notification_names_an_enabled_queue_of_a_running_device() {
     assert_eq!(set(&mut device, 0x50, 0), Effect::Notify(0));
     assert_eq!(set(&mut device, 0x50, 1), Effect::None, "not enabled");
     assert_eq!(set(&mut device, 0x50, 2), Effect::Notify(2));
-    assert_eq!(
-        set(&mut device, 0x50, 0x1_0002),
-        Effect::None,
-        "not an index"
-    );
+    assert_eq!(set(&mut device, 0x50, 0x1_0002), Effect::None, "not an index");
     let _ = set(&mut device, 0x70, FAILED);
     assert_eq!(set(&mut device, 0x50, 0), Effect::None, "given up");
 }
@@ -327,22 +299,10 @@ fn queue_is_enabled_only_after_features_ok() {
 #[test]
 fn areas_take_64_bits_and_stand_while_enabled() {
     let mut device = running();
-    let expected = crate::queue::Areas {
-        descriptor: 0x1_2345_6780,
-        driver: 0x2_0000_0002,
-        device: 0x3_0000_0004,
-    };
-    for (offset, value) in [
-        (0x30, 1),
-        (0x84, 1),
-        (0x80, 0x2345_6780),
-        (0x90, 2),
-        (0x94, 2),
-        (0xa4, 3),
-        (0xa0, 4),
-        (0x88, 9),
-        (0x98, 9),
-    ] {
+    let expected = crate::queue::Areas { descriptor: 0x1_2345_6780, driver: 0x2_0000_0002, device: 0x3_0000_0004 };
+    for (offset, value) in
+        [(0x30, 1), (0x84, 1), (0x80, 0x2345_6780), (0x90, 2), (0x94, 2), (0xa4, 3), (0xa0, 4), (0x88, 9), (0x98, 9)]
+    {
         assert_eq!(set(&mut device, offset, value), Effect::None);
     }
     assert_eq!(device.queues[1].areas_mut(), Some(&mut expected.clone()));
@@ -373,22 +333,10 @@ fn queue_that_cannot_work_makes_the_device_ask_for_a_reset() {
             let _ = set(&mut device, offset, value);
         }
         assert_eq!(get(&device, 0x44), 0, "{size} {low}");
-        assert_eq!(
-            get(&device, 0x70) & NEEDS_RESET,
-            NEEDS_RESET,
-            "{size} {low}"
-        );
-        assert_eq!(
-            get(&device, 0x60),
-            2,
-            "a configuration change, as the driver runs"
-        );
+        assert_eq!(get(&device, 0x70) & NEEDS_RESET, NEEDS_RESET, "{size} {low}");
+        assert_eq!(get(&device, 0x60), 2, "a configuration change, as the driver runs");
         assert!(device.take_pulse());
-        assert_eq!(
-            set(&mut device, 0x50, 0),
-            Effect::None,
-            "no queue works any more"
-        );
+        assert_eq!(set(&mut device, 0x50, 0), Effect::None, "no queue works any more");
         assert_eq!(set(&mut device, 0x70, 0), Effect::Reset);
         assert_eq!(get(&device, 0x70), 0);
     }
@@ -449,10 +397,7 @@ fn random_writes_keep_the_device_lawful() {
         // Else most of the walk would pass in the state after a failure.
         if random.chance(40) {
             let _ = set(&mut device, 0x70, 0);
-            accept(
-                &mut device,
-                VERSION_1 | 0b100 | random.next() & (INDIRECT | EVENT),
-            );
+            accept(&mut device, VERSION_1 | 0b100 | random.next() & (INDIRECT | EVENT));
             let _ = set(&mut device, 0x70, FEATURES_OK);
         }
     }

@@ -23,10 +23,7 @@ fn get(uart: &mut Pl011, offset: u64) -> u64 {
 }
 
 fn set(uart: &mut Pl011, offset: u64, value: u64) {
-    assert_eq!(
-        uart.write(offset, 4, value, TxState::Room),
-        UartEffect::None
-    );
+    assert_eq!(uart.write(offset, 4, value, TxState::Room), UartEffect::None);
 }
 
 /// A driver that is ready: FIFOs on, UART, receiver and transmitter on, receive unmasked.
@@ -99,32 +96,16 @@ fn registers_keep_the_bits_they_have() {
 fn access_sizes_give_the_registers_bytes() {
     let mut uart = Pl011::new();
     set(&mut uart, 0x24, 0xabcd);
-    for (offset, size, expected) in [
-        (0x24, 1, 0xcd),
-        (0x25, 1, 0xab),
-        (0x24, 2, 0xabcd),
-        (0x26, 2, 0),
-        (0x24, 8, 0),
-    ] {
-        assert_eq!(
-            uart.read(offset, size, TxState::Room),
-            expected,
-            "{offset:#x} {size}"
-        );
+    for (offset, size, expected) in [(0x24, 1, 0xcd), (0x25, 1, 0xab), (0x24, 2, 0xabcd), (0x26, 2, 0), (0x24, 8, 0)] {
+        assert_eq!(uart.read(offset, size, TxState::Room), expected, "{offset:#x} {size}");
     }
     let none = UartEffect::None;
     assert_eq!(uart.write(0x24, 8, 1, TxState::Room), none);
     assert_eq!(uart.write(0x25, 1, 1, TxState::Room), none);
     assert_eq!(uart.write(DR, 8, 1, TxState::Room), none);
     assert_eq!(get(&mut uart, 0x24), 0xabcd);
-    assert_eq!(
-        uart.write(DR, 1, 0x41, TxState::Room),
-        UartEffect::Transmit(0x41)
-    );
-    assert_eq!(
-        uart.write(DR, 4, 0xfff_ff42, TxState::Room),
-        UartEffect::Transmit(0x42)
-    );
+    assert_eq!(uart.write(DR, 1, 0x41, TxState::Room), UartEffect::Transmit(0x41));
+    assert_eq!(uart.write(DR, 4, 0xfff_ff42, TxState::Room), UartEffect::Transmit(0x42));
 }
 
 #[test]
@@ -177,10 +158,7 @@ fn receive_interrupts_last_until_the_fifo_is_empty() {
 fn transmit_interrupt_comes_with_each_byte_that_found_room() {
     let mut uart = started();
     set(&mut uart, IMSC, TXIM);
-    assert!(
-        !uart.line(),
-        "not for being empty: only for passing the level"
-    );
+    assert!(!uart.line(), "not for being empty: only for passing the level");
     assert_eq!(uart.write(DR, 4, 1, TxState::Room), UartEffect::Transmit(1));
     assert!(uart.line());
     set(&mut uart, ICR, TXIM);
@@ -210,11 +188,7 @@ fn input_is_wanted_only_with_uart_receiver_and_interrupt_on() {
         let mut uart = Pl011::new();
         set(&mut uart, CR, control);
         set(&mut uart, IMSC, mask);
-        assert_eq!(
-            uart.wants_input(),
-            expected,
-            "CR {control:#x} IMSC {mask:#x}"
-        );
+        assert_eq!(uart.wants_input(), expected, "CR {control:#x} IMSC {mask:#x}");
     }
 }
 
@@ -236,10 +210,7 @@ fn linux_gets_no_input_before_it_has_emptied_the_fifo() {
     let print = |uart: &mut Pl011| {
         for byte in *b"[    0.000000] Booting Linux\r\n" {
             assert_eq!(get(uart, FR) & 0x20, 0);
-            assert_eq!(
-                uart.write(DR, 4, byte.into(), TxState::Room),
-                UartEffect::Transmit(byte)
-            );
+            assert_eq!(uart.write(DR, 4, byte.into(), TxState::Room), UartEffect::Transmit(byte));
             assert_eq!(get(uart, FR) & 0x08, 0);
             assert!(!uart.wants_input());
         }
@@ -277,10 +248,7 @@ fn linux_gets_no_input_before_it_has_emptied_the_fifo() {
 
 fn print_while_ready(uart: &mut Pl011) {
     get(uart, FR);
-    assert_eq!(
-        uart.write(DR, 4, 0x41, TxState::Room),
-        UartEffect::Transmit(0x41)
-    );
+    assert_eq!(uart.write(DR, 4, 0x41, TxState::Room), UartEffect::Transmit(0x41));
     assert!(uart.wants_input());
 }
 
@@ -345,19 +313,7 @@ fn random_accesses_lose_and_repeat_no_byte() {
     let mut model = VecDeque::new();
     for _ in 0..200_000 {
         let tx = random.pick(&[TxState::Room, TxState::Full]);
-        let offset = random.pick(&[
-            DR,
-            DR,
-            FR,
-            LCR_H,
-            CR,
-            IMSC,
-            ICR,
-            RIS,
-            MIS,
-            0xfe0,
-            random.below(0x1000),
-        ]);
+        let offset = random.pick(&[DR, DR, FR, LCR_H, CR, IMSC, ICR, RIS, MIS, 0xfe0, random.below(0x1000)]);
         let size = random.pick(&[1, 2, 4, 8, 3]);
         match random.below(3) {
             0 => {
@@ -388,10 +344,7 @@ fn random_accesses_lose_and_repeat_no_byte() {
         let (raw, masked) = (get(&mut uart, RIS), get(&mut uart, MIS));
         assert_eq!(masked, raw & get(&mut uart, IMSC));
         assert_eq!(uart.line(), masked != 0);
-        assert!(
-            raw & 0x50 == 0 || !model.is_empty(),
-            "no receive interrupt without a byte"
-        );
+        assert!(raw & 0x50 == 0 || !model.is_empty(), "no receive interrupt without a byte");
     }
 }
 

@@ -48,15 +48,9 @@ fn alarm_comes_at_its_second_and_stays_until_cleared() {
     assert!(!rtc.line());
     rtc.tick(5);
     assert!(rtc.line());
-    assert_eq!(
-        (rtc.read(RIS, 4, 6), rtc.read(MIS, 4, 6), rtc.deadline()),
-        (1, 1, None)
-    );
+    assert_eq!((rtc.read(RIS, 4, 6), rtc.read(MIS, 4, 6), rtc.deadline()), (1, 1, None));
     rtc.write(IMSC, 4, 0, 6);
-    assert_eq!(
-        (rtc.line(), rtc.read(RIS, 4, 6), rtc.read(MIS, 4, 6)),
-        (false, 1, 0)
-    );
+    assert_eq!((rtc.line(), rtc.read(RIS, 4, 6), rtc.read(MIS, 4, 6)), (false, 1, 0));
     rtc.write(IMSC, 4, 1, 6);
     rtc.write(ICR, 4, 0, 6);
     assert!(rtc.line(), "writing 0 clears nothing");
@@ -71,10 +65,7 @@ fn alarm_equal_to_now_comes_at_once_and_a_past_one_after_the_wrap() {
     assert_eq!((rtc.read(RIS, 4, 3), rtc.deadline()), (1, None));
     rtc.write(ICR, 4, 1, 3);
     rtc.write(MR, 4, 1002, 3);
-    assert_eq!(
-        (rtc.read(RIS, 4, 3), rtc.deadline()),
-        (0, Some((1 << 32) + 2))
-    );
+    assert_eq!((rtc.read(RIS, 4, 3), rtc.deadline()), (0, Some((1 << 32) + 2)));
 }
 
 #[test]

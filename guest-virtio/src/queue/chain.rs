@@ -73,21 +73,8 @@ enum Indirect {
 impl Chain {
     /// The chain from `head` in the queue's own table of `entries` descriptors.
     pub(super) const fn new(head: u16, table: u64, entries: u16, indirect: bool) -> Self {
-        let indirect = if indirect {
-            Indirect::Allowed
-        } else {
-            Indirect::Refused
-        };
-        Self {
-            head,
-            table,
-            entries,
-            next: Some(head),
-            left: entries,
-            indirect,
-            writable_seen: false,
-            current: None,
-        }
+        let indirect = if indirect { Indirect::Allowed } else { Indirect::Refused };
+        Self { head, table, entries, next: Some(head), left: entries, indirect, writable_seen: false, current: None }
     }
 
     /// Index of the first descriptor: the chain's name in the used ring.
@@ -109,11 +96,7 @@ impl Chain {
     pub fn consume(&mut self, count: u32) {
         self.current = self.current.and_then(|segment| {
             let length = segment.length.checked_sub(count).filter(|&left| left > 0)?;
-            Some(Segment {
-                ipa: segment.ipa.wrapping_add(u64::from(count)),
-                length,
-                ..segment
-            })
+            Some(Segment { ipa: segment.ipa.wrapping_add(u64::from(count)), length, ..segment })
         });
     }
 
@@ -129,10 +112,7 @@ impl Chain {
         if index >= self.entries {
             return Err(QueueError::DescriptorIndex(index));
         }
-        self.left = self
-            .left
-            .checked_sub(1)
-            .ok_or(QueueError::Endless(self.head))?;
+        self.left = self.left.checked_sub(1).ok_or(QueueError::Endless(self.head))?;
         let descriptor = read_descriptor(memory, self.table, index)?;
         let flags = descriptor.flags;
         self.next = flags.contains(DescF::NEXT).then(|| descriptor.next.to_ne());
@@ -151,11 +131,7 @@ impl Chain {
         if length == 0 || ipa.checked_add(u64::from(length)).is_none() {
             return Err(QueueError::Range { ipa, length });
         }
-        let segment = Segment {
-            ipa,
-            length,
-            direction,
-        };
+        let segment = Segment { ipa, length, direction };
         self.current = Some(segment);
         Ok(Step::Segment(segment))
     }

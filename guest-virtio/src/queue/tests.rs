@@ -6,14 +6,8 @@ use crate::testing::{Buffer, DriverQueue, Layout, RAM_BASE, Random, VecMemory, n
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-const BOTH: RingFeatures = RingFeatures {
-    indirect: true,
-    event_index: true,
-};
-const PLAIN: RingFeatures = RingFeatures {
-    indirect: false,
-    event_index: false,
-};
+const BOTH: RingFeatures = RingFeatures { indirect: true, event_index: true };
+const PLAIN: RingFeatures = RingFeatures { indirect: false, event_index: false };
 const DATA: u64 = RAM_BASE + 0x1_0000;
 
 /// A driver and a device on one queue whose indices begin at `start`.
@@ -31,11 +25,7 @@ fn pair(size: u16, features: RingFeatures, start: u16) -> (VecMemory, DriverQueu
 fn enabled(driver: &DriverQueue, features: RingFeatures) -> Queue {
     let mut queue = Queue::new();
     queue.set_size(driver.size);
-    *queue.areas_mut().unwrap() = Areas {
-        descriptor: driver.descriptor,
-        driver: driver.driver,
-        device: driver.device,
-    };
+    *queue.areas_mut().unwrap() = Areas { descriptor: driver.descriptor, driver: driver.driver, device: driver.device };
     queue.enable(16, features).unwrap();
     queue
 }
@@ -53,11 +43,7 @@ fn walk(chain: &mut Chain, memory: &VecMemory) -> Result<Vec<Segment>, QueueErro
 
 #[test]
 fn enable_checks_size_alignment_and_wrap() {
-    let good = Areas {
-        descriptor: 0x1000,
-        driver: 0x2002,
-        device: 0x3004,
-    };
+    let good = Areas { descriptor: 0x1000, driver: 0x2002, device: 0x3004 };
     let last = u64::MAX - 15;
     let cases: &[(u16, Areas, Result<(), QueueError>)] = &[
         (16, good, Ok(())),
@@ -65,54 +51,12 @@ fn enable_checks_size_alignment_and_wrap() {
         (0, good, Err(QueueError::Size(0))),
         (3, good, Err(QueueError::Size(3))),
         (32, good, Err(QueueError::Size(32))),
-        (
-            8,
-            Areas {
-                descriptor: 0x1008,
-                ..good
-            },
-            Err(QueueError::Area(0x1008)),
-        ),
-        (
-            8,
-            Areas {
-                driver: 0x2001,
-                ..good
-            },
-            Err(QueueError::Area(0x2001)),
-        ),
-        (
-            8,
-            Areas {
-                device: 0x3002,
-                ..good
-            },
-            Err(QueueError::Area(0x3002)),
-        ),
-        (
-            8,
-            Areas {
-                descriptor: last,
-                ..good
-            },
-            Err(QueueError::Area(last)),
-        ),
-        (
-            8,
-            Areas {
-                driver: last,
-                ..good
-            },
-            Err(QueueError::Area(last)),
-        ),
-        (
-            8,
-            Areas {
-                device: last,
-                ..good
-            },
-            Err(QueueError::Area(last)),
-        ),
+        (8, Areas { descriptor: 0x1008, ..good }, Err(QueueError::Area(0x1008))),
+        (8, Areas { driver: 0x2001, ..good }, Err(QueueError::Area(0x2001))),
+        (8, Areas { device: 0x3002, ..good }, Err(QueueError::Area(0x3002))),
+        (8, Areas { descriptor: last, ..good }, Err(QueueError::Area(last))),
+        (8, Areas { driver: last, ..good }, Err(QueueError::Area(last))),
+        (8, Areas { device: last, ..good }, Err(QueueError::Area(last))),
     ];
     for &(size, areas, expected) in cases {
         let mut queue = Queue::new();
@@ -136,42 +80,27 @@ fn enabled_queue_keeps_its_size_and_areas() {
 #[test]
 fn disabled_queue_does_nothing() {
     let (memory, mut driver, mut queue) = pair(8, BOTH, 0);
-    driver
-        .add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct)
-        .unwrap();
+    driver.add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct).unwrap();
     let chain = queue.pop(&memory).unwrap().unwrap();
     queue.hold(chain.clone());
     queue.disable();
     assert_eq!(queue.pop(&memory), Err(QueueError::NotReady));
-    assert_eq!(
-        queue.push_used(&memory, chain, 0),
-        Err(QueueError::NotReady)
-    );
+    assert_eq!(queue.push_used(&memory, chain, 0), Err(QueueError::NotReady));
     assert_eq!(queue.should_notify(&memory), Err(QueueError::NotReady));
     assert_eq!(queue.arm(&memory), Err(QueueError::NotReady));
 }
 
 #[test]
 fn every_layout_yields_the_same_buffers_in_order() {
-    let buffers = [
-        Buffer::readable(DATA, 7),
-        Buffer::readable(DATA + 0x100, 1),
-        Buffer::writable(DATA + 0x200, 0x300),
-    ];
+    let buffers = [Buffer::readable(DATA, 7), Buffer::readable(DATA + 0x100, 1), Buffer::writable(DATA + 0x200, 0x300)];
     for layout in [Layout::Direct, Layout::Indirect, Layout::Mixed] {
         let (memory, mut driver, mut queue) = pair(8, BOTH, 0xfffe);
         let head = driver.add(&memory, &buffers, layout).unwrap();
         let mut chain = queue.pop(&memory).unwrap().unwrap();
         assert_eq!(chain.head(), head);
         let found = walk(&mut chain, &memory).unwrap();
-        let found: Vec<_> = found
-            .iter()
-            .map(|s| (s.ipa, s.length, s.direction == Direction::Writable))
-            .collect();
-        let expected: Vec<_> = buffers
-            .iter()
-            .map(|b| (b.ipa, b.length, b.writable))
-            .collect();
+        let found: Vec<_> = found.iter().map(|s| (s.ipa, s.length, s.direction == Direction::Writable)).collect();
+        let expected: Vec<_> = buffers.iter().map(|b| (b.ipa, b.length, b.writable)).collect();
         assert_eq!(found, expected, "{layout:?}");
         assert!(chain.is_finished());
         assert_eq!(queue.pop(&memory), Ok(None));
@@ -209,182 +138,94 @@ fn bad_chains_are_named() {
     const INDIRECT: u16 = 4;
     let table = RAM_BASE + 0x3000;
     let outside = RAM_BASE + crate::testing::RAM_SIZE as u64 - 8;
-    let memory_error = GuestMemoryError {
-        ipa: outside,
-        length: 16,
-    };
+    let memory_error = GuestMemoryError { ipa: outside, length: 16 };
     let range = |ipa, length| QueueError::Range { ipa, length };
     // Entries 0 and 1 of the queue's table, entries 0 and 1 of an indirect one, features.
     let cases: &[(&str, [Fields; 4], RingFeatures, QueueError)] = &[
         (
             "loop of two",
-            [
-                (DATA, 1, NEXT, 1),
-                (DATA, 1, NEXT, 0),
-                (0, 0, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(DATA, 1, NEXT, 1), (DATA, 1, NEXT, 0), (0, 0, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Endless(0),
         ),
-        (
-            "loop of one",
-            [(DATA, 1, NEXT, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)],
-            BOTH,
-            QueueError::Endless(0),
-        ),
+        ("loop of one", [(DATA, 1, NEXT, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)], BOTH, QueueError::Endless(0)),
         (
             "link outside",
             [(DATA, 1, NEXT, 8), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::DescriptorIndex(8),
         ),
-        (
-            "no bytes",
-            [(DATA, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)],
-            BOTH,
-            range(DATA, 0),
-        ),
-        (
-            "wraps",
-            [
-                (u64::MAX, 1, 0, 0),
-                (0, 0, 0, 0),
-                (0, 0, 0, 0),
-                (0, 0, 0, 0),
-            ],
-            BOTH,
-            range(u64::MAX, 1),
-        ),
+        ("no bytes", [(DATA, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)], BOTH, range(DATA, 0)),
+        ("wraps", [(u64::MAX, 1, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)], BOTH, range(u64::MAX, 1)),
         (
             "readable after writable",
-            [
-                (DATA, 1, NEXT | WRITE, 1),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(DATA, 1, NEXT | WRITE, 1), (DATA, 1, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Direction(0),
         ),
         (
             "indirect not negotiated",
-            [
-                (table, 16, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(table, 16, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             PLAIN,
             QueueError::Indirect(0),
         ),
         (
             "indirect with a link",
-            [
-                (table, 16, INDIRECT | NEXT, 1),
-                (DATA, 1, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(table, 16, INDIRECT | NEXT, 1), (DATA, 1, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Indirect(0),
         ),
         (
             "indirect in indirect",
-            [
-                (table, 32, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (table, 16, INDIRECT, 0),
-                (0, 0, 0, 0),
-            ],
+            [(table, 32, INDIRECT, 0), (0, 0, 0, 0), (table, 16, INDIRECT, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Indirect(0),
         ),
         (
             "half a descriptor",
-            [
-                (table, 24, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(table, 24, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Indirect(0),
         ),
         (
             "empty table",
-            [
-                (table, 0, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(table, 0, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Indirect(0),
         ),
         (
             "huge table",
-            [
-                (table, 16 * (MAX_INDIRECT as u32 + 1), INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(table, 16 * (MAX_INDIRECT as u32 + 1), INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Indirect(0),
         ),
         (
             "table of 4 GiB",
-            [
-                (table, 0xffff_fff0, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(table, 0xffff_fff0, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Indirect(0),
         ),
         (
             "table wraps",
-            [
-                (u64::MAX - 7, 16, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(u64::MAX - 7, 16, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             BOTH,
             range(u64::MAX - 7, 16),
         ),
         (
             "table not in RAM",
-            [
-                (outside, 16, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, 0, 0),
-                (0, 0, 0, 0),
-            ],
+            [(outside, 16, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, 0, 0), (0, 0, 0, 0)],
             BOTH,
             QueueError::Memory(memory_error),
         ),
         (
             "link out of the indirect table",
-            [
-                (table, 32, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, NEXT, 2),
-                (DATA, 1, 0, 0),
-            ],
+            [(table, 32, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, NEXT, 2), (DATA, 1, 0, 0)],
             BOTH,
             QueueError::DescriptorIndex(2),
         ),
         (
             "loop in the indirect table",
-            [
-                (table, 32, INDIRECT, 0),
-                (0, 0, 0, 0),
-                (DATA, 1, NEXT, 1),
-                (DATA, 1, NEXT, 0),
-            ],
+            [(table, 32, INDIRECT, 0), (0, 0, 0, 0), (DATA, 1, NEXT, 1), (DATA, 1, NEXT, 0)],
             BOTH,
             QueueError::Endless(0),
         ),
@@ -412,17 +253,12 @@ fn head_outside_the_table_is_refused() {
 fn available_index_that_runs_ahead_is_a_lie() {
     for start in [0, 0xfff8] {
         let (memory, driver, mut queue) = pair(8, BOTH, start);
-        memory
-            .write_u16(driver.driver + 2, start.wrapping_add(8))
-            .unwrap();
+        memory.write_u16(driver.driver + 2, start.wrapping_add(8)).unwrap();
         assert_eq!(queue.available(&memory), Ok(8), "a full ring is no lie");
         for lie in [9, 100, 0x7fff, 0xffff] {
             let index = start.wrapping_add(lie);
             memory.write_u16(driver.driver + 2, index).unwrap();
-            let expected = QueueError::AvailableIndex {
-                index,
-                expected: start,
-            };
+            let expected = QueueError::AvailableIndex { index, expected: start };
             assert_eq!(queue.pop(&memory), Err(expected), "{lie}");
         }
     }
@@ -434,16 +270,9 @@ fn rings_outside_ram_are_an_error_and_not_a_panic() {
     for place in [0, RAM_BASE + crate::testing::RAM_SIZE as u64, 1 << 60] {
         let mut queue = Queue::new();
         queue.set_size(8);
-        *queue.areas_mut().unwrap() = Areas {
-            descriptor: place,
-            driver: place,
-            device: place,
-        };
+        *queue.areas_mut().unwrap() = Areas { descriptor: place, driver: place, device: place };
         queue.enable(8, BOTH).unwrap();
-        let error = QueueError::Memory(GuestMemoryError {
-            ipa: place + 2,
-            length: 2,
-        });
+        let error = QueueError::Memory(GuestMemoryError { ipa: place + 2, length: 2 });
         assert_eq!(queue.pop(&memory), Err(error));
     }
     assert_eq!(driver.in_flight(), 0);
@@ -452,21 +281,13 @@ fn rings_outside_ram_are_an_error_and_not_a_panic() {
 #[test]
 fn held_chain_comes_back_as_far_consumed_as_it_was() {
     let (memory, mut driver, mut queue) = pair(8, BOTH, 0);
-    driver
-        .add(&memory, &[Buffer::readable(DATA, 10)], Layout::Direct)
-        .unwrap();
-    driver
-        .add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct)
-        .unwrap();
+    driver.add(&memory, &[Buffer::readable(DATA, 10)], Layout::Direct).unwrap();
+    driver.add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct).unwrap();
     let mut chain = queue.pop(&memory).unwrap().unwrap();
     assert_eq!(chain.current(), None);
     let _: Step = chain.advance(&memory).unwrap();
     chain.consume(4);
-    let expected = Segment {
-        ipa: DATA + 4,
-        length: 6,
-        direction: Direction::Readable,
-    };
+    let expected = Segment { ipa: DATA + 4, length: 6, direction: Direction::Readable };
     assert_eq!(chain.current(), Some(expected));
     queue.hold(chain);
     assert_eq!(queue.backlog(&memory), Ok(Backlog::Waiting));
@@ -482,9 +303,7 @@ fn discard_gives_back_everything_unread() {
     let (memory, mut driver, mut queue) = pair(4, BOTH, 0xffff);
     for _ in 0..4 {
         // Descriptors that could not be read are of no interest.
-        driver
-            .add(&memory, &[Buffer::readable(0, 0)], Layout::Direct)
-            .unwrap();
+        driver.add(&memory, &[Buffer::readable(0, 0)], Layout::Direct).unwrap();
     }
     let chain = queue.pop(&memory).unwrap().unwrap();
     queue.hold(chain);
@@ -494,9 +313,7 @@ fn discard_gives_back_everything_unread() {
     }
     assert_eq!((driver.take_used(&memory), driver.in_flight()), (None, 0));
     driver.must_kick(&memory);
-    driver
-        .add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct)
-        .unwrap();
+    driver.add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct).unwrap();
     assert!(driver.must_kick(&memory), "the queue is armed again");
 }
 
@@ -505,14 +322,8 @@ fn interrupt_suppression_follows_the_flag_without_event_index() {
     let (memory, mut driver, mut queue) = pair(8, PLAIN, 0);
     for flag in [0_u16, 1, 0, 1] {
         memory.write_u16(driver.driver, flag).unwrap();
-        assert_eq!(
-            queue.should_notify(&memory),
-            Ok(false),
-            "nothing given back"
-        );
-        driver
-            .add(&memory, &[Buffer::writable(DATA, 1)], Layout::Direct)
-            .unwrap();
+        assert_eq!(queue.should_notify(&memory), Ok(false), "nothing given back");
+        driver.add(&memory, &[Buffer::writable(DATA, 1)], Layout::Direct).unwrap();
         let chain = queue.pop(&memory).unwrap().unwrap();
         queue.push_used(&memory, chain, 1).unwrap();
         assert_eq!(queue.should_notify(&memory), Ok(flag == 0));
@@ -527,11 +338,7 @@ fn event_condition_matches_the_specification_for_all_near_indices() {
             let now = before.wrapping_add(count);
             for distance in -25..25_i16 {
                 let event = before.wrapping_add_signed(distance);
-                assert_eq!(
-                    passes(event, before, now),
-                    need_event(event, now, before),
-                    "{event} {before} {now}"
-                );
+                assert_eq!(passes(event, before, now), need_event(event, now, before), "{event} {before} {now}");
             }
         }
     }
@@ -547,16 +354,11 @@ fn interrupts_follow_the_event_index_and_ignore_the_flag() {
     for _ in 0..2000 {
         let batch = random.below(4);
         for _ in 0..batch {
-            driver
-                .add(&memory, &[Buffer::writable(DATA, 1)], Layout::Direct)
-                .unwrap();
+            driver.add(&memory, &[Buffer::writable(DATA, 1)], Layout::Direct).unwrap();
             let chain = queue.pop(&memory).unwrap().unwrap();
             queue.push_used(&memory, chain, 1).unwrap();
         }
-        let event = driver
-            .used
-            .wrapping_add(random.below(6) as u16)
-            .wrapping_sub(1);
+        let event = driver.used.wrapping_add(random.below(6) as u16).wrapping_sub(1);
         driver.set_used_event(&memory, event);
         let now = driver.used.wrapping_add(batch as u16);
         let expected = need_event(event, now, decided);
@@ -571,13 +373,9 @@ fn armed_driver_kicks_for_its_next_buffer_and_unarmed_one_does_not() {
     let (memory, mut driver, mut queue) = pair(8, BOTH, 0xfffd);
     assert_eq!(queue.arm(&memory), Ok(Backlog::Empty));
     for round in 0..20 {
-        driver
-            .add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct)
-            .unwrap();
+        driver.add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct).unwrap();
         assert!(driver.must_kick(&memory), "round {round}");
-        driver
-            .add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct)
-            .unwrap();
+        driver.add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct).unwrap();
         assert!(!driver.must_kick(&memory), "round {round}");
         // Arming late tells the device of both.
         assert_eq!(queue.arm(&memory), Ok(Backlog::Waiting));
@@ -600,11 +398,7 @@ enum Move {
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
-    let layout = prop_oneof![
-        Just(Layout::Direct),
-        Just(Layout::Indirect),
-        Just(Layout::Mixed)
-    ];
+    let layout = prop_oneof![Just(Layout::Direct), Just(Layout::Indirect), Just(Layout::Mixed)];
     prop_oneof![
         3 => (2..6_usize, layout).prop_map(|(buffers, layout)| Move::Add { buffers, layout }),
         3 => Just(Move::Pop),
@@ -630,15 +424,7 @@ impl Model {
     fn new(start: u16) -> Self {
         let (memory, driver, queue) = pair(16, BOTH, start);
         let (waiting, popped, given_back) = Default::default();
-        Self {
-            memory,
-            driver,
-            queue,
-            waiting,
-            popped,
-            given_back,
-            tag: 0,
-        }
+        Self { memory, driver, queue, waiting, popped, given_back, tag: 0 }
     }
 
     fn step(&mut self, step: Move) {
@@ -659,10 +445,7 @@ impl Model {
                 }
             }
             Move::TakeUsed => {
-                assert_eq!(
-                    self.driver.take_used(&self.memory),
-                    self.given_back.pop_front()
-                );
+                assert_eq!(self.driver.take_used(&self.memory), self.given_back.pop_front());
             }
         }
     }
@@ -671,9 +454,7 @@ impl Model {
         // The tag travels as the first buffer's address: a chain mixed up shows.
         self.tag += 1;
         let tag = DATA + self.tag * 8;
-        let chain: Vec<_> = (0..buffers as u64)
-            .map(|n| Buffer::readable(tag + n, 1))
-            .collect();
+        let chain: Vec<_> = (0..buffers as u64).map(|n| Buffer::readable(tag + n, 1)).collect();
         if let Some(head) = self.driver.add(&self.memory, &chain, layout) {
             self.waiting.push_back((head, tag));
         }
@@ -682,10 +463,7 @@ impl Model {
     fn pop(&mut self) {
         let chain = self.queue.pop(&self.memory).unwrap();
         let expected = self.waiting.pop_front();
-        assert_eq!(
-            chain.as_ref().map(Chain::head),
-            expected.map(|(head, _)| head)
-        );
+        assert_eq!(chain.as_ref().map(Chain::head), expected.map(|(head, _)| head));
         let (Some(chain), Some((_, tag))) = (chain, expected) else {
             return;
         };
@@ -730,11 +508,7 @@ fn corrupted_rings_never_panic_and_cost_a_bounded_number_of_accesses() {
         let (memory, mut driver, mut queue) = pair(16, features, random.next() as u16);
         for _ in 0..4 {
             let buffers = [Buffer::readable(DATA, 9), Buffer::writable(DATA, 9)];
-            driver.add(
-                &memory,
-                &buffers,
-                random.pick(&[Layout::Direct, Layout::Indirect]),
-            );
+            driver.add(&memory, &buffers, random.pick(&[Layout::Direct, Layout::Indirect]));
         }
         for _ in 0..random.below(12) {
             let at = RAM_BASE + random.below(random.pick(&[0x50, 0x480, 0x1100]));

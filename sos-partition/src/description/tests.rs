@@ -34,9 +34,7 @@ fn guests_are_read_in_order_with_every_property() {
         memory: 0x100_0000,
         vcpus: 1,
         image: "raw.img".into(),
-        format: ImageFormat::Raw {
-            load_address: 0x4008_0000,
-        },
+        format: ImageFormat::Raw { load_address: 0x4008_0000 },
         initrd: None,
         bootargs: String::new(),
         autostart: false,
@@ -61,36 +59,12 @@ fn the_demo_system_is_read() {
 #[test]
 fn each_mistake_is_named_with_file_node_and_property() {
     let cases = [
-        (
-            "autostart;",
-            "autostart; dma;",
-            "/guests/linux: property \"dma\": unknown",
-        ),
-        (
-            "autostart;",
-            "autostart = <1>;",
-            "/guests/linux: property \"autostart\": takes no value",
-        ),
-        (
-            "vcpus = <2>",
-            "vcpus = \"two\", \"2\"",
-            "/guests/linux: property \"vcpus\": must be one 32-bit cell",
-        ),
-        (
-            "vcpus = <2>",
-            "vcpus = <9>",
-            "/guests/linux: vcpus: 9 is not in 1..=8",
-        ),
-        (
-            "vcpus = <2>",
-            "vcpus = <258>",
-            "/guests/linux: vcpus: 258 is not in 1..=8",
-        ),
-        (
-            "vcpus = <2>",
-            "vcpus = <0>",
-            "/guests/linux: vcpus: 0 is not in 1..=8",
-        ),
+        ("autostart;", "autostart; dma;", "/guests/linux: property \"dma\": unknown"),
+        ("autostart;", "autostart = <1>;", "/guests/linux: property \"autostart\": takes no value"),
+        ("vcpus = <2>", "vcpus = \"two\", \"2\"", "/guests/linux: property \"vcpus\": must be one 32-bit cell"),
+        ("vcpus = <2>", "vcpus = <9>", "/guests/linux: vcpus: 9 is not in 1..=8"),
+        ("vcpus = <2>", "vcpus = <258>", "/guests/linux: vcpus: 258 is not in 1..=8"),
+        ("vcpus = <2>", "vcpus = <0>", "/guests/linux: vcpus: 0 is not in 1..=8"),
         (
             "memory = /bits/ 64 <0x2000000>",
             "memory = <0x2000000>",
@@ -101,41 +75,13 @@ fn each_mistake_is_named_with_file_node_and_property() {
             "memory = /bits/ 64 <0x2100000>",
             "/guests/linux: memory: 0x2100000 bytes are not a multiple of 2 MiB from 2 MiB up to 512 GiB",
         ),
-        (
-            "memory = /bits/ 64 <0x2000000>;",
-            "",
-            "/guests/linux: property \"memory\": is missing",
-        ),
-        (
-            "image = \"kernel\";",
-            "",
-            "/guests/linux: property \"image\": is missing",
-        ),
-        (
-            "image = \"kernel\"",
-            "image = \"\"",
-            "/guests/linux: image: empty",
-        ),
-        (
-            "image = \"kernel\"",
-            "image = \"a\", \"b\"",
-            "/guests/linux: property \"image\": must be one string",
-        ),
-        (
-            "image = \"kernel\"",
-            "image = <5>",
-            "/guests/linux: property \"image\": must be one string",
-        ),
-        (
-            "\"info\"",
-            "\"root\"",
-            "/guests/linux: grants: \"root\" is none of manage, info, log",
-        ),
-        (
-            "\"info\"",
-            "\"log\"",
-            "/guests/linux: grants: \"log\" is there twice",
-        ),
+        ("memory = /bits/ 64 <0x2000000>;", "", "/guests/linux: property \"memory\": is missing"),
+        ("image = \"kernel\";", "", "/guests/linux: property \"image\": is missing"),
+        ("image = \"kernel\"", "image = \"\"", "/guests/linux: image: empty"),
+        ("image = \"kernel\"", "image = \"a\", \"b\"", "/guests/linux: property \"image\": must be one string"),
+        ("image = \"kernel\"", "image = <5>", "/guests/linux: property \"image\": must be one string"),
+        ("\"info\"", "\"root\"", "/guests/linux: grants: \"root\" is none of manage, info, log"),
+        ("\"info\"", "\"log\"", "/guests/linux: grants: \"log\" is there twice"),
         (
             "grants = \"manage\", \"info\", \"log\";",
             "",
@@ -146,26 +92,10 @@ fn each_mistake_is_named_with_file_node_and_property() {
             "grants = <1>",
             "/guests/linux: property \"grants\": must be a list of strings",
         ),
-        (
-            "ports = <4>",
-            "ports = <5>",
-            "/guests/linux: ports: 5 is not in 0..=4",
-        ),
-        (
-            "\"raw\";",
-            "\"elf\";",
-            "/guests/raw: property \"image-format\": must be \"linux\" or \"raw\"",
-        ),
-        (
-            "\"raw\";",
-            "\"linux\";",
-            "/guests/raw: property \"load-address\": only for image-format \"raw\"",
-        ),
-        (
-            "load-address = /bits/ 64 <0x40080000>;",
-            "",
-            "/guests/raw: property \"load-address\": is missing",
-        ),
+        ("ports = <4>", "ports = <5>", "/guests/linux: ports: 5 is not in 0..=4"),
+        ("\"raw\";", "\"elf\";", "/guests/raw: property \"image-format\": must be \"linux\" or \"raw\""),
+        ("\"raw\";", "\"linux\";", "/guests/raw: property \"load-address\": only for image-format \"raw\""),
+        ("load-address = /bits/ 64 <0x40080000>;", "", "/guests/raw: property \"load-address\": is missing"),
         (
             "<0x40080000>",
             "<0x41000000>",
@@ -176,79 +106,33 @@ fn each_mistake_is_named_with_file_node_and_property() {
             "<0x40080004>",
             "/guests/raw: load-address: 0x40080004 is not a multiple of 8 in the VM's RAM",
         ),
-        (
-            "<0x40080000>;",
-            "<0x40080000>; initrd = \"x\";",
-            "/guests/raw: initrd: only for image-format \"linux\"",
-        ),
-        (
-            "ports = <4>;",
-            "ports = <4>; disk { };",
-            "/guests/linux/disk: unknown node",
-        ),
-        (
-            "linux {",
-            "Linux {",
-            "/guests/Linux: name: 1 to 31 of a-z, 0-9 and '-'",
-        ),
-        (
-            "dormouse,guest",
-            "dormouse,guests",
-            "/guests/linux: property \"compatible\": must be \"dormouse,guest\"",
-        ),
-        (
-            "guests {",
-            "guests { x;",
-            "/guests: property \"x\": unknown",
-        ),
+        ("<0x40080000>;", "<0x40080000>; initrd = \"x\";", "/guests/raw: initrd: only for image-format \"linux\""),
+        ("ports = <4>;", "ports = <4>; disk { };", "/guests/linux/disk: unknown node"),
+        ("linux {", "Linux {", "/guests/Linux: name: 1 to 31 of a-z, 0-9 and '-'"),
+        ("dormouse,guest", "dormouse,guests", "/guests/linux: property \"compatible\": must be \"dormouse,guest\""),
+        ("guests {", "guests { x;", "/guests: property \"x\": unknown"),
         ("guests {", "guest {", "/guest: unknown node"),
-        (
-            "dormouse,system",
-            "dormouse,systems",
-            "/: property \"compatible\": must be \"dormouse,system\"",
-        ),
-        (
-            "service-partition {",
-            "service-partition { fast;",
-            "/service-partition: property \"fast\": unknown",
-        ),
-        (
-            "service-partition {",
-            "partition {",
-            "/partition: unknown node",
-        ),
+        ("dormouse,system", "dormouse,systems", "/: property \"compatible\": must be \"dormouse,system\""),
+        ("service-partition {", "service-partition { fast;", "/service-partition: property \"fast\": unknown"),
+        ("service-partition {", "partition {", "/partition: unknown node"),
     ];
     for (from, to, message) in cases {
-        assert_eq!(
-            error_of(&changed(from, to)),
-            std::format!("system.dtb: {message}")
-        );
+        assert_eq!(error_of(&changed(from, to)), std::format!("system.dtb: {message}"));
     }
     let alone = "/dts-v1/; / { compatible = \"dormouse,system\"; };";
-    assert_eq!(
-        error_of(alone),
-        "system.dtb: /service-partition: node is missing"
-    );
+    assert_eq!(error_of(alone), "system.dtb: /service-partition: node is missing");
 }
 
 #[test]
 fn bounds_hold() {
-    assert_eq!(
-        parse(&std::vec![0; SIZE_MAX + 1]),
-        Err(DescriptionError::TooBig(SIZE_MAX + 1))
-    );
+    assert_eq!(parse(&std::vec![0; SIZE_MAX + 1]), Err(DescriptionError::TooBig(SIZE_MAX + 1)));
     let many: String = (0..=GUESTS_MAX)
         .map(|i| {
-            std::format!(
-                "g{i} {{ compatible = \"dormouse,guest\"; image = \"x\"; memory = /bits/ 64 <0x200000>; }};"
-            )
+            std::format!("g{i} {{ compatible = \"dormouse,guest\"; image = \"x\"; memory = /bits/ 64 <0x200000>; }};")
         })
         .collect();
     let source = changed("guests {", &std::format!("guests {{ {many}"));
-    assert_eq!(
-        parse(&compile(&source)),
-        Err(DescriptionError::TooManyGuests)
-    );
+    assert_eq!(parse(&compile(&source)), Err(DescriptionError::TooManyGuests));
 }
 
 #[test]
@@ -281,9 +165,7 @@ fn mutated_descriptions_are_refused_or_give_guests_within_the_limits() {
         match parse(&blob) {
             Ok(guests) => {
                 accepted += 1;
-                guests
-                    .iter()
-                    .for_each(|guest| assert_eq!(spec::check(guest), Ok(())));
+                guests.iter().for_each(|guest| assert_eq!(spec::check(guest), Ok(())));
             }
             Err(error) => {
                 refused += 1;

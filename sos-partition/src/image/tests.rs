@@ -17,14 +17,7 @@ fn image(text_offset: u64, size: u64, flags: u64) -> Vec<u8> {
 #[test]
 fn a_kernel_of_debian_is_read() {
     let parsed = LinuxImage::parse(&image(0, 0x1aa_0000, 0xa)).unwrap();
-    assert_eq!(
-        parsed,
-        LinuxImage {
-            text_offset: 0,
-            memory_size: 0x1aa_0000,
-            placement: Placement::Anywhere,
-        }
-    );
+    assert_eq!(parsed, LinuxImage { text_offset: 0, memory_size: 0x1aa_0000, placement: Placement::Anywhere });
     let old = LinuxImage::parse(&image(0x8_0000, 0x10_0000, 0x2)).unwrap();
     assert_eq!(old.placement, Placement::NearStart);
 }
@@ -38,15 +31,6 @@ fn each_wrong_header_is_refused_by_name() {
     assert_eq!(refused(b"MZ\0\0zimg"), ImageError::Compressed);
     assert_eq!(refused(&image(0, 0, 0xa)), ImageError::NoSize);
     assert_eq!(refused(&image(0, 0x10000, 1)), ImageError::BigEndian);
-    assert_eq!(
-        refused(&image(0x20_0000, 0x10000, 0xa)),
-        ImageError::TextOffset(0x20_0000)
-    );
-    assert_eq!(
-        refused(&image(0, 4095, 0xa)),
-        ImageError::Size {
-            size: 4095,
-            file: 4096
-        }
-    );
+    assert_eq!(refused(&image(0x20_0000, 0x10000, 0xa)), ImageError::TextOffset(0x20_0000));
+    assert_eq!(refused(&image(0, 4095, 0xa)), ImageError::Size { size: 4095, file: 4096 });
 }

@@ -26,9 +26,7 @@ pub(crate) struct El2 {
 impl El2 {
     /// EL2.
     pub(crate) const fn new() -> Self {
-        Self {
-            faults: Faults::new(),
-        }
+        Self { faults: Faults::new() }
     }
 
     /// A privileged call that has no other outcome than its status.
@@ -37,11 +35,7 @@ impl El2 {
         status.ok().map(|()| results)
     }
 
-    fn call_status<const N: usize>(
-        &mut self,
-        call: Call,
-        arguments: [u64; N],
-    ) -> (Status, Results) {
+    fn call_status<const N: usize>(&mut self, call: Call, arguments: [u64; N]) -> (Status, Results) {
         let answer = hypercall(call, arguments);
         self.faults.after_call();
         answer
@@ -104,8 +98,7 @@ impl Hypervisor for El2 {
     }
 
     fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status> {
-        self.call(Call::VmDevice, [vm.0, kind as u64, parameter])
-            .map(|_| ())
+        self.call(Call::VmDevice, [vm.0, kind as u64, parameter]).map(|_| ())
     }
 
     fn vcpu_init(&mut self, vm: VmHandle, entry: u64, x0: u64) -> Result<(), Status> {
@@ -126,10 +119,7 @@ impl Hypervisor for El2 {
 
     fn vm_query(&mut self, slot: u64) -> Result<QueryAnswer, Status> {
         let [next, ..] = self.call(Call::VmQuery, [slot, ANSWERS.ipa()])?;
-        Ok(QueryAnswer {
-            record: ANSWERS.record(),
-            next: (next != u64::MAX).then_some(next),
-        })
+        Ok(QueryAnswer { record: ANSWERS.record(), next: (next != u64::MAX).then_some(next) })
     }
 
     fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status> {
@@ -157,10 +147,7 @@ impl Hypervisor for El2 {
     fn note_get(&mut self, note: u64) -> Result<Note, Status> {
         let arguments = [note, ANSWERS.ipa(), NOTE_MAX as u64];
         let [bytes, version, _] = self.call(Call::NoteGet, arguments)?;
-        Ok(Note {
-            bytes: ANSWERS.bytes(bytes),
-            version,
-        })
+        Ok(Note { bytes: ANSWERS.bytes(bytes), version })
     }
 
     fn note_set(&mut self, note: u64, bytes: &[u8], replaces: u64) -> Result<u64, Status> {

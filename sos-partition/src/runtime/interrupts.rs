@@ -97,11 +97,7 @@ pub(crate) fn sleep(until: Option<u64>) -> Wake {
         // The timer's interrupt is a level: it goes away before it is deactivated below.
         // SAFETY: switches the virtual timer off.
         unsafe {
-            asm!(
-                "msr cntv_ctl_el0, xzr",
-                "isb",
-                options(nostack, preserves_flags)
-            );
+            asm!("msr cntv_ctl_el0, xzr", "isb", options(nostack, preserves_flags));
         }
     }
     acknowledge()

@@ -53,10 +53,7 @@ pub(crate) unsafe fn init_heap(memory: u64) {
 /// # Safety
 /// EL2 maps `bytes` bytes of it, read-only, and never changes them during this life.
 pub(crate) unsafe fn archive(bytes: u64) -> &'static [u8] {
-    assert!(
-        bytes <= ARCHIVE_MAX,
-        "the boot archive is larger than 1 GiB"
-    );
+    assert!(bytes <= ARCHIVE_MAX, "the boot archive is larger than 1 GiB");
     // SAFETY: by the contract of this function.
     unsafe { core::slice::from_raw_parts(ARCHIVE_BASE as *const u8, bytes as usize) }
 }

@@ -42,9 +42,7 @@ extern "C" fn main(record: u64) -> ! {
 }
 
 /// Turns and sleep, until EL2 ends it.
-fn serve(
-    mut service: Service<'_, El2, MailboxPage>,
-) -> Result<core::convert::Infallible, sos_partition::Error> {
+fn serve(mut service: Service<'_, El2, MailboxPage>) -> Result<core::convert::Infallible, sos_partition::Error> {
     loop {
         let next = service.turn(interrupts::now())?;
         if let Next::Sleep(until) = next

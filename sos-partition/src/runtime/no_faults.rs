@@ -13,21 +13,13 @@ impl Faults {
     }
 
     /// Refuses.
-    #[expect(
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "the other variant arms itself"
-    )]
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "the other variant arms itself")]
     pub(crate) const fn arm(&mut self, _: Fault) -> Result<(), Status> {
         Err(Status::Denied)
     }
 
     /// Does nothing.
     #[inline]
-    #[expect(
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "the other variant counts"
-    )]
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "the other variant counts")]
     pub(crate) const fn after_call(&mut self) {}
 }

@@ -5,9 +5,7 @@ use std::vec::Vec;
 
 use hv_abi::call::{ConfigKind, DeviceKind, Grants};
 use hv_abi::mailbox::{BODY_MAX, FrameHeader, INBOUND_PRODUCER, MESSAGE_MAX, OUTBOUND_CONSUMER};
-use hv_abi::message::{
-    Failure, FailureCode, Fault, FaultKind, Origin, VmCreate, VmDetail, VmPhase, VmSummary,
-};
+use hv_abi::message::{Failure, FailureCode, Fault, FaultKind, Origin, VmCreate, VmDetail, VmPhase, VmSummary};
 use hv_abi::record::EndReason;
 use zerocopy::IntoBytes;
 
@@ -28,18 +26,9 @@ struct Life1 {
 impl Life1 {
     fn over(el2: El2, source: &str) -> Self {
         let archive = system_archive(source).leak();
-        let life = Life {
-            archive,
-            seed: [7; 32],
-            ticks_per_second: SECOND,
-        };
+        let life = Life { archive, seed: [7; 32], ticks_per_second: SECOND };
         let service = Service::begin(el2.clone(), el2.clone(), life).unwrap();
-        Self {
-            el2,
-            service,
-            id: 0,
-            now: 0,
-        }
+        Self { el2, service, id: 0, now: 0 }
     }
 
     fn new() -> Self {
@@ -57,30 +46,13 @@ impl Life1 {
     }
 
     fn frame(&self, flags: Flags, id: u32, vm: VmHandle, body: &[u8]) {
-        let frame = Frame {
-            party: Party::Sos,
-            flags,
-            id,
-            port: 2,
-            vm,
-            length: 0,
-        };
+        let frame = Frame { party: Party::Sos, flags, id, port: 2, vm, length: 0 };
         self.el2.deliver(Slot::new(frame, body));
     }
 
     fn event(&mut self, kind: EventKind, vm: VmHandle) {
-        let event = Event {
-            kind: (kind as u32).into(),
-            reserved: 0.into(),
-        };
-        let frame = Frame {
-            party: Party::Hv,
-            flags: Flags::EVENT,
-            id: 0,
-            port: 0,
-            vm,
-            length: 0,
-        };
+        let event = Event { kind: (kind as u32).into(), reserved: 0.into() };
+        let frame = Frame { party: Party::Hv, flags: Flags::EVENT, id: 0, port: 0, vm, length: 0 };
         self.el2.deliver(Slot::new(frame, event.as_bytes()));
         self.run();
     }
@@ -97,9 +69,7 @@ impl Life1 {
                 partial.push((frame.id, Vec::new()));
                 partial.len() - 1
             });
-            partial[place]
-                .1
-                .extend_from_slice(&slot.body[..frame.length]);
+            partial[place].1.extend_from_slice(&slot.body[..frame.length]);
             if frame.flags == Flags::default() {
                 let (id, bytes) = partial.remove(place);
                 whole.push((id, decode(&bytes).unwrap()));
@@ -133,7 +103,7 @@ impl Life1 {
 
     fn show(&mut self, name: &str) -> VmDetail {
         match self.ask(&Request::VmShow { name: name.into() }) {
-            Reply::Vm(detail) => detail,
+            Reply::Vm(detail) => *detail,
             other => panic!("{other:?}"),
         }
     }
@@ -173,11 +143,7 @@ fn create(name: &str, from: &str) -> VmCreate {
 #[test]
 fn a_list_has_the_description_in_its_order_and_what_el2_runs() {
     let mut life = Life1::new();
-    let names: Vec<_> = life
-        .list()
-        .iter()
-        .map(|line| (line.name.clone(), line.state))
-        .collect();
+    let names: Vec<_> = life.list().iter().map(|line| (line.name.clone(), line.state)).collect();
     let defined = |name: &str| (name.to_owned(), VmPhase::Defined);
     assert_eq!(names, [defined("linux"), defined("raw"), defined("tiny")]);
     assert_eq!(life.ask(&start("raw")), Reply::Done);
@@ -193,17 +159,11 @@ fn a_linux_guest_is_built_as_its_spec_says() {
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let vm = life.el2.vm("linux").unwrap();
     assert_eq!((vm.vcpus, vm.memory), (2, 0x200_0000));
-    assert_eq!(
-        vm.devices,
-        [(DeviceKind::Mailbox, 0), (DeviceKind::ManagementPorts, 4)]
-    );
+    assert_eq!(vm.devices, [(DeviceKind::Mailbox, 0), (DeviceKind::ManagementPorts, 4)]);
     assert_eq!(vm.grants, Grants::ALL);
     // text_offset 0 above the first 2 MiB block; the tree at the start of RAM.
     assert_eq!(vm.boot, Some((0x4020_0000, 0x4000_0000)));
-    assert_eq!(
-        vm.bytes(0x4020_0000, 100_000),
-        crate::fake::linux(100_000, 0x40_0000)
-    );
+    assert_eq!(vm.bytes(0x4020_0000, 100_000), crate::fake::linux(100_000, 0x40_0000));
     // The initrd lies behind the image's 4 MiB of memory.
     assert_eq!(vm.bytes(0x4060_0000, 70_000), vec![0x1f; 70_000]);
     assert_eq!(vm.bytes(0x4000_0000, 4), [0xd0, 0x0d, 0xfe, 0xed]);
@@ -232,10 +192,7 @@ fn calls_that_do_less_than_asked_are_gone_on_with() {
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let vm = life.el2.vm("linux").unwrap();
     assert_eq!(vm.memory, 0x200_0000);
-    assert_eq!(
-        vm.bytes(0x4020_0000, 100_000),
-        crate::fake::linux(100_000, 0x40_0000)
-    );
+    assert_eq!(vm.bytes(0x4020_0000, 100_000), crate::fake::linux(100_000, 0x40_0000));
     assert_eq!(life.ask(&stop("linux")), Reply::Done);
     assert!(life.el2.vm("linux").is_none());
 }
@@ -285,10 +242,7 @@ fn a_created_spec_outlives_lives_until_it_is_destroyed() {
     let failure = life.fails(&Request::VmCreate(request.clone()));
     assert_eq!(failure.code, FailureCode::Invalid);
     assert!(failure.message.contains("has 6 MiB"), "{}", failure.message);
-    let request = VmCreate {
-        memory: Some(0x80_0000),
-        ..request
-    };
+    let request = VmCreate { memory: Some(0x80_0000), ..request };
     life.el2.0.borrow_mut().conflicts = 3;
     assert_eq!(life.ask(&Request::VmCreate(request.clone())), Reply::Done);
     let again = life.fails(&Request::VmCreate(request));
@@ -305,10 +259,7 @@ fn a_created_spec_outlives_lives_until_it_is_destroyed() {
     assert_eq!(next.list().len(), 4);
     assert_eq!(next.ask(&start("copy")), Reply::Done);
     assert_eq!(next.ask(&stop("copy")), Reply::Done);
-    assert_eq!(
-        next.show("copy").last_end.as_deref(),
-        Some("stopped after 1.234 s")
-    );
+    assert_eq!(next.show("copy").last_end.as_deref(), Some("stopped after 1.234 s"));
     assert_eq!(next.ask(&start("copy")), Reply::Done);
     assert_eq!(next.ask(&destroy("copy")), Reply::Done);
     assert!(next.el2.0.borrow().vms.is_empty());
@@ -325,67 +276,33 @@ fn a_note_that_always_conflicts_is_given_up_with_an_error() {
     assert_eq!(failure.message, "sos_note_set: changed meanwhile");
     life.el2.0.borrow_mut().notes[0].bytes = vec![0xff; 9];
     let failure = life.fails(&Request::VmList);
-    assert_eq!(
-        (failure.code, failure.message.as_str()),
-        (FailureCode::Internal, "note 0: not readable")
-    );
+    assert_eq!((failure.code, failure.message.as_str()), (FailureCode::Internal, "note 0: not readable"));
 }
 
 #[test]
 fn specs_that_are_not_allowed_are_refused_by_name() {
     let cases: [(VmCreate, FailureCode, &str); 9] = [
+        (create("linux", "raw"), FailureCode::Exists, "vm \"linux\" exists already"),
+        (create("x", "y"), FailureCode::NotFound, "vm \"x\": from \"y\": no such guest"),
+        (create("Bad", "raw"), FailureCode::Invalid, "vm \"Bad\": name: 1 to 31 of a-z, 0-9 and '-'"),
         (
-            create("linux", "raw"),
-            FailureCode::Exists,
-            "vm \"linux\" exists already",
-        ),
-        (
-            create("x", "y"),
-            FailureCode::NotFound,
-            "vm \"x\": from \"y\": no such guest",
-        ),
-        (
-            create("Bad", "raw"),
-            FailureCode::Invalid,
-            "vm \"Bad\": name: 1 to 31 of a-z, 0-9 and '-'",
-        ),
-        (
-            VmCreate {
-                memory: Some(0x30_0000),
-                ..create("x", "raw")
-            },
+            VmCreate { memory: Some(0x30_0000), ..create("x", "raw") },
             FailureCode::Invalid,
             "vm \"x\": memory: 0x300000 bytes are not a multiple of 2 MiB from 2 MiB up to 512 GiB",
         ),
+        (VmCreate { vcpus: Some(9), ..create("x", "raw") }, FailureCode::Invalid, "vm \"x\": vcpus: 9 is not in 1..=8"),
         (
-            VmCreate {
-                vcpus: Some(9),
-                ..create("x", "raw")
-            },
-            FailureCode::Invalid,
-            "vm \"x\": vcpus: 9 is not in 1..=8",
-        ),
-        (
-            VmCreate {
-                image: Some("y".into()),
-                ..create("x", "raw")
-            },
+            VmCreate { image: Some("y".into()), ..create("x", "raw") },
             FailureCode::NotFound,
             "vm \"x\": image \"y\" is not in the boot archive",
         ),
         (
-            VmCreate {
-                image: Some("raw.img".into()),
-                ..create("x", "linux")
-            },
+            VmCreate { image: Some("raw.img".into()), ..create("x", "linux") },
             FailureCode::Invalid,
             "vm \"x\": image \"raw.img\": no arm64 Linux Image: no magic at 0x38",
         ),
         (
-            VmCreate {
-                grants: Some(vec!["root".into()]),
-                ..create("x", "linux")
-            },
+            VmCreate { grants: Some(vec!["root".into()]), ..create("x", "linux") },
             FailureCode::Invalid,
             "vm \"x\": grants: \"root\" is none of manage, info, log",
         ),
@@ -411,19 +328,13 @@ fn states_that_do_not_allow_a_request_are_named() {
         assert_eq!(failure.message, message);
     };
     refused(&stop("raw"), "vm \"raw\" does not run");
-    refused(
-        &destroy("raw"),
-        "vm \"raw\" does not run, and its spec stays: it is part of the system description",
-    );
+    refused(&destroy("raw"), "vm \"raw\" does not run, and its spec stays: it is part of the system description");
     assert_eq!(life.ask(&start("raw")), Reply::Done);
     assert_eq!(life.fails(&start("raw")).message, "vm \"raw\" runs already");
     assert_eq!(life.ask(&destroy("raw")), Reply::Done);
     assert_eq!(life.list().len(), 3);
     assert_eq!(life.fails(&stop("x")).code, FailureCode::NotFound);
-    let fault = Request::Fault(Fault {
-        kind: FaultKind::Crash,
-        after_calls: 0,
-    });
+    let fault = Request::Fault(Fault { kind: FaultKind::Crash, after_calls: 0 });
     assert_eq!(life.fails(&fault).code, FailureCode::Denied);
 }
 
@@ -458,10 +369,9 @@ fn a_board_on_which_nothing_can_run_is_powered_off() {
 #[test]
 fn a_vm_that_ends_is_destroyed_and_how_it_ended_is_kept() {
     let mut life = Life1::new();
-    for (reason, text) in [
-        (EndReason::PoweredOff, "powered off after 1.234 s"),
-        (EndReason::Crashed, "crashed after 1.234 s"),
-    ] {
+    for (reason, text) in
+        [(EndReason::PoweredOff, "powered off after 1.234 s"), (EndReason::Crashed, "crashed after 1.234 s")]
+    {
         assert_eq!(life.ask(&start("raw")), Reply::Done);
         let vm = life.el2.end("raw", reason);
         life.event(EventKind::VmEnded, vm);
@@ -477,27 +387,17 @@ fn a_vm_that_has_ended_unseen_can_be_started_again() {
     life.el2.end("raw", EndReason::Reset);
     assert_eq!(life.ask(&start("raw")), Reply::Done);
     assert_eq!(life.list()[1].state, VmPhase::Running);
-    assert_eq!(
-        life.show("raw").last_end.as_deref(),
-        Some("reset after 1.234 s")
-    );
+    assert_eq!(life.show("raw").last_end.as_deref(), Some("reset after 1.234 s"));
 }
 
 #[test]
 fn a_request_of_many_frames_is_put_together_whatever_comes_between() {
     let mut life = Life1::new();
-    let request = VmCreate {
-        bootargs: Some("x".repeat(1000)),
-        ..create("long", "linux")
-    };
+    let request = VmCreate { bootargs: Some("x".repeat(1000)), ..create("long", "linux") };
     let bytes = encode(&Request::VmCreate(request));
     let pieces: Vec<&[u8]> = bytes.chunks(BODY_MAX).collect();
     for (i, piece) in pieces.iter().enumerate() {
-        let flags = if i + 1 < pieces.len() {
-            Flags::MORE
-        } else {
-            Flags::default()
-        };
+        let flags = if i + 1 < pieces.len() { Flags::MORE } else { Flags::default() };
         life.frame(flags, 77, ASKER, piece);
         life.frame(Flags::default(), i as u32, ASKER, &[0]);
         life.run();
@@ -511,18 +411,11 @@ fn a_request_of_many_frames_is_put_together_whatever_comes_between() {
 #[test]
 fn a_reply_of_many_frames_arrives_whole() {
     let mut life = Life1::new();
-    let request = VmCreate {
-        bootargs: Some("y".repeat(2000)),
-        ..create("long", "linux")
-    };
+    let request = VmCreate { bootargs: Some("y".repeat(2000)), ..create("long", "linux") };
     // Straight into the note: the request itself would take many frames.
     let spec = {
         let from = life.show("linux").spec;
-        hv_abi::message::VmSpec {
-            name: request.name,
-            bootargs: request.bootargs.unwrap(),
-            ..from
-        }
+        hv_abi::message::VmSpec { name: request.name, bootargs: request.bootargs.unwrap(), ..from }
     };
     crate::notes::add_created(&mut life.el2.clone(), &spec).unwrap();
     assert_eq!(life.show("long").spec, spec);
@@ -538,24 +431,13 @@ fn a_receiver_without_room_holds_nobody_up_and_gets_its_reply_later() {
     assert_eq!(life.run(), Some(SECOND), "wakes to drop it");
     let doorbells = life.el2.0.borrow().doorbells;
     assert_eq!(life.run(), Some(SECOND));
-    assert_eq!(
-        life.el2.0.borrow().doorbells,
-        doorbells,
-        "a parked frame is not polled"
-    );
+    assert_eq!(life.el2.0.borrow().doorbells, doorbells, "a parked frame is not polled");
     assert_eq!(life.list().len(), 3, "another asker");
     life.el2.0.borrow_mut().full.clear();
     life.now = SECOND / 2;
     life.service.interrupt();
     assert_eq!(life.run(), None);
-    let ids: Vec<u32> = life
-        .el2
-        .0
-        .borrow()
-        .delivered
-        .iter()
-        .map(|slot| slot.header.id.get())
-        .collect();
+    let ids: Vec<u32> = life.el2.0.borrow().delivered.iter().map(|slot| slot.header.id.get()).collect();
     assert_eq!(ids, [1, 1], "id 1 of the other asker, then of this one");
 }
 
@@ -574,10 +456,7 @@ fn a_receiver_that_never_has_room_loses_its_reply_after_a_second() {
     life.now = SECOND;
     assert_eq!(life.run(), None);
     life.event(EventKind::Drain, VmHandle::default());
-    assert_eq!(
-        life.el2.0.borrow().drains,
-        [DrainAnswer::Busy, DrainAnswer::Agreed]
-    );
+    assert_eq!(life.el2.0.borrow().drains, [DrainAnswer::Busy, DrainAnswer::Agreed]);
     assert!(life.el2.0.borrow().delivered.is_empty());
 }
 
@@ -601,10 +480,7 @@ fn a_drain_with_half_a_request_or_a_frame_behind_it_is_answered_busy() {
 fn hostile_frames_are_refused_and_the_next_request_is_answered() {
     let mut life = Life1::new();
     let refusal = |reason: &str| {
-        Reply::Error(Failure {
-            code: FailureCode::BadRequest,
-            message: std::format!("request: {reason}"),
-        })
+        Reply::Error(Failure { code: FailureCode::BadRequest, message: std::format!("request: {reason}") })
     };
     life.frame(Flags::default(), 1, ASKER, &[0xff; BODY_MAX]);
     life.frame(Flags::default(), 2, ASKER, &[]);
@@ -616,14 +492,8 @@ fn hostile_frames_are_refused_and_the_next_request_is_answered() {
     assert_eq!(replies[1], (2, refusal("not readable")));
     assert!(life.el2.vm("linux").is_none());
     // A header that EL2 should not have let pass.
-    let header = FrameHeader {
-        magic: 0.into(),
-        ..Slot::EMPTY.header
-    };
-    life.el2.deliver(Slot {
-        header,
-        ..Slot::EMPTY
-    });
+    let header = FrameHeader { magic: 0.into(), ..Slot::EMPTY.header };
+    life.el2.deliver(Slot { header, ..Slot::EMPTY });
     life.run();
     assert_eq!(life.list().len(), 3);
 }
@@ -674,10 +544,7 @@ fn a_damaged_description_is_named_in_every_answer_that_needs_it() {
     let mut life = Life1::over(El2::new(), &source);
     let failure = life.fails(&Request::VmList);
     let message: String = failure.message;
-    assert_eq!(
-        message,
-        "system.dtb: /guests/linux: property \"vcpu\": unknown"
-    );
+    assert_eq!(message, "system.dtb: /guests/linux: property \"vcpu\": unknown");
 }
 
 #[test]
@@ -686,11 +553,7 @@ fn nothing_to_do_is_one_doorbell_and_sleep_without_a_deadline() {
     assert_eq!(life.run(), None);
     assert_eq!(life.el2.0.borrow().doorbells, 0);
     life.list();
-    assert_eq!(
-        life.el2.0.borrow().doorbells,
-        1,
-        "the reply's doorbell also tells of the room in the ring"
-    );
+    assert_eq!(life.el2.0.borrow().doorbells, 1, "the reply's doorbell also tells of the room in the ring");
 }
 
 #[test]

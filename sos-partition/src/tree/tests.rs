@@ -42,14 +42,8 @@ fn lines_of(source: &str, node: &str) -> Vec<String> {
 
 #[test]
 fn the_whole_tree_reads_as_virt_does() {
-    let seed = GuestSeed {
-        kaslr: 0x0123_4567_89ab_cdef,
-        rng: [0xa5; 32],
-    };
-    let initrd = Extent {
-        start: 0x4200_0000,
-        size: 0x1234,
-    };
+    let seed = GuestSeed { kaslr: 0x0123_4567_89ab_cdef, rng: [0xa5; 32] };
+    let initrd = Extent { start: 0x4200_0000, size: 0x1234 };
     let source = decompile(&build(&spec(), Grants::ALL, Some(initrd), Some(seed)));
     let expect = |node: &str, lines: &[&str]| assert_eq!(lines_of(&source, node), lines, "{node}");
     expect(
@@ -73,29 +67,12 @@ fn the_whole_tree_reads_as_virt_does() {
             "rng-seed = <0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5 0xa5a5a5a5>;",
         ],
     );
-    expect(
-        "memory@40000000",
-        &[
-            "device_type = \"memory\";",
-            "reg = <0x00 0x40000000 0x00 0x10000000>;",
-        ],
-    );
+    expect("memory@40000000", &["device_type = \"memory\";", "reg = <0x00 0x40000000 0x00 0x10000000>;"]);
     expect(
         "cpu@1",
-        &[
-            "device_type = \"cpu\";",
-            "compatible = \"arm,armv8\";",
-            "reg = <0x01>;",
-            "enable-method = \"psci\";",
-        ],
+        &["device_type = \"cpu\";", "compatible = \"arm,armv8\";", "reg = <0x01>;", "enable-method = \"psci\";"],
     );
-    expect(
-        "psci",
-        &[
-            "compatible = \"arm,psci-1.0\\0arm,psci-0.2\";",
-            "method = \"hvc\";",
-        ],
-    );
+    expect("psci", &["compatible = \"arm,psci-1.0\\0arm,psci-0.2\";", "method = \"hvc\";"]);
     expect(
         "timer",
         &[
@@ -156,38 +133,19 @@ fn the_whole_tree_reads_as_virt_does() {
 
 #[test]
 fn what_a_guest_does_not_have_is_not_in_its_tree() {
-    let spec = VmSpec {
-        vcpus: 1,
-        bootargs: String::new(),
-        ports: 0,
-        ..spec()
-    };
+    let spec = VmSpec { vcpus: 1, bootargs: String::new(), ports: 0, ..spec() };
     let source = decompile(&build(&spec, Grants::NONE, None, None));
     for absent in ["mailbox", "virtio", "cpu@1", "initrd", "bootargs", "seed"] {
         assert!(!source.contains(absent), "{absent}");
     }
-    assert!(
-        source.contains("0x80a0000 0x00 0x20000>"),
-        "one redistributor"
-    );
+    assert!(source.contains("0x80a0000 0x00 0x20000>"), "one redistributor");
 }
 
 #[test]
 fn the_largest_tree_fits_the_room_that_plans_keep() {
-    let spec = VmSpec {
-        vcpus: 8,
-        bootargs: "x".repeat(BOOTARGS_MAX),
-        ..spec()
-    };
+    let spec = VmSpec { vcpus: 8, bootargs: "x".repeat(BOOTARGS_MAX), ..spec() };
     let initrd = Extent { start: 0, size: 1 };
-    let seed = GuestSeed {
-        kaslr: 1,
-        rng: [1; 32],
-    };
+    let seed = GuestSeed { kaslr: 1, rng: [1; 32] };
     let tree = build(&spec, Grants::ALL, Some(initrd), Some(seed));
-    assert!(
-        tree.len() as u64 <= crate::builder::TREE_ROOM,
-        "{}",
-        tree.len()
-    );
+    assert!(tree.len() as u64 <= crate::builder::TREE_ROOM, "{}", tree.len());
 }

@@ -27,15 +27,8 @@ impl Machine {
         // SAFETY: the boot protocol puts a device tree there, and nothing writes to it later.
         let tree = unsafe { Fdt::from_raw(address as *const u8) }.expect("device tree in x0");
         let memory = tree.find_node("/memory").expect("node /memory");
-        let region = memory
-            .reg()
-            .ok()
-            .flatten()
-            .and_then(|mut regions| regions.next())
-            .expect("/memory reg");
-        let vcpus = tree
-            .cpus()
-            .map_or(1, |cpus| cpus.children().filter(is_cpu).count());
+        let region = memory.reg().ok().flatten().and_then(|mut regions| regions.next()).expect("/memory reg");
+        let vcpus = tree.cpus().map_or(1, |cpus| cpus.children().filter(is_cpu).count());
         Self {
             vcpus: vcpus.clamp(1, crate::entry::CPUS_MAX),
             ram_base: region.address().expect("/memory address"),
@@ -57,17 +50,14 @@ impl Machine {
     /// The number of the option `key`, or `default`.
     pub fn number(&self, key: &str, default: u64) -> u64 {
         match self.option(key) {
-            Some(text) => text
-                .parse()
-                .unwrap_or_else(|_| panic!("{key}={text}: no number")),
+            Some(text) => text.parse().unwrap_or_else(|_| panic!("{key}={text}: no number")),
             None => default,
         }
     }
 
     /// Whether the comma-separated option `key` names `item`; without the option everything is named.
     pub fn chooses(&self, key: &str, item: &str) -> bool {
-        self.option(key)
-            .is_none_or(|list| list.split(',').any(|name| name == item))
+        self.option(key).is_none_or(|list| list.split(',').any(|name| name == item))
     }
 }
 
@@ -84,7 +74,7 @@ fn bootargs(tree: &Fdt<'_>) -> Option<&'static str> {
 
 fn has_mailbox(tree: Fdt<'_>) -> bool {
     let wanted = hv_abi::guest_map::MAILBOX_COMPATIBLE;
-    tree.root().children().any(|node| {
-        node.is_compatible(wanted) || node.children().any(|child| child.is_compatible(wanted))
-    })
+    tree.root()
+        .children()
+        .any(|node| node.is_compatible(wanted) || node.children().any(|child| child.is_compatible(wanted)))
 }

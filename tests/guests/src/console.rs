@@ -66,13 +66,7 @@ pub fn acknowledge() {
 /// Puts the control registers back to what a line at power-on has: 8 bits, FIFOs, both directions on,
 /// every interrupt masked.
 pub fn reset() {
-    for (register, value) in [
-        (IMSC, 0),
-        (DMACR, 0),
-        (LCR_H, LCR_8_BITS_FIFO),
-        (CR, CR_ON),
-        (ICR, 0x7ff),
-    ] {
+    for (register, value) in [(IMSC, 0), (DMACR, 0), (LCR_H, LCR_8_BITS_FIFO), (CR, CR_ON), (ICR, 0x7ff)] {
         write(register, value);
     }
 }

@@ -25,8 +25,7 @@ impl Stacks {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) static GUEST_STACKS: Stacks =
-    Stacks(core::cell::UnsafeCell::new([[0; STACK]; CPUS_MAX]));
+pub(crate) static GUEST_STACKS: Stacks = Stacks(core::cell::UnsafeCell::new([[0; STACK]; CPUS_MAX]));
 
 core::arch::global_asm!(
     r#"
@@ -98,12 +97,7 @@ extern "C" fn main(tree: u64) -> ! {
     mmu::enable();
     heap::init();
     let machine = Machine::read(tree, count);
-    console::println!(
-        "GUEST vcpus {} memory {} bootargs \"{}\"",
-        machine.vcpus,
-        machine.memory,
-        machine.bootargs
-    );
+    console::println!("GUEST vcpus {} memory {} bootargs \"{}\"", machine.vcpus, machine.memory, machine.bootargs);
     guest_main(&machine);
     power::off()
 }

@@ -65,10 +65,7 @@ pub fn redistributor(cpu: usize) -> u64 {
 
 /// Enables PPI `interrupt` (16 to 31) of this vCPU.
 pub fn enable_ppi(interrupt: u32) {
-    write32(
-        redistributor(cpu::current()) + SGI_BASE + 0x100,
-        1 << interrupt,
-    );
+    write32(redistributor(cpu::current()) + SGI_BASE + 0x100, 1 << interrupt);
 }
 
 /// Enables SPI `spi` (INTID - 32) and routes it to this vCPU.

@@ -58,11 +58,7 @@ impl Table {
     /// Fills it with the identity map.
     pub fn identity(&self) {
         for gib in 0..ENTRIES as u64 {
-            let attributes = if RAM_GIBS.contains(&gib) {
-                NORMAL
-            } else {
-                DEVICE
-            };
+            let attributes = if RAM_GIBS.contains(&gib) { NORMAL } else { DEVICE };
             self.set(gib as usize, (gib * GIB) | attributes);
         }
     }

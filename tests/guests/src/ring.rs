@@ -5,8 +5,8 @@ use core::arch::asm;
 use hv_abi::call::Call;
 use hv_abi::guest_map::MAILBOX_BASE;
 use hv_abi::mailbox::{
-    BODY_MAX, Frame, INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER,
-    OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, SLOTS, Slot, slot_offset,
+    BODY_MAX, Frame, INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER,
+    OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
 use hv_mailbox::Page;
 use zerocopy::{FromBytes, IntoBytes};
@@ -42,10 +42,7 @@ pub struct Rings {
 impl Rings {
     /// Takes over the page where its indices are.
     pub fn open() -> Self {
-        Self {
-            produced: load(OUTBOUND_PRODUCER),
-            consumed: load(INBOUND_CONSUMER),
-        }
+        Self { produced: load(OUTBOUND_PRODUCER), consumed: load(INBOUND_CONSUMER) }
     }
 
     /// Puts a frame into the outbound ring; `false` if it is full. Rings no bell.
@@ -53,10 +50,7 @@ impl Rings {
         if self.produced.wrapping_sub(load(OUTBOUND_CONSUMER)) >= SLOTS {
             return false;
         }
-        write_bytes(
-            slot_offset(OUTBOUND_SLOTS, self.produced),
-            Slot::new(frame, body).as_bytes(),
-        );
+        write_bytes(slot_offset(OUTBOUND_SLOTS, self.produced), Slot::new(frame, body).as_bytes());
         self.produced = self.produced.wrapping_add(1);
         publish(OUTBOUND_PRODUCER, self.produced);
         true
@@ -78,10 +72,7 @@ impl Rings {
         self.consumed = self.consumed.wrapping_add(1);
         publish(INBOUND_CONSUMER, self.consumed);
         let slot = Slot::read_from_bytes(&bytes).expect("a slot has a slot's size");
-        Some((
-            Frame::parse(&slot.header).expect("frame from EL2"),
-            slot.body,
-        ))
+        Some((Frame::parse(&slot.header).expect("frame from EL2"), slot.body))
     }
 }
 

@@ -14,10 +14,7 @@ fn names(members: &[NamedData]) -> Vec<&str> {
 /// As the board sees it: found by the contract's own reader, on a page, unchanged.
 fn check_against_readers(members: &[NamedData], archive: &[u8]) {
     let found = read_newc(archive);
-    let real: Vec<_> = found
-        .iter()
-        .filter(|found| !found.name.starts_with(FILLER))
-        .collect();
+    let real: Vec<_> = found.iter().filter(|found| !found.name.starts_with(FILLER)).collect();
     let real_names: Vec<_> = real.iter().map(|found| found.name.as_str()).collect();
     assert_eq!(real_names, names(members));
     let contract = Archive::check(archive).unwrap();
@@ -26,16 +23,10 @@ fn check_against_readers(members: &[NamedData], archive: &[u8]) {
         assert_eq!(found.data_offset % 4096, 0, "{name} is not on a page");
         assert_eq!(found.mode, 0o100644);
         let seen = contract.find(name).unwrap();
-        assert_eq!(
-            (seen.offset, seen.data),
-            (found.data_offset, data.as_slice())
-        );
+        assert_eq!((seen.offset, seen.data), (found.data_offset, data.as_slice()));
     }
     for found in &found {
-        assert!(
-            found.name_size <= 4096,
-            "Linux passes over names longer than PATH_MAX"
-        );
+        assert!(found.name_size <= 4096, "Linux passes over names longer than PATH_MAX");
     }
 }
 
@@ -60,10 +51,7 @@ fn every_distance_to_the_next_page_is_bridged_within_linux_limits() {
     // The second header goes through all 1024 places that it can have within a page.
     let mut fillers = 0;
     for size in (0..4096).step_by(4) {
-        let members = [
-            member("first", &vec![1; size]),
-            member(&"n".repeat(63), b"second"),
-        ];
+        let members = [member("first", &vec![1; size]), member(&"n".repeat(63), b"second")];
         let archive = build(&members).unwrap();
         check_against_readers(&members, &archive);
         fillers += read_newc(&archive).len() - members.len();
@@ -100,30 +88,14 @@ fn the_same_input_gives_the_same_archive() {
 
 #[test]
 fn a_name_given_twice_is_refused() {
-    let error = message(build(&[
-        member("sos.img", b"1"),
-        member("x", b""),
-        member("sos.img", b"2"),
-    ]));
+    let error = message(build(&[member("sos.img", b"1"), member("x", b""), member("sos.img", b"2")]));
     assert_eq!(error, "archive member `sos.img`: is given twice");
 }
 
 #[test]
 fn names_with_a_meaning_or_a_strange_character_are_refused() {
-    for name in [
-        "",
-        "a/b",
-        "TRAILER!!!",
-        ".pad3",
-        "a b",
-        "a\0",
-        &"n".repeat(64),
-        "ä",
-    ] {
+    for name in ["", "a/b", "TRAILER!!!", ".pad3", "a b", "a\0", &"n".repeat(64), "ä"] {
         let error = message(build(&[member(name, b"")]));
-        assert!(
-            error.contains(&format!("archive member `{name}`: ")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("archive member `{name}`: ")), "{error}");
     }
 }

@@ -14,10 +14,7 @@ fn text() -> Vec<u8> {
 }
 
 fn data_and_bss() -> Load {
-    Load {
-        memory: 0x2345,
-        ..load(0x2000, &[7; 0x10], RW)
-    }
+    Load { memory: 0x2345, ..load(0x2000, &[7; 0x10], RW) }
 }
 
 fn with_text(text: &[u8]) -> Input {
@@ -29,11 +26,7 @@ fn segments_lie_at_their_addresses_and_bss_counts_in_the_header_only() {
     let image = image(&with_text(&text())).unwrap();
     assert_eq!(image.len(), 0x2010, "no bss in the file");
     assert_eq!(image[..16], text()[..16]);
-    assert_eq!(
-        image[16..24],
-        0x5000u64.to_le_bytes(),
-        "0x2000 + 0x2345, in pages"
-    );
+    assert_eq!(image[16..24], 0x5000u64.to_le_bytes(), "0x2000 + 0x2345, in pages");
     assert_eq!(image[24..0x100], text()[24..]);
     assert!(image[0x100..0x2000].iter().all(|&byte| byte == 0));
     assert_eq!(image[0x2000..], [7; 0x10]);
@@ -42,23 +35,13 @@ fn segments_lie_at_their_addresses_and_bss_counts_in_the_header_only() {
 #[test]
 fn segments_in_any_order_give_the_same_image() {
     let swapped = elf(0, &[data_and_bss(), load(0, &text(), RX)], &[]);
-    assert_eq!(
-        image(&swapped).unwrap(),
-        image(&with_text(&text())).unwrap()
-    );
+    assert_eq!(image(&swapped).unwrap(), image(&with_text(&text())).unwrap());
 }
 
 #[test]
 fn a_bss_in_the_middle_is_stored_as_zeroes() {
-    let middle = Load {
-        memory: 0x1000,
-        ..load(0x1000, &[], RW)
-    };
-    let file = elf(
-        0,
-        &[load(0, &text(), RX), middle, load(0x2000, &[9], RW)],
-        &[],
-    );
+    let middle = Load { memory: 0x1000, ..load(0x1000, &[], RW) };
+    let file = elf(0, &[load(0, &text(), RX), middle, load(0x2000, &[9], RW)], &[]);
     let image = image(&file).unwrap();
     assert_eq!(image.len(), 0x2001);
     assert!(image[0x1000..0x2000].iter().all(|&byte| byte == 0));
@@ -77,10 +60,7 @@ fn a_header_that_loaders_would_not_take_is_refused() {
         assert_eq!(error, format!("test.elf: arm64 Image header: {expected}"));
     }
     let short = elf(0, &[load(0, &[0; 60], RX)], &[]);
-    assert_eq!(
-        message(image(&short)),
-        "test.elf: arm64 Image header: the image is shorter than one"
-    );
+    assert_eq!(message(image(&short)), "test.elf: arm64 Image header: the image is shorter than one");
 }
 
 #[test]
@@ -88,14 +68,8 @@ fn only_relative_relocations_are_taken() {
     let file = |kind| elf(0, &[load(0, &text(), RX)], &[(0x40, 1027), (0x48, kind)]);
     assert!(image(&file(1027)).is_ok());
     let error = message(image(&file(257)));
-    assert!(
-        error.starts_with("test.elf: relocation of type "),
-        "{error}"
-    );
-    assert!(
-        error.contains(" at 0x48, only R_AARCH64_RELATIVE "),
-        "{error}"
-    );
+    assert!(error.starts_with("test.elf: relocation of type "), "{error}");
+    assert!(error.contains(" at 0x48, only R_AARCH64_RELATIVE "), "{error}");
 }
 
 #[test]
@@ -104,29 +78,14 @@ fn files_that_are_no_such_elf_are_refused_with_the_reason() {
     let mutated = |place: usize, value: u8| {
         let mut bytes = good.bytes.clone();
         bytes[place] = value;
-        message(image(&Input {
-            path: "x.elf".into(),
-            bytes,
-        }))
+        message(image(&Input { path: "x.elf".into(), bytes }))
     };
     assert!(mutated(1, b'X').starts_with("x.elf: not a 64-bit ELF file: "));
-    assert!(
-        mutated(4, 1).starts_with("x.elf: not a 64-bit ELF file: "),
-        "32-bit"
-    );
+    assert!(mutated(4, 1).starts_with("x.elf: not a 64-bit ELF file: "), "32-bit");
     assert_eq!(mutated(5, 2), "x.elf: big-endian, little-endian is needed");
     assert!(mutated(18, 62).contains("(AArch64) is needed"), "x86-64");
-    assert!(
-        message(image(&Input {
-            path: "e".into(),
-            bytes: vec![]
-        }))
-        .starts_with("e: not a 64-bit")
-    );
-    assert_eq!(
-        message(image(&elf(0, &[], &[]))),
-        "test.elf: has no loadable segment"
-    );
+    assert!(message(image(&Input { path: "e".into(), bytes: vec![] })).starts_with("e: not a 64-bit"));
+    assert_eq!(message(image(&elf(0, &[], &[]))), "test.elf: has no loadable segment");
 }
 
 #[test]
@@ -134,43 +93,19 @@ fn segments_that_cannot_be_are_refused_with_their_address() {
     let refused = |loads: &[Load]| message(image(&elf(0, loads, &[])));
     let first = || load(0, &text(), RX);
     let overlap = [first(), load(0x80, &[1], RW)];
-    assert_eq!(
-        refused(&overlap),
-        "test.elf: segment at 0x80: overlaps the one below"
-    );
-    let smaller = [
-        first(),
-        Load {
-            memory: 1,
-            ..load(0x1000, &[1, 2], RW)
-        },
-    ];
-    assert_eq!(
-        refused(&smaller),
-        "test.elf: segment at 0x1000: is smaller in memory than in the file"
-    );
+    assert_eq!(refused(&overlap), "test.elf: segment at 0x80: overlaps the one below");
+    let smaller = [first(), Load { memory: 1, ..load(0x1000, &[1, 2], RW) }];
+    assert_eq!(refused(&smaller), "test.elf: segment at 0x1000: is smaller in memory than in the file");
     let far = [first(), load(0xffff_ffff_ffff_f000, &[1], RW)];
     assert!(refused(&far).ends_with("ends more than 64 MiB above the lowest one"));
-    let huge = [
-        first(),
-        Load {
-            memory: u64::MAX,
-            ..load(0x1000, &[1], RW)
-        },
-    ];
+    let huge = [first(), Load { memory: u64::MAX, ..load(0x1000, &[1], RW) }];
     assert!(refused(&huge).ends_with("ends more than 64 MiB above the lowest one"));
     let both = [first(), load(0x1000, &[1], 7)];
-    assert_eq!(
-        refused(&both),
-        "test.elf: segment at 0x1000: is both writable and executable"
-    );
+    assert_eq!(refused(&both), "test.elf: segment at 0x1000: is both writable and executable");
     let moved = [load(0x1000, &text(), RX)];
     assert!(message(image(&elf(0x1000, &moved, &[]))).contains("linked at 0x1000"));
     let entry = elf(0x9000, &[first()], &[]);
-    assert_eq!(
-        message(image(&entry)),
-        "test.elf: entry 0x9000 lies outside of the segments"
-    );
+    assert_eq!(message(image(&entry)), "test.elf: entry 0x9000 lies outside of the segments");
     let mut cut = with_text(&text());
     cut.bytes.truncate(200);
     assert!(message(image(&cut)).ends_with("its bytes lie outside of the file"));
@@ -190,10 +125,7 @@ fn mutated_files_give_an_image_or_an_error() {
             let place = (random % bytes.len() as u64) as usize;
             bytes[place] = (random >> 40) as u8;
         }
-        let result = image(&Input {
-            path: "m".into(),
-            bytes,
-        });
+        let result = image(&Input { path: "m".into(), bytes });
         accepted += u32::from(result.is_ok_and(|image| image.len() <= 64 << 20));
     }
     assert!(accepted > 0, "some mutations hit nothing that matters");

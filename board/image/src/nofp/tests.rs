@@ -62,7 +62,10 @@ fn each_kind_of_register_is_seen_outside_of_the_allowed_function() {
         "sha256h\tq0, q1, v2.4s",
     ] {
         let error = message(check(&with(instruction), &allowed()));
-        assert!(error.starts_with("1 instructions use FP/SIMD registers outside of fp_save; the first:\n  victim: 100:"), "{error}");
+        assert!(
+            error.starts_with("1 instructions use FP/SIMD registers outside of fp_save; the first:\n  victim: 100:"),
+            "{error}"
+        );
         assert!(error.contains(instruction), "{error}");
     }
 }
@@ -81,27 +84,19 @@ fn names_and_numbers_that_look_like_registers_are_none() {
         "dsb\tish",
         "ldr\tx0, [x1, d32]",
     ] {
-        assert!(
-            check(&with(instruction), &allowed()).is_ok(),
-            "{instruction}"
-        );
+        assert!(check(&with(instruction), &allowed()).is_ok(), "{instruction}");
     }
 }
 
 #[test]
 fn an_allowed_function_that_is_not_there_is_an_error() {
-    assert_eq!(
-        message(check(LLVM, &allowed())),
-        "no function `fp_save` is in the disassembly"
-    );
+    assert_eq!(message(check(LLVM, &allowed())), "no function `fp_save` is in the disassembly");
 }
 
 #[test]
 fn input_without_instructions_is_an_error() {
     assert!(message(check("", &[])).starts_with("the disassembly has no instruction"));
-    assert!(
-        message(check("0000 <a>:\n hello: world\n", &[])).starts_with("the disassembly has no")
-    );
+    assert!(message(check("0000 <a>:\n hello: world\n", &[])).starts_with("the disassembly has no"));
 }
 
 #[test]

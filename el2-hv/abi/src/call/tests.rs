@@ -11,29 +11,14 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
         assert_eq!(function, BASE + i as u32, "{} is out of order", row.name);
         assert_eq!(function >> 31, 1, "fast call (DEN0028 table 2-1, bit 31)");
         assert_eq!(function >> 30 & 1, 1, "SMC64 (bit 30)");
-        assert_eq!(
-            function >> 24 & 0x3f,
-            6,
-            "vendor specific hypervisor service (bits 29:24)"
-        );
+        assert_eq!(function >> 24 & 0x3f, 6, "vendor specific hypervisor service (bits 29:24)");
         assert_eq!(function >> 16 & 0xff, 0, "must be zero (bits 23:16)");
-        assert!(
-            function & 0xffff < 0xff00,
-            "0xff00 and up are reserved for discovery"
-        );
+        assert!(function & 0xffff < 0xff00, "0xff00 and up are reserved for discovery");
         assert_eq!(Call::from_function(function), Some(row.call));
-        assert!(
-            row.arguments.len() <= 6 && row.results.len() <= 3,
-            "{}",
-            row.name
-        );
+        assert!(row.arguments.len() <= 6 && row.results.len() <= 3, "{}", row.name);
     }
     assert_eq!(Call::from_function(BASE + CALLS.len() as u32), None);
-    assert_eq!(
-        Call::from_function(0x8600_0001),
-        None,
-        "the 32-bit form does not exist"
-    );
+    assert_eq!(Call::from_function(0x8600_0001), None, "the 32-bit form does not exist");
 }
 
 #[test]
@@ -58,11 +43,7 @@ fn document() -> String {
             Caller::ServicePartition => "service partition",
         };
         let list = |items: &[&str]| {
-            if items.is_empty() {
-                String::from("-")
-            } else {
-                items.join(", ")
-            }
+            if items.is_empty() { String::from("-") } else { items.join(", ") }
         };
         writeln!(
             text,
@@ -89,9 +70,5 @@ fn hypercalls_document_equals_the_table() {
         std::fs::write(path, document()).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(
-        written,
-        document(),
-        "run UPDATE_DOCS=1 cargo test -p hv-abi"
-    );
+    assert_eq!(written, document(), "run UPDATE_DOCS=1 cargo test -p hv-abi");
 }

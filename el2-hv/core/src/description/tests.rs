@@ -13,7 +13,8 @@ fn compile(properties: &str) -> Vec<u8> {
 }
 
 fn compile_tree(nodes: &str) -> Vec<u8> {
-    let source = format!("/dts-v1/; / {{ compatible = \"dormouse,system\"; {nodes} guests {{ a {{ any = <1>; }}; }}; }};");
+    let source =
+        format!("/dts-v1/; / {{ compatible = \"dormouse,system\"; {nodes} guests {{ a {{ any = <1>; }}; }}; }};");
     let mut dtc = Command::new("dtc")
         .args(["-I", "dts", "-O", "dtb", "-q", "-"])
         .stdin(Stdio::piped())
@@ -50,7 +51,10 @@ fn every_property_is_read_and_what_is_silent_has_its_default() {
 
 #[test]
 fn what_is_wrong_is_named_with_file_node_and_property() {
-    assert_eq!(error("image = \"x\"; idle-timeout = <5>;"), "system.dtb: /service-partition: unknown property \"idle-timeout\"");
+    assert_eq!(
+        error("image = \"x\"; idle-timeout = <5>;"),
+        "system.dtb: /service-partition: unknown property \"idle-timeout\""
+    );
     assert!(error("memory = /bits/ 64 <0x400000>;").contains("property \"image\" must be there"));
     for (bad, property) in [
         ("memory = <0x400000>;", "memory"),
@@ -64,7 +68,10 @@ fn what_is_wrong_is_named_with_file_node_and_property() {
         ("image = \"a\", \"b\";", "image"),
     ] {
         let message = error(&format!("image = \"x\"; {bad}").replacen("image = \"x\"; image", "image", 1));
-        assert!(message.starts_with(&format!("system.dtb: /service-partition: property \"{property}\" must be")), "{message}");
+        assert!(
+            message.starts_with(&format!("system.dtb: /service-partition: property \"{property}\" must be")),
+            "{message}"
+        );
     }
     assert_eq!(ServicePartition::read(b"junk"), Err(DescriptionError::Tree));
     assert_eq!(ServicePartition::read(&compile_tree("")), Err(DescriptionError::NoNode));

@@ -1,9 +1,8 @@
 //! The decoder proper: ESR_EL2.EC picks the form of the ISS. First what is hot, then what is rare.
 
 use super::{
-    Accessor, DebugKind, Direction, Exit, ExternalAbort, InstructionAbort, MemoryAccess,
-    MmioAccess, OtherAbort, PermissionFault, RareExit, Syndrome, SysRegAccess, UndescribedAbort,
-    WfxKind,
+    Accessor, DebugKind, Direction, Exit, ExternalAbort, InstructionAbort, MemoryAccess, MmioAccess, OtherAbort,
+    PermissionFault, RareExit, Syndrome, SysRegAccess, UndescribedAbort, WfxKind,
 };
 use crate::addr::{Ipa, Va};
 use crate::mmio::AccessSize;
@@ -60,11 +59,7 @@ pub fn decode(syndrome: Syndrome) -> Exit {
         class::HVC64 => Exit::Hvc { imm: iss as u16 },
         class::SYSREG => Exit::SystemRegister(SysRegAccess {
             register: SysReg::from_iss(iss),
-            direction: if iss & 1 == 0 {
-                Direction::Write
-            } else {
-                Direction::Read
-            },
+            direction: if iss & 1 == 0 { Direction::Write } else { Direction::Read },
             rt: (iss >> 5 & 31) as u8,
         }),
         class::DATA_ABORT_LOWER if is_emulated(iss) => Exit::Mmio(MmioAccess {
@@ -75,9 +70,7 @@ pub fn decode(syndrome: Syndrome) -> Exit {
             sign_extend: iss & SSE != 0,
             width64: iss & SF != 0,
         }),
-        class::WFX => Exit::Wfx {
-            kind: wfx_kind(iss),
-        },
+        class::WFX => Exit::Wfx { kind: wfx_kind(iss) },
         _ => Exit::Rare(syndrome),
     }
 }
@@ -175,11 +168,7 @@ const fn fault_ipa(syndrome: &Syndrome) -> Ipa {
 
 #[inline]
 const fn abort_direction(iss: u32) -> Direction {
-    if iss & WNR == 0 {
-        Direction::Read
-    } else {
-        Direction::Write
-    }
+    if iss & WNR == 0 { Direction::Read } else { Direction::Write }
 }
 
 fn decode_data_abort(iss: u32, syndrome: &Syndrome) -> RareExit {
@@ -193,17 +182,10 @@ fn decode_data_abort(iss: u32, syndrome: &Syndrome) -> RareExit {
     }
     let walk = iss & S1PTW != 0;
     if iss & CM != 0 && !walk {
-        return RareExit::CacheMaintenance {
-            ipa: fault_ipa(syndrome),
-        };
+        return RareExit::CacheMaintenance { ipa: fault_ipa(syndrome) };
     }
     let (ipa, accessor) = faulting_access(walk, syndrome);
-    RareExit::UndescribedAbort(UndescribedAbort {
-        ipa,
-        va: Va(syndrome.far),
-        direction,
-        accessor,
-    })
+    RareExit::UndescribedAbort(UndescribedAbort { ipa, va: Va(syndrome.far), direction, accessor })
 }
 
 /// For a walk, the offset of the descriptor in its frame is not reported.
@@ -220,11 +202,7 @@ fn decode_instruction_abort(iss: u32, syndrome: &Syndrome) -> RareExit {
         return decode_refused(MemoryAccess::Fetch, iss, syndrome);
     }
     let (ipa, accessor) = faulting_access(iss & S1PTW != 0, syndrome);
-    RareExit::InstructionAbort(InstructionAbort {
-        ipa,
-        va: Va(syndrome.far),
-        accessor,
-    })
+    RareExit::InstructionAbort(InstructionAbort { ipa, va: Va(syndrome.far), accessor })
 }
 
 /// Aborts that something other than an empty stage 2 caused.
@@ -234,24 +212,14 @@ fn decode_refused(access: MemoryAccess, iss: u32, syndrome: &Syndrome) -> RareEx
         Status::External(accessor) => {
             // FnV is defined for 0b010000 alone and RES0 for the rest, so it can be asked for all.
             let va = if iss & FNV == 0 { Some(va) } else { None };
-            RareExit::ExternalAbort(ExternalAbort {
-                access,
-                va,
-                accessor,
-            })
+            RareExit::ExternalAbort(ExternalAbort { access, va, accessor })
         }
         Status::Permission => {
-            let ipa = if iss & S1PTW == 0 {
-                None
-            } else {
-                Some(Ipa(fault_frame(syndrome.hpfar)))
-            };
+            let ipa = if iss & S1PTW == 0 { None } else { Some(Ipa(fault_frame(syndrome.hpfar))) };
             RareExit::PermissionFault(PermissionFault { access, va, ipa })
         }
-        Status::NotMapped | Status::Other => RareExit::OtherAbort(OtherAbort {
-            access,
-            va,
-            status: (iss & 0x3f) as u8,
-        }),
+        Status::NotMapped | Status::Other => {
+            RareExit::OtherAbort(OtherAbort { access, va, status: (iss & 0x3f) as u8 })
+        }
     }
 }

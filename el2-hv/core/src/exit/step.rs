@@ -30,11 +30,7 @@ pub const fn step_over(pc: u64, spsr: u64, esr: u64) -> (u64, u64) {
 /// AArch32.ITAdvance (Arm ARM, shared pseudocode): the last instruction of a block clears the state, others shift the mask.
 const fn advance_it_state(spsr: u64) -> u64 {
     let it = (spsr & SPSR_IT_HIGH) >> 8 | (spsr & SPSR_IT_LOW) >> 25;
-    let next = if it & 0b111 == 0 {
-        0
-    } else {
-        it & 0xe0 | (it << 1) & 0x1f
-    };
+    let next = if it & 0b111 == 0 { 0 } else { it & 0xe0 | (it << 1) & 0x1f };
     let rest = spsr & !(SPSR_IT_HIGH | SPSR_IT_LOW);
     rest | (next << 8) & SPSR_IT_HIGH | (next << 25) & SPSR_IT_LOW
 }

@@ -9,11 +9,7 @@ const IPA: Ipa = Ipa(0x0a00_3abc);
 const FRAME: Ipa = Ipa(0x0a00_3000);
 
 fn exit(esr: u64) -> Exit {
-    decode(Syndrome {
-        esr,
-        far: FAR,
-        hpfar: HPFAR,
-    })
+    decode(Syndrome { esr, far: FAR, hpfar: HPFAR })
 }
 
 fn rare(esr: u64) -> RareExit {
@@ -24,14 +20,7 @@ fn rare(esr: u64) -> RareExit {
 }
 
 fn mmio(size: AccessSize, direction: Direction, register: u8) -> MmioAccess {
-    MmioAccess {
-        ipa: IPA,
-        size,
-        direction,
-        register,
-        sign_extend: false,
-        width64: false,
-    }
+    MmioAccess { ipa: IPA, size, direction, register, sign_extend: false, width64: false }
 }
 
 #[test]
@@ -52,15 +41,7 @@ fn trapped_system_registers_give_encoding_direction_and_register() {
     ];
     for (esr, (op0, op1, crn, crm, op2), direction, rt) in cases {
         let register = SysReg::new(op0, op1, crn, crm, op2);
-        assert_eq!(
-            exit(esr),
-            Exit::SystemRegister(SysRegAccess {
-                register,
-                direction,
-                rt
-            }),
-            "{esr:#x}"
-        );
+        assert_eq!(exit(esr), Exit::SystemRegister(SysRegAccess { register, direction, rt }), "{esr:#x}");
     }
 }
 
@@ -69,22 +50,9 @@ fn described_data_aborts_are_mmio() {
     use AccessSize::*;
     use Direction::*;
     let cases = [
-        (
-            0x93c0_8007,
-            MmioAccess {
-                width64: true,
-                ..mmio(Double, Read, 0)
-            },
-        ),
+        (0x93c0_8007, MmioAccess { width64: true, ..mmio(Double, Read, 0) }),
         (0x9382_0046, mmio(Word, Write, 2)),
-        (
-            0x9327_8005,
-            MmioAccess {
-                sign_extend: true,
-                width64: true,
-                ..mmio(Byte, Read, 7)
-            },
-        ),
+        (0x9327_8005, MmioAccess { sign_extend: true, width64: true, ..mmio(Byte, Read, 7) }),
         (0x935f_004b, mmio(Half, Write, 31)), // access flag fault, level 3
         (0x939e_0004, mmio(Word, Read, 30)),  // level 0: an IPA beyond the 40 bits of stage 2
         (0x9381_002b, mmio(Word, Read, 1)),   // level -1
@@ -96,11 +64,7 @@ fn described_data_aborts_are_mmio() {
 
 #[test]
 fn hpfar_gives_52_bits_of_address() {
-    let Exit::Mmio(access) = decode(Syndrome {
-        esr: 0x93c0_8007,
-        far: 0x123,
-        hpfar: u64::MAX,
-    }) else {
+    let Exit::Mmio(access) = decode(Syndrome { esr: 0x93c0_8007, far: 0x123, hpfar: u64::MAX }) else {
         panic!("a described abort")
     };
     assert_eq!(access.ipa, Ipa(0x000f_ffff_ffff_f123));
@@ -108,44 +72,18 @@ fn hpfar_gives_52_bits_of_address() {
 
 #[test]
 fn aborts_without_description_keep_address_and_direction() {
-    let abort = |direction| UndescribedAbort {
-        ipa: IPA,
-        va: Va(FAR),
-        direction,
-        accessor: Accessor::Instruction,
-    };
-    assert_eq!(
-        rare(0x9200_0047),
-        RareExit::UndescribedAbort(abort(Direction::Write))
-    );
-    assert_eq!(
-        rare(0x9200_0007),
-        RareExit::UndescribedAbort(abort(Direction::Read))
-    );
+    let abort = |direction| UndescribedAbort { ipa: IPA, va: Va(FAR), direction, accessor: Accessor::Instruction };
+    assert_eq!(rare(0x9200_0047), RareExit::UndescribedAbort(abort(Direction::Write)));
+    assert_eq!(rare(0x9200_0007), RareExit::UndescribedAbort(abort(Direction::Read)));
 }
 
 #[test]
 fn faults_of_the_stage_1_walk_name_the_frame_of_the_descriptor() {
-    let walk = |direction| UndescribedAbort {
-        ipa: FRAME,
-        va: Va(FAR),
-        direction,
-        accessor: Accessor::TableWalk,
-    };
-    assert_eq!(
-        rare(0x9200_0087),
-        RareExit::UndescribedAbort(walk(Direction::Read))
-    );
+    let walk = |direction| UndescribedAbort { ipa: FRAME, va: Va(FAR), direction, accessor: Accessor::TableWalk };
+    assert_eq!(rare(0x9200_0087), RareExit::UndescribedAbort(walk(Direction::Read)));
     // An AT instruction whose walk faults has CM set, too.
-    assert_eq!(
-        rare(0x9200_01c7),
-        RareExit::UndescribedAbort(walk(Direction::Write))
-    );
-    let fetch = InstructionAbort {
-        ipa: FRAME,
-        va: Va(FAR),
-        accessor: Accessor::TableWalk,
-    };
+    assert_eq!(rare(0x9200_01c7), RareExit::UndescribedAbort(walk(Direction::Write)));
+    let fetch = InstructionAbort { ipa: FRAME, va: Va(FAR), accessor: Accessor::TableWalk };
     assert_eq!(rare(0x8200_0087), RareExit::InstructionAbort(fetch));
 }
 
@@ -156,23 +94,13 @@ fn cache_maintenance_of_nothing_is_told_apart() {
 
 #[test]
 fn fetches_from_nothing_are_instruction_aborts() {
-    let fetch = InstructionAbort {
-        ipa: IPA,
-        va: Va(FAR),
-        accessor: Accessor::Instruction,
-    };
+    let fetch = InstructionAbort { ipa: IPA, va: Va(FAR), accessor: Accessor::Instruction };
     assert_eq!(rare(0x8200_0007), RareExit::InstructionAbort(fetch));
 }
 
 #[test]
 fn permission_faults_have_an_ipa_only_for_walks() {
-    let fault = |access, ipa| {
-        RareExit::PermissionFault(PermissionFault {
-            access,
-            va: Va(FAR),
-            ipa,
-        })
-    };
+    let fault = |access, ipa| RareExit::PermissionFault(PermissionFault { access, va: Va(FAR), ipa });
     assert_eq!(rare(0x9384_004f), fault(MemoryAccess::Store, None));
     assert_eq!(rare(0x9200_008e), fault(MemoryAccess::Load, Some(FRAME)));
     assert_eq!(rare(0x8200_000f), fault(MemoryAccess::Fetch, None));
@@ -186,8 +114,8 @@ fn external_aborts_have_a_va_unless_fnv_denies_it() {
         (0x9200_0010, Load, Some(Va(FAR)), Instruction),
         (0x9200_0650, Store, None, Instruction),
         (0x9200_0096, Load, Some(Va(FAR)), TableWalk),
-        (0x9200_0012, Load, Some(Va(FAR)), TableWalk), // level -2
-        (0x9200_0013, Load, Some(Va(FAR)), TableWalk), // level -1
+        (0x9200_0012, Load, Some(Va(FAR)), TableWalk),   // level -2
+        (0x9200_0013, Load, Some(Va(FAR)), TableWalk),   // level -1
         (0x9200_0018, Load, Some(Va(FAR)), Instruction), // parity
         (0x9200_001b, Load, Some(Va(FAR)), TableWalk),
         (0x9200_001f, Load, Some(Va(FAR)), TableWalk),
@@ -195,42 +123,22 @@ fn external_aborts_have_a_va_unless_fnv_denies_it() {
         (0x8200_0015, Fetch, Some(Va(FAR)), TableWalk),
     ];
     for (esr, access, va, accessor) in cases {
-        assert_eq!(
-            rare(esr),
-            RareExit::ExternalAbort(ExternalAbort {
-                access,
-                va,
-                accessor
-            }),
-            "{esr:#x}"
-        );
+        assert_eq!(rare(esr), RareExit::ExternalAbort(ExternalAbort { access, va, accessor }), "{esr:#x}");
     }
 }
 
 #[test]
 fn other_aborts_keep_their_status() {
     for status in [0x01, 0x11, 0x21, 0x28, 0x30, 0x31, 0x35] {
-        let abort = OtherAbort {
-            access: MemoryAccess::Load,
-            va: Va(FAR),
-            status,
-        };
-        assert_eq!(
-            rare(0x9200_0000 | u64::from(status)),
-            RareExit::OtherAbort(abort)
-        );
+        let abort = OtherAbort { access: MemoryAccess::Load, va: Va(FAR), status };
+        assert_eq!(rare(0x9200_0000 | u64::from(status)), RareExit::OtherAbort(abort));
     }
 }
 
 #[test]
 fn waits_are_told_apart() {
     use WfxKind::*;
-    for (esr, kind) in [
-        (0x07e0_0000, Wfi),
-        (0x07e0_0001, Wfe),
-        (0x07e0_0002, Wfit),
-        (0x07e0_0003, Wfet),
-    ] {
+    for (esr, kind) in [(0x07e0_0000, Wfi), (0x07e0_0001, Wfe), (0x07e0_0002, Wfit), (0x07e0_0003, Wfet)] {
         assert_eq!(exit(esr), Exit::Wfx { kind });
     }
 }
@@ -263,13 +171,8 @@ fn classes_without_a_syndrome_map_to_their_variant() {
 #[test]
 fn classes_that_a_guest_cannot_cause_are_unknown() {
     // Unknown, SVC, ERET, PC alignment, aborts and debug from EL2 itself, SError.
-    for ec in [
-        0x00, 0x15, 0x1a, 0x22, 0x21, 0x25, 0x31, 0x33, 0x35, 0x2f, 0x3f,
-    ] {
-        assert_eq!(
-            rare(u64::from(ec) << 26 | 0x123),
-            RareExit::Unknown { ec, iss: 0x123 }
-        );
+    for ec in [0x00, 0x15, 0x1a, 0x22, 0x21, 0x25, 0x31, 0x33, 0x35, 0x2f, 0x3f] {
+        assert_eq!(rare(u64::from(ec) << 26 | 0x123), RareExit::Unknown { ec, iss: 0x123 });
     }
 }
 
@@ -283,14 +186,7 @@ fn only_what_trapped_before_it_executed_advances() {
     }
     assert_eq!(rare(0x9200_0147).advances(), 4);
     assert_eq!(rare(0x5e00_0000).advances(), 4);
-    for esr in [
-        0x9200_0007,
-        0x8200_0007,
-        0x9384_004f,
-        0x9200_0010,
-        0x6600_0000,
-        0x0200_0000,
-    ] {
+    for esr in [0x9200_0007, 0x8200_0007, 0x9384_004f, 0x9200_0010, 0x6600_0000, 0x0200_0000] {
         assert_eq!(rare(esr).advances(), 0, "{esr:#x}");
     }
 }
@@ -302,74 +198,31 @@ fn an_fp_trap_is_told_apart() {
 
 #[test]
 fn loads_extend_as_the_instruction_says() {
-    let load = |size, sign_extend, width64| MmioAccess {
-        sign_extend,
-        width64,
-        ..mmio(size, Direction::Read, 0)
-    };
+    let load = |size, sign_extend, width64| MmioAccess { sign_extend, width64, ..mmio(size, Direction::Read, 0) };
     // LDRB, LDRSB Wt, LDRSB Xt, LDRSH Xt, LDRSW Xt, LDR Wt, LDR Xt.
-    assert_eq!(
-        load(AccessSize::Byte, false, false).load_value(0x1f80),
-        0x80
-    );
-    assert_eq!(
-        load(AccessSize::Byte, true, false).load_value(0x80),
-        0xffff_ff80
-    );
-    assert_eq!(
-        load(AccessSize::Byte, true, true).load_value(0x80),
-        0xffff_ffff_ffff_ff80
-    );
-    assert_eq!(
-        load(AccessSize::Half, true, true).load_value(0x7fff),
-        0x7fff
-    );
-    assert_eq!(
-        load(AccessSize::Word, true, true).load_value(0x8000_0000),
-        0xffff_ffff_8000_0000
-    );
-    assert_eq!(
-        load(AccessSize::Word, false, false).load_value(u64::MAX),
-        0xffff_ffff
-    );
-    assert_eq!(
-        load(AccessSize::Double, false, true).load_value(u64::MAX),
-        u64::MAX
-    );
-    assert_eq!(
-        load(AccessSize::Double, true, true).load_value(u64::MAX),
-        u64::MAX
-    );
+    assert_eq!(load(AccessSize::Byte, false, false).load_value(0x1f80), 0x80);
+    assert_eq!(load(AccessSize::Byte, true, false).load_value(0x80), 0xffff_ff80);
+    assert_eq!(load(AccessSize::Byte, true, true).load_value(0x80), 0xffff_ffff_ffff_ff80);
+    assert_eq!(load(AccessSize::Half, true, true).load_value(0x7fff), 0x7fff);
+    assert_eq!(load(AccessSize::Word, true, true).load_value(0x8000_0000), 0xffff_ffff_8000_0000);
+    assert_eq!(load(AccessSize::Word, false, false).load_value(u64::MAX), 0xffff_ffff);
+    assert_eq!(load(AccessSize::Double, false, true).load_value(u64::MAX), u64::MAX);
+    assert_eq!(load(AccessSize::Double, true, true).load_value(u64::MAX), u64::MAX);
 }
 
 #[test]
 fn stores_put_out_the_low_bytes() {
     let value = 0x1122_3344_5566_7788;
-    assert_eq!(
-        mmio(AccessSize::Byte, Direction::Write, 0).store_value(value),
-        0x88
-    );
-    assert_eq!(
-        mmio(AccessSize::Half, Direction::Write, 0).store_value(value),
-        0x7788
-    );
-    assert_eq!(
-        mmio(AccessSize::Word, Direction::Write, 0).store_value(value),
-        0x5566_7788
-    );
-    assert_eq!(
-        mmio(AccessSize::Double, Direction::Write, 0).store_value(value),
-        value
-    );
+    assert_eq!(mmio(AccessSize::Byte, Direction::Write, 0).store_value(value), 0x88);
+    assert_eq!(mmio(AccessSize::Half, Direction::Write, 0).store_value(value), 0x7788);
+    assert_eq!(mmio(AccessSize::Word, Direction::Write, 0).store_value(value), 0x5566_7788);
+    assert_eq!(mmio(AccessSize::Double, Direction::Write, 0).store_value(value), value);
 }
 
 #[test]
 fn stepping_over_a64_adds_four_and_clears_btype_and_step() {
     // NZCV, SS, DAIF, BTYPE 0b11, EL1h.
-    assert_eq!(
-        step_over(0xffff_8000_0000_0ffc, 0xf020_0fc5, 0x93c0_8007),
-        (0xffff_8000_0000_1000, 0xf000_03c5)
-    );
+    assert_eq!(step_over(0xffff_8000_0000_0ffc, 0xf020_0fc5, 0x93c0_8007), (0xffff_8000_0000_1000, 0xf000_03c5));
     assert_eq!(step_over(0xffff_ffff_ffff_fffc, 5, 0), (0, 5));
 }
 
@@ -400,17 +253,9 @@ fn random_syndromes_never_panic_and_stay_in_range() {
         state
     };
     for round in 0..400_000 {
-        let class = if round % 2 == 0 {
-            0x24 << 26
-        } else {
-            next() & 0x3f << 26
-        };
+        let class = if round % 2 == 0 { 0x24 << 26 } else { next() & 0x3f << 26 };
         let esr = next() & !(0x3f << 26) | class;
-        let syndrome = Syndrome {
-            esr,
-            far: next(),
-            hpfar: next(),
-        };
+        let syndrome = Syndrome { esr, far: next(), hpfar: next() };
         let exit = decode(syndrome);
         assert!(matches!(exit.advances(), 0 | 4));
         // Whoever asks for the rare decoding of a frequent exit gets an answer, too.

@@ -10,9 +10,7 @@ type Values = &'static [((u32, u32), u64)];
 
 fn guest(host: Values) -> IdRegisters {
     IdRegisters::from_host(|register| {
-        let found = host
-            .iter()
-            .find(|((crm, op2), _)| id(*crm, *op2) == register);
+        let found = host.iter().find(|((crm, op2), _)| id(*crm, *op2) == register);
         found.map_or(0, |(_, value)| *value)
     })
 }
@@ -23,13 +21,7 @@ fn check(host: Values, expected: Values) {
         for op2 in 0..8 {
             let found = expected.iter().find(|(at, _)| *at == (crm, op2));
             let value = found.map_or(0, |(_, value)| *value);
-            assert_eq!(
-                guest.read(id(crm, op2)),
-                value,
-                "{}: {:#x}",
-                id(crm, op2),
-                guest.read(id(crm, op2))
-            );
+            assert_eq!(guest.read(id(crm, op2)), value, "{}: {:#x}", id(crm, op2), guest.read(id(crm, op2)));
         }
     }
 }
@@ -227,26 +219,11 @@ fn a_cpu_that_has_everything_shows_none_of_the_hidden_features() {
     // 7 is the highest value of a signed field; EL0 = 2 keeps the AArch32 registers in play.
     for nibble in [7, 15] {
         let all = 0x1111_1111_1111_1111u64 * nibble;
-        let guest = IdRegisters::from_host(|register| {
-            if register == id(4, 0) {
-                all & !0xf | 2
-            } else {
-                all
-            }
-        });
+        let guest = IdRegisters::from_host(|register| if register == id(4, 0) { all & !0xf | 2 } else { all });
         for ((crm, op2), shift, name) in HIDDEN {
             assert_eq!(guest.read(id(*crm, *op2)) >> shift & 0xf, 0, "{name}");
         }
-        for (crm, op2) in [
-            (4, 2),
-            (4, 4),
-            (4, 5),
-            (4, 7),
-            (5, 1),
-            (6, 3),
-            (7, 3),
-            (7, 4),
-        ] {
+        for (crm, op2) in [(4, 2), (4, 4), (4, 5), (4, 7), (5, 1), (6, 3), (7, 3), (7, 4)] {
             assert_eq!(guest.read(id(crm, op2)), 0);
         }
     }
@@ -254,13 +231,10 @@ fn a_cpu_that_has_everything_shows_none_of_the_hidden_features() {
 
 #[test]
 fn fields_without_a_row_and_registers_without_rows_read_as_absent() {
-    let guest =
-        IdRegisters::from_host(|register| if register == id(4, 0) { !0xd } else { u64::MAX });
+    let guest = IdRegisters::from_host(|register| if register == id(4, 0) { !0xd } else { u64::MAX });
     for crm in 1..8 {
         for op2 in 0..8 {
-            let rows = FIELDS
-                .iter()
-                .filter(|row| row.field.register == id(crm, op2));
+            let rows = FIELDS.iter().filter(|row| row.field.register == id(crm, op2));
             let covered = rows.fold(0, |mask, row| mask | row.field.mask());
             assert_eq!(guest.read(id(crm, op2)) & !covered, 0);
         }
@@ -279,13 +253,7 @@ fn absent_fp_and_granules_stay_absent() {
 
 #[test]
 fn without_aarch32_its_registers_read_zero() {
-    let guest = IdRegisters::from_host(|register| {
-        if register == id(4, 0) {
-            0x11
-        } else {
-            0x1111_1111_1111_1111
-        }
-    });
+    let guest = IdRegisters::from_host(|register| if register == id(4, 0) { 0x11 } else { 0x1111_1111_1111_1111 });
     for crm in 1..4 {
         for op2 in 0..8 {
             assert_eq!(guest.read(id(crm, op2)), 0);
@@ -298,25 +266,15 @@ fn without_aarch32_its_registers_read_zero() {
 fn rows_do_not_overlap_and_have_reasons() {
     for (at, row) in FIELDS.iter().enumerate() {
         assert!(
-            row.field.register.is_id()
-                && row.field.width > 0
-                && row.field.shift + row.field.width <= 64,
+            row.field.register.is_id() && row.field.width > 0 && row.field.shift + row.field.width <= 64,
             "{}",
             row.name
         );
         assert!(!row.reason.is_empty());
         for other in &FIELDS[..at] {
-            let clash = row.field.register == other.field.register
-                && row.field.mask() & other.field.mask() != 0;
-            assert!(
-                !clash,
-                "{}: {} and {}",
-                row.register_name, other.name, row.name
-            );
-            assert_eq!(
-                row.field.register == other.field.register,
-                row.register_name == other.register_name
-            );
+            let clash = row.field.register == other.field.register && row.field.mask() & other.field.mask() != 0;
+            assert!(!clash, "{}: {} and {}", row.register_name, other.name, row.name);
+            assert_eq!(row.field.register == other.field.register, row.register_name == other.register_name);
         }
     }
 }

@@ -7,12 +7,7 @@ const VBAR: u64 = 0xffff_8000_0801_0800;
 const SCTLR: u64 = 0x30d0_0838;
 
 fn at(pstate: u64) -> Interrupted {
-    Interrupted {
-        pc: 0xffff_8000_1000_0040,
-        pstate,
-        sctlr_el1: SCTLR,
-        vbar_el1: VBAR,
-    }
+    Interrupted { pc: 0xffff_8000_1000_0040, pstate, sctlr_el1: SCTLR, vbar_el1: VBAR }
 }
 
 #[test]
@@ -29,13 +24,7 @@ fn undefined_at_el1h_goes_to_the_same_level_vector() {
 
 #[test]
 fn each_source_has_its_vector() {
-    let cases = [
-        (0x4, 0x000),
-        (0x5, 0x200),
-        (0x0, 0x400),
-        (0x10, 0x600),
-        (0x30, 0x600),
-    ];
+    let cases = [(0x4, 0x000), (0x5, 0x200), (0x0, 0x400), (0x10, 0x600), (0x30, 0x600)];
     for (pstate, offset) in cases {
         assert_eq!(at(pstate).undefined().pc, VBAR + offset, "{pstate:#x}");
     }
@@ -43,10 +32,7 @@ fn each_source_has_its_vector() {
 
 #[test]
 fn low_bits_of_vbar_do_not_count() {
-    let interrupted = Interrupted {
-        vbar_el1: VBAR | 0x7ff,
-        ..at(5)
-    };
+    let interrupted = Interrupted { vbar_el1: VBAR | 0x7ff, ..at(5) };
     assert_eq!(interrupted.undefined().pc, VBAR + 0x200);
 }
 
@@ -83,11 +69,7 @@ fn entry_masks_everything_and_clears_what_belonged_to_the_instruction() {
 fn pan_is_set_when_span_is_clear_and_kept_otherwise() {
     let without_span = SCTLR & !(1 << 23);
     let pan = |sctlr_el1, pstate| {
-        let exception = Interrupted {
-            sctlr_el1,
-            ..at(pstate)
-        }
-        .undefined();
+        let exception = Interrupted { sctlr_el1, ..at(pstate) }.undefined();
         exception.pstate >> 22 & 1
     };
     assert_eq!(pan(without_span, 0), 1);
@@ -98,16 +80,7 @@ fn pan_is_set_when_span_is_clear_and_kept_otherwise() {
 
 #[test]
 fn ssbs_comes_from_sctlr() {
-    let ssbs = |sctlr_el1, pstate| {
-        Interrupted {
-            sctlr_el1,
-            ..at(pstate)
-        }
-        .undefined()
-        .pstate
-            >> 12
-            & 1
-    };
+    let ssbs = |sctlr_el1, pstate| Interrupted { sctlr_el1, ..at(pstate) }.undefined().pstate >> 12 & 1;
     assert_eq!(ssbs(SCTLR | 1 << 44, 5), 1);
     assert_eq!(ssbs(SCTLR, 5 | 1 << 12), 0);
 }
@@ -123,21 +96,11 @@ fn aarch32_state_does_not_leak_into_the_new_pstate() {
 
 #[test]
 fn a_vector_that_cannot_be_fetched_is_a_dead_end_after_two_aborts() {
-    let fetch = |interrupted: &Interrupted| {
-        interrupted.external_abort(MemoryAccess::Fetch, Va(interrupted.pc))
-    };
+    let fetch = |interrupted: &Interrupted| interrupted.external_abort(MemoryAccess::Fetch, Va(interrupted.pc));
     let first = at(0x4000_0000);
-    let second = Interrupted {
-        pc: fetch(&first).pc,
-        pstate: fetch(&first).pstate,
-        ..first
-    };
+    let second = Interrupted { pc: fetch(&first).pc, pstate: fetch(&first).pstate, ..first };
     assert_eq!(second.pc, VBAR + 0x400);
-    let third = Interrupted {
-        pc: fetch(&second).pc,
-        pstate: fetch(&second).pstate,
-        ..first
-    };
+    let third = Interrupted { pc: fetch(&second).pc, pstate: fetch(&second).pstate, ..first };
     assert_eq!(third.pc, VBAR + 0x200);
     assert!(!fetch(&first).is_dead_end());
     assert!(!fetch(&second).is_dead_end());
@@ -147,9 +110,6 @@ fn a_vector_that_cannot_be_fetched_is_a_dead_end_after_two_aborts() {
 #[test]
 fn a_vector_that_works_once_is_no_dead_end() {
     // At the vector's address, but with interrupts open: a guest that jumped there.
-    let jumped = Interrupted {
-        pc: VBAR + 0x200,
-        ..at(5)
-    };
+    let jumped = Interrupted { pc: VBAR + 0x200, ..at(5) };
     assert!(!jumped.undefined().is_dead_end());
 }

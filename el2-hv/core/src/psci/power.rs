@@ -41,10 +41,7 @@ pub const fn affinity(vcpu: VcpuIdx) -> u64 {
     vcpu.0 as u64
 }
 
-const _: () = assert!(
-    MAX_VCPUS <= 16,
-    "Aff0 of a cluster goes to 15, the reach of an SGI's target list"
-);
+const _: () = assert!(MAX_VCPUS <= 16, "Aff0 of a cluster goes to 15, the reach of an SGI's target list");
 
 impl VmPower {
     /// Of no VM: it has no vCPUs.
@@ -55,10 +52,7 @@ impl VmPower {
         if vcpus == 0 || vcpus > MAX_VCPUS {
             return None;
         }
-        Some(Self {
-            states: [VcpuPower::Off; MAX_VCPUS],
-            vcpus: vcpus as u8,
-        })
+        Some(Self { states: [VcpuPower::Off; MAX_VCPUS], vcpus: vcpus as u8 })
     }
 
     /// The VM starts: its vCPU 0 is on, the others are off.
@@ -74,10 +68,7 @@ impl VmPower {
 
     /// A vCPU's state; a vCPU that the VM does not have is off.
     pub fn state(&self, vcpu: VcpuIdx) -> VcpuPower {
-        self.states
-            .get(vcpu.index())
-            .copied()
-            .unwrap_or(VcpuPower::Off)
+        self.states.get(vcpu.index()).copied().unwrap_or(VcpuPower::Off)
     }
 
     /// The vCPU runs for the first time after its CPU_ON.
@@ -92,32 +83,17 @@ impl VmPower {
     }
 
     /// `caller` makes a call. `can_start_at` says whether an entry point lies in the VM's RAM.
-    pub fn apply(
-        &mut self,
-        caller: VcpuIdx,
-        call: PowerCall,
-        can_start_at: impl FnOnce(Ipa) -> bool,
-    ) -> Outcome {
+    pub fn apply(&mut self, caller: VcpuIdx, call: PowerCall, can_start_at: impl FnOnce(Ipa) -> bool) -> Outcome {
         if self.state(caller) != VcpuPower::On {
             return Outcome::Return(status::DENIED);
         }
         match call {
             PowerCall::CpuOff => self.cpu_off(caller),
-            PowerCall::CpuOn {
-                target,
-                entry,
-                context,
-            } => match self.cpu_on(target, entry, can_start_at) {
-                Ok(vcpu) => Outcome::PowerOn {
-                    vcpu,
-                    entry,
-                    context,
-                },
+            PowerCall::CpuOn { target, entry, context } => match self.cpu_on(target, entry, can_start_at) {
+                Ok(vcpu) => Outcome::PowerOn { vcpu, entry, context },
                 Err(error) => Outcome::Return(error),
             },
-            PowerCall::AffinityInfo { target, level } => {
-                Outcome::Return(self.affinity_info(target, level))
-            }
+            PowerCall::AffinityInfo { target, level } => Outcome::Return(self.affinity_info(target, level)),
             PowerCall::SystemOff => self.end(Outcome::SystemOff),
             PowerCall::SystemReset => self.end(Outcome::SystemReset),
         }
@@ -135,17 +111,9 @@ impl VmPower {
     }
 
     /// CPU_ON (DEN0022 §5.6). An entry point that is not a multiple of 4 is as impossible as one outside RAM.
-    fn cpu_on(
-        &mut self,
-        target: u64,
-        entry: Ipa,
-        can_start_at: impl FnOnce(Ipa) -> bool,
-    ) -> Result<VcpuIdx, u64> {
+    fn cpu_on(&mut self, target: u64, entry: Ipa, can_start_at: impl FnOnce(Ipa) -> bool) -> Result<VcpuIdx, u64> {
         let vcpu = self.vcpu_at(target).ok_or(status::INVALID_PARAMETERS)?;
-        let state = self
-            .states
-            .get_mut(vcpu.index())
-            .ok_or(status::INVALID_PARAMETERS)?;
+        let state = self.states.get_mut(vcpu.index()).ok_or(status::INVALID_PARAMETERS)?;
         if !entry.is_aligned_to(4) || !can_start_at(entry) {
             return Err(status::INVALID_ADDRESS);
         }
@@ -161,11 +129,7 @@ impl VmPower {
 
     /// AFFINITY_INFO. Levels above 0 need not be supported since PSCI 1.0 (DEN0022 §5.7).
     fn affinity_info(&self, target: u64, level: u32) -> u64 {
-        let vcpu = if level == 0 {
-            self.vcpu_at(target)
-        } else {
-            None
-        };
+        let vcpu = if level == 0 { self.vcpu_at(target) } else { None };
         match vcpu.map(|vcpu| self.state(vcpu)) {
             None => status::INVALID_PARAMETERS,
             Some(VcpuPower::On) => 0,
@@ -181,8 +145,6 @@ impl VmPower {
 
     /// The vCPU with that affinity. Bits of the argument outside the affinity fields must be zero (DEN0022 §5.6).
     fn vcpu_at(&self, target: u64) -> Option<VcpuIdx> {
-        (0..self.vcpus)
-            .map(VcpuIdx)
-            .find(|vcpu| affinity(*vcpu) == target)
+        (0..self.vcpus).map(VcpuIdx).find(|vcpu| affinity(*vcpu) == target)
     }
 }

@@ -3,23 +3,15 @@
 use super::{function, status};
 
 /// Who answers: a random (version 4) UUID, 479de938-6b3f-41e4-bbcc-f44301202752, that stays the same for ever.
-pub const DORMOUSE_UID: [u8; 16] = [
-    0x47, 0x9d, 0xe9, 0x38, 0x6b, 0x3f, 0x41, 0xe4, 0xbb, 0xcc, 0xf4, 0x43, 0x01, 0x20, 0x27, 0x52,
-];
+pub const DORMOUSE_UID: [u8; 16] =
+    [0x47, 0x9d, 0xe9, 0x38, 0x6b, 0x3f, 0x41, 0xe4, 0xbb, 0xcc, 0xf4, 0x43, 0x01, 0x20, 0x27, 0x52];
 
 /// Revision of the vendor-specific calls, major and minor (DEN0028 §6.2).
 pub const REVISION: (u64, u64) = (1, 0);
 
 /// W0 to W3 of a UID call: four bytes each, the first in the low bits (DEN0028 §6.2).
 pub(super) fn uid_registers(uid: &[u8; 16]) -> [u64; 4] {
-    let word = |at: usize| {
-        u64::from(u32::from_le_bytes([
-            uid[at],
-            uid[at + 1],
-            uid[at + 2],
-            uid[at + 3],
-        ]))
-    };
+    let word = |at: usize| u64::from(u32::from_le_bytes([uid[at], uid[at + 1], uid[at + 2], uid[at + 3]]));
     [word(0), word(4), word(8), word(12)]
 }
 

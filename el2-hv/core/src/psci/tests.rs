@@ -60,11 +60,7 @@ fn unknown_functions_are_minus_one_in_both_widths() {
         0xbf00_ff01,
     ];
     for function in unknown {
-        assert_eq!(
-            answer(function, [0; 3]),
-            Outcome::Return(u64::MAX),
-            "{function:#x}"
-        );
+        assert_eq!(answer(function, [0; 3]), Outcome::Return(u64::MAX), "{function:#x}");
     }
 }
 
@@ -75,12 +71,8 @@ fn random_functions_are_decided_without_a_panic() {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        let owner =
-            [0x8400_0000, 0xc400_0000, 0x8000_0000, 0x8600_0000, 0][(state >> 40) as usize % 5];
-        let call = decode(
-            owner | state as u32 & 0xffff,
-            [state, !state, state.rotate_left(9)],
-        );
+        let owner = [0x8400_0000, 0xc400_0000, 0x8000_0000, 0x8600_0000, 0][(state >> 40) as usize % 5];
+        let call = decode(owner | state as u32 & 0xffff, [state, !state, state.rotate_left(9)]);
         if let PsciCall::Simple(call) = call {
             let _ = call.answer(&NONE);
         }
@@ -95,10 +87,7 @@ fn suspend_waits_whatever_depth_is_asked_for() {
         assert_eq!(answer(0x8400_0001, [state, 0x4000_0000, 1]), Outcome::Wait);
     }
     for reserved in [1 << 17, 1 << 23, 1 << 26, 1 << 31] {
-        assert_eq!(
-            answer(0xc400_0001, [reserved, 0, 0]),
-            Outcome::Return(-2i64 as u64)
-        );
+        assert_eq!(answer(0xc400_0001, [reserved, 0, 0]), Outcome::Return(-2i64 as u64));
     }
 }
 
@@ -121,17 +110,9 @@ fn features_lists_what_is_there() {
     ];
     for function in 0x8400_0000..0x8400_0100u32 {
         for function in [function, function | 0x4000_0000, function & !0x0400_0000] {
-            let expected = if there.contains(&function) {
-                0
-            } else {
-                u64::MAX
-            };
+            let expected = if there.contains(&function) { 0 } else { u64::MAX };
             let asked = 0xdead_beef_0000_0000 | u64::from(function);
-            assert_eq!(
-                answer(0x8400_000a, [asked, 0, 0]),
-                Outcome::Return(expected),
-                "{function:#x}"
-            );
+            assert_eq!(answer(0x8400_000a, [asked, 0, 0]), Outcome::Return(expected), "{function:#x}");
         }
     }
 }
@@ -158,18 +139,9 @@ fn workarounds_are_announced_as_the_host_decided() {
     };
     assert_eq!(ask(0x8000_0000), Outcome::Return(0));
     assert_eq!(ask(0x8000_0001), Outcome::Return(0));
-    assert_eq!(
-        (ask(0x8000_8000), call(0x8000_8000)),
-        (Outcome::Return(0), Outcome::Return(0))
-    );
-    assert_eq!(
-        (ask(0x8000_7fff), call(0x8000_7fff)),
-        (Outcome::Return(1), Outcome::Return(0))
-    );
-    assert_eq!(
-        (ask(0x8000_3fff), call(0x8000_3fff)),
-        (Outcome::Return(u64::MAX), Outcome::Return(u64::MAX))
-    );
+    assert_eq!((ask(0x8000_8000), call(0x8000_8000)), (Outcome::Return(0), Outcome::Return(0)));
+    assert_eq!((ask(0x8000_7fff), call(0x8000_7fff)), (Outcome::Return(1), Outcome::Return(0)));
+    assert_eq!((ask(0x8000_3fff), call(0x8000_3fff)), (Outcome::Return(u64::MAX), Outcome::Return(u64::MAX)));
     assert_eq!(ask(0x8000_0002), Outcome::Return(u64::MAX));
     assert_eq!(ask(0x8400_0000), Outcome::Return(u64::MAX));
 }
@@ -182,49 +154,17 @@ fn the_uid_is_a_random_uuid_in_register_order() {
     assert_eq!(answer(0x8600_ff01, [0; 3]), Outcome::Return4(expected));
     assert_eq!(answer(0x8600_ff03, [0; 3]), Outcome::Return4([1, 0, 0, 0]));
     // KVM's published UUID and the registers in which Linux expects it.
-    let kvm = [
-        0x28, 0xb4, 0x6f, 0xb6, 0x2e, 0xc5, 0x11, 0xe9, 0xa9, 0xca, 0x4b, 0x56, 0x4d, 0x00, 0x3a,
-        0x74,
-    ];
-    assert_eq!(
-        smccc::uid_registers(&kvm),
-        [0xb66f_b428, 0xe911_c52e, 0x564b_caa9, 0x743a_004d]
-    );
+    let kvm = [0x28, 0xb4, 0x6f, 0xb6, 0x2e, 0xc5, 0x11, 0xe9, 0xa9, 0xca, 0x4b, 0x56, 0x4d, 0x00, 0x3a, 0x74];
+    assert_eq!(smccc::uid_registers(&kvm), [0xb66f_b428, 0xe911_c52e, 0x564b_caa9, 0x743a_004d]);
 }
 
 #[test]
 fn calls_of_the_32_bit_convention_use_low_halves() {
     let args = [0xffff_ffff_0000_0001, 0xffff_ffff_4008_0000, 0x1_2345_6789];
-    assert_eq!(
-        power(0x8400_0003, args),
-        PowerCall::CpuOn {
-            target: 1,
-            entry: Ipa(0x4008_0000),
-            context: 0x2345_6789
-        }
-    );
-    assert_eq!(
-        power(0x8400_0004, args),
-        PowerCall::AffinityInfo {
-            target: 1,
-            level: 0x4008_0000
-        }
-    );
-    assert_eq!(
-        power(0xc400_0003, args),
-        PowerCall::CpuOn {
-            target: args[0],
-            entry: Ipa(args[1]),
-            context: args[2]
-        }
-    );
-    assert_eq!(
-        power(0xc400_0004, [args[0], 0x1_0000_0000, 0]),
-        PowerCall::AffinityInfo {
-            target: args[0],
-            level: 0
-        }
-    );
+    assert_eq!(power(0x8400_0003, args), PowerCall::CpuOn { target: 1, entry: Ipa(0x4008_0000), context: 0x2345_6789 });
+    assert_eq!(power(0x8400_0004, args), PowerCall::AffinityInfo { target: 1, level: 0x4008_0000 });
+    assert_eq!(power(0xc400_0003, args), PowerCall::CpuOn { target: args[0], entry: Ipa(args[1]), context: args[2] });
+    assert_eq!(power(0xc400_0004, [args[0], 0x1_0000_0000, 0]), PowerCall::AffinityInfo { target: args[0], level: 0 });
 }
 
 #[test]
@@ -247,25 +187,14 @@ fn booted(vcpus: usize) -> VmPower {
 }
 
 fn cpu_on(target: u64, entry: u64) -> PowerCall {
-    PowerCall::CpuOn {
-        target,
-        entry: Ipa(entry),
-        context: 7,
-    }
+    PowerCall::CpuOn { target, entry: Ipa(entry), context: 7 }
 }
 
 #[test]
 fn a_vm_has_one_to_eight_vcpus_and_boots_with_the_first() {
     assert!(VmPower::new(0).is_none() && VmPower::new(9).is_none());
     let power = booted(8);
-    assert_eq!(
-        (
-            power.vcpus(),
-            power.state(VcpuIdx(0)),
-            power.state(VcpuIdx(7))
-        ),
-        (8, VcpuPower::On, VcpuPower::Off)
-    );
+    assert_eq!((power.vcpus(), power.state(VcpuIdx(0)), power.state(VcpuIdx(7))), (8, VcpuPower::On, VcpuPower::Off));
     assert_eq!(power.state(VcpuIdx(200)), VcpuPower::Off);
 }
 
@@ -276,39 +205,15 @@ fn cpu_on_checks_target_then_address_then_state() {
     let mut power = booted(2);
     let mut call = |call| power.apply(VcpuIdx(0), call, in_ram);
     // Another vCPU number, other affinity levels, MPIDR_EL1's RES1 bit 31, its U bit.
-    for target in [
-        2,
-        0x100,
-        1 | 1 << 8,
-        1 | 1 << 16,
-        1 | 1 << 32,
-        1 | 1 << 31,
-        1 | 1 << 30,
-        u64::MAX,
-    ] {
-        assert_eq!(
-            call(cpu_on(target, 0x4000_0000)),
-            invalid_parameters,
-            "{target:#x}"
-        );
+    for target in [2, 0x100, 1 | 1 << 8, 1 | 1 << 16, 1 | 1 << 32, 1 | 1 << 31, 1 | 1 << 30, u64::MAX] {
+        assert_eq!(call(cpu_on(target, 0x4000_0000)), invalid_parameters, "{target:#x}");
     }
-    for entry in [
-        0,
-        0x3fff_fffc,
-        0x5000_0000,
-        0x4000_0001,
-        0x4000_0002,
-        u64::MAX,
-    ] {
+    for entry in [0, 0x3fff_fffc, 0x5000_0000, 0x4000_0001, 0x4000_0002, u64::MAX] {
         assert_eq!(call(cpu_on(1, entry)), invalid_address, "{entry:#x}");
     }
     assert_eq!(call(cpu_on(0, 0)), invalid_address);
     assert_eq!(call(cpu_on(0, 0x4000_0000)), Outcome::Return(-4i64 as u64));
-    let expected = Outcome::PowerOn {
-        vcpu: VcpuIdx(1),
-        entry: Ipa(0x4fff_fffc),
-        context: 7,
-    };
+    let expected = Outcome::PowerOn { vcpu: VcpuIdx(1), entry: Ipa(0x4fff_fffc), context: 7 };
     assert_eq!(call(cpu_on(1, 0x4fff_fffc)), expected);
     assert_eq!(call(cpu_on(1, 0x4000_0000)), Outcome::Return(-5i64 as u64));
 }
@@ -316,22 +221,14 @@ fn cpu_on_checks_target_then_address_then_state() {
 #[test]
 fn affinity_info_follows_a_vcpu_through_its_states() {
     let mut power = booted(2);
-    let info = |power: &mut VmPower, target, level| {
-        power.apply(
-            VcpuIdx(0),
-            PowerCall::AffinityInfo { target, level },
-            in_ram,
-        )
-    };
+    let info =
+        |power: &mut VmPower, target, level| power.apply(VcpuIdx(0), PowerCall::AffinityInfo { target, level }, in_ram);
     assert_eq!(info(&mut power, 1, 0), Outcome::Return(1));
     let _ = power.apply(VcpuIdx(0), cpu_on(1, 0x4000_0000), in_ram);
     assert_eq!(info(&mut power, 1, 0), Outcome::Return(2));
     assert_eq!(power.started(VcpuIdx(1)), Started::Runs);
     assert_eq!(info(&mut power, 1, 0), Outcome::Return(0));
-    assert_eq!(
-        power.apply(VcpuIdx(1), PowerCall::CpuOff, in_ram),
-        Outcome::PowerOff
-    );
+    assert_eq!(power.apply(VcpuIdx(1), PowerCall::CpuOff, in_ram), Outcome::PowerOff);
     assert_eq!(info(&mut power, 1, 0), Outcome::Return(1));
     assert_eq!(info(&mut power, 2, 0), Outcome::Return(-2i64 as u64));
     assert_eq!(info(&mut power, 1, 1), Outcome::Return(-2i64 as u64));
@@ -348,17 +245,9 @@ fn steps() -> Vec<Step> {
     let vcpus = (0..3).map(VcpuIdx);
     let calls = vcpus.clone().flat_map(|caller| {
         let on = (0..4).flat_map(|target| [cpu_on(target, 0x4000_0000), cpu_on(target, 0)]);
-        let info =
-            (0..4).flat_map(|target| [0, 1].map(|level| PowerCall::AffinityInfo { target, level }));
-        let rest = [
-            PowerCall::CpuOff,
-            PowerCall::SystemOff,
-            PowerCall::SystemReset,
-        ];
-        on.chain(info)
-            .chain(rest)
-            .map(move |call| Step::Call(caller, call))
-            .collect::<Vec<_>>()
+        let info = (0..4).flat_map(|target| [0, 1].map(|level| PowerCall::AffinityInfo { target, level }));
+        let rest = [PowerCall::CpuOff, PowerCall::SystemOff, PowerCall::SystemReset];
+        on.chain(info).chain(rest).map(move |call| Step::Call(caller, call)).collect::<Vec<_>>()
     });
     calls.chain(vcpus.map(Step::Started)).collect()
 }
@@ -381,33 +270,17 @@ impl Model {
             PowerCall::CpuOn { entry, .. } if entry.0 == 0 => error(-9),
             PowerCall::CpuOn { target, .. } if self.on.contains(&target) => error(-4),
             PowerCall::CpuOn { target, .. } if self.pending.contains(&target) => error(-5),
-            PowerCall::CpuOn {
-                target,
-                entry,
-                context,
-            } => {
+            PowerCall::CpuOn { target, entry, context } => {
                 self.pending.insert(target);
-                Outcome::PowerOn {
-                    vcpu: VcpuIdx(target as u8),
-                    entry,
-                    context,
-                }
+                Outcome::PowerOn { vcpu: VcpuIdx(target as u8), entry, context }
             }
             PowerCall::AffinityInfo { target, level } if target > 2 || level > 0 => error(-2),
-            PowerCall::AffinityInfo { target, .. } if self.on.contains(&target) => {
-                Outcome::Return(0)
-            }
-            PowerCall::AffinityInfo { target, .. } if self.pending.contains(&target) => {
-                Outcome::Return(2)
-            }
+            PowerCall::AffinityInfo { target, .. } if self.on.contains(&target) => Outcome::Return(0),
+            PowerCall::AffinityInfo { target, .. } if self.pending.contains(&target) => Outcome::Return(2),
             PowerCall::AffinityInfo { .. } => Outcome::Return(1),
             PowerCall::CpuOff => {
                 self.on.remove(&caller);
-                if self.on.is_empty() && self.pending.is_empty() {
-                    Outcome::SystemOff
-                } else {
-                    Outcome::PowerOff
-                }
+                if self.on.is_empty() && self.pending.is_empty() { Outcome::SystemOff } else { Outcome::PowerOff }
             }
             PowerCall::SystemOff => self.end(Outcome::SystemOff),
             PowerCall::SystemReset => self.end(Outcome::SystemReset),
@@ -423,19 +296,12 @@ impl Model {
         if self.pending.remove(&vcpu) {
             self.on.insert(vcpu);
         }
-        if self.on.contains(&vcpu) {
-            Started::Runs
-        } else {
-            Started::Cancelled
-        }
+        if self.on.contains(&vcpu) { Started::Runs } else { Started::Cancelled }
     }
 
     fn agrees(&self, power: &VmPower) -> bool {
         (0..3u8).all(|vcpu| {
-            let expected = match (
-                self.on.contains(&vcpu.into()),
-                self.pending.contains(&vcpu.into()),
-            ) {
+            let expected = match (self.on.contains(&vcpu.into()), self.pending.contains(&vcpu.into())) {
                 (true, false) => VcpuPower::On,
                 (false, true) => VcpuPower::OnPending,
                 (false, false) => VcpuPower::Off,
@@ -465,11 +331,7 @@ fn every_step_from_every_reachable_state_is_the_models() {
                     assert_eq!(power.apply(caller, call, in_ram), expected, "{step:?}");
                 }
                 Step::Started(vcpu) => {
-                    assert_eq!(
-                        power.started(vcpu),
-                        model.started(vcpu.0.into()),
-                        "{step:?}"
-                    );
+                    assert_eq!(power.started(vcpu), model.started(vcpu.0.into()), "{step:?}");
                 }
             }
             assert!(model.agrees(&power), "{step:?} leads to {power:?}");
@@ -489,10 +351,7 @@ fn an_ended_vm_stays_ended() {
         for step in steps() {
             match step {
                 Step::Call(caller, call) => {
-                    assert_eq!(
-                        power.apply(caller, call, in_ram),
-                        Outcome::Return(-3i64 as u64)
-                    );
+                    assert_eq!(power.apply(caller, call, in_ram), Outcome::Return(-3i64 as u64));
                 }
                 Step::Started(vcpu) => assert_eq!(power.started(vcpu), Started::Cancelled),
             }
@@ -504,19 +363,10 @@ fn an_ended_vm_stays_ended() {
 #[test]
 fn the_last_cpu_off_ends_the_vm_but_a_pending_vcpu_keeps_it() {
     let mut power = booted(2);
-    assert_eq!(
-        power.apply(VcpuIdx(0), PowerCall::CpuOff, in_ram),
-        Outcome::SystemOff
-    );
+    assert_eq!(power.apply(VcpuIdx(0), PowerCall::CpuOff, in_ram), Outcome::SystemOff);
     let mut power = booted(2);
     let _ = power.apply(VcpuIdx(0), cpu_on(1, 0x4000_0000), in_ram);
-    assert_eq!(
-        power.apply(VcpuIdx(0), PowerCall::CpuOff, in_ram),
-        Outcome::PowerOff
-    );
+    assert_eq!(power.apply(VcpuIdx(0), PowerCall::CpuOff, in_ram), Outcome::PowerOff);
     assert_eq!(power.started(VcpuIdx(1)), Started::Runs);
-    assert_eq!(
-        power.apply(VcpuIdx(1), PowerCall::CpuOff, in_ram),
-        Outcome::SystemOff
-    );
+    assert_eq!(power.apply(VcpuIdx(1), PowerCall::CpuOff, in_ram), Outcome::SystemOff);
 }

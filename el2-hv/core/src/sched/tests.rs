@@ -206,8 +206,8 @@ fn under_random_events_nobody_who_is_awake_waits_for_ever() {
             (0..cpus).for_each(|cpu| board.slice_over((cpu + turn) % cpus));
             board.deliver();
         }
-        for vcpu in 0..vcpus {
-            let progress = board.ran[vcpu] > before[vcpu] || board.running.contains(&Some(VcpuId(vcpu as u16)));
+        for (vcpu, ran) in before.iter().enumerate() {
+            let progress = board.ran[vcpu] > *ran || board.running.contains(&Some(VcpuId(vcpu as u16)));
             assert!(progress, "seed {seed}: vcpu {vcpu} starves");
         }
     }

@@ -23,6 +23,9 @@ fn machine(state: State) -> SosLife {
     life
 }
 
+/// What each of [`EVENTS`] does in a state; `None` is a refusal.
+type Row = [Option<(State, Action)>; 11];
+
 const EVENTS: [Event; 11] = [
     Event::Wake,
     Event::Loaded,
@@ -43,7 +46,7 @@ fn each_pair_of_state_and_event_does_what_the_picture_says() {
     use State as S;
     // Columns as EVENTS; None is a refusal.
     #[rustfmt::skip]
-    let table: [(State, [Option<(State, Action)>; 11]); 6] = [
+    let table: [(State, Row); 6] = [
         (S::Off, [Some((S::Loading, A::Load)), None, None, None, None, Some((S::Loading, A::Load)), None, None, None, None, None]),
         (S::Loading, [Some((S::Loading, A::Nothing)), Some((S::Booting, A::Nothing)), Some((S::Faulted, A::TearDown(LifeEnd::Crashed))), None, None, None, None, None, None, None, None]),
         (S::Booting, [Some((S::Booting, A::Nothing)), None, None, Some((S::Ready, A::Deliver)), None, Some((S::Faulted, A::TearDown(LifeEnd::Hung))), None, None, Some((S::Faulted, A::TearDown(LifeEnd::Crashed))), None, None]),
@@ -110,7 +113,9 @@ fn a_crash_loop_is_damped_then_held_off_and_a_good_life_forgives() {
     assert_eq!(life.on(Event::Wake, now), Ok(Action::RefuseWaiting), "held off after so many");
     now += 20_000 * MS;
     assert_eq!(life.on(Event::Wake, now), Ok(Action::Load));
-    for event in [Event::Loaded, Event::Ready, Event::Deadline { open: 0 }, Event::DrainAgreed, Event::Scrubbed { waiting: 0 }] {
+    for event in
+        [Event::Loaded, Event::Ready, Event::Deadline { open: 0 }, Event::DrainAgreed, Event::Scrubbed { waiting: 0 }]
+    {
         now += 100 * MS * u64::from(matches!(event, Event::Deadline { .. }));
         let _ = life.on(event, now).unwrap();
     }

@@ -86,8 +86,14 @@ fn bad_ranges_double_mappings_and_want_of_tables_are_refused() {
     let (mut host, mut tables) = Host::new(2);
     let page = range(0x5000_0000, 4096);
     assert_eq!(tables.map(Ipa(1), page, Access::Ram, &mut host), Err(MapError::Range(Ipa(1))));
-    assert_eq!(tables.map(Ipa((1 << 40) - 4096), range(0, 8192), Access::Ram, &mut host), Err(MapError::Range(Ipa((1 << 40) - 4096))));
-    assert_eq!(tables.map(Ipa(u64::MAX - 4095), page, Access::Ram, &mut host), Err(MapError::Range(Ipa(u64::MAX - 4095))));
+    assert_eq!(
+        tables.map(Ipa((1 << 40) - 4096), range(0, 8192), Access::Ram, &mut host),
+        Err(MapError::Range(Ipa((1 << 40) - 4096)))
+    );
+    assert_eq!(
+        tables.map(Ipa(u64::MAX - 4095), page, Access::Ram, &mut host),
+        Err(MapError::Range(Ipa(u64::MAX - 4095)))
+    );
     tables.map(Ipa(0), page, Access::Ram, &mut host).unwrap();
     assert_eq!(tables.map(Ipa(0), page, Access::Ram, &mut host), Err(MapError::Mapped(Ipa(0))));
     assert_eq!(tables.map(Ipa(0), range(0x6000_0000, 2 * MIB), Access::Ram, &mut host), Err(MapError::Mapped(Ipa(0))));
@@ -99,7 +105,10 @@ fn what_cannot_be_mapped_whole_leaves_nothing_behind() {
     // A block in the middle is taken.
     let (mut host, mut tables) = Host::new(9);
     tables.map(Ipa(0x4020_0000), range(0x6000_0000, 2 * MIB), Access::Ram, &mut host).unwrap();
-    assert_eq!(tables.map(Ipa(0x4000_0000), range(0x5000_0000, 4 * MIB), Access::Ram, &mut host), Err(MapError::Mapped(Ipa(0x4020_0000))));
+    assert_eq!(
+        tables.map(Ipa(0x4000_0000), range(0x5000_0000, 4 * MIB), Access::Ram, &mut host),
+        Err(MapError::Mapped(Ipa(0x4020_0000)))
+    );
     assert_eq!(tables.translate(Ipa(0x4000_0000), &host), None);
     assert_eq!(tables.translate(Ipa(0x4020_0000), &host).unwrap().pa, Pa(0x6000_0000));
     // The table behind a 1 GiB seam cannot be had.

@@ -63,10 +63,7 @@ pub const PASSED: &[PassedRow] = &[
         name: "DSB, DMB, ISB, SB, CSDB, hints, YIELD, SEV, WFE",
         reason: "no state of another; WFE ends by an event or an interrupt, and the time slice bounds it",
     },
-    PassedRow {
-        name: "SVC, BRK, ERET",
-        reason: "taken to EL1, the guest's own business",
-    },
+    PassedRow { name: "SVC, BRK, ERET", reason: "taken to EL1, the guest's own business" },
     PassedRow {
         name: "RNDR, RNDRRS, crypto, atomics and other instructions that the ID registers show",
         reason: "no state beyond the registers above",

@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::idreg::{FIELDS, Policy};
-use crate::trap_config::{
-    CNTHCTL_ROWS, CPTR_ROWS, Field, HCR_ROWS, HCRX_ROWS, MDCR_ROWS, OTHER_ROWS,
-};
+use crate::trap_config::{CNTHCTL_ROWS, CPTR_ROWS, Field, HCR_ROWS, HCRX_ROWS, MDCR_ROWS, OTHER_ROWS};
 use core::fmt::Write;
 use std::path::PathBuf;
 
@@ -24,13 +22,7 @@ fn every_encoding_goes_to_its_fields_and_back() {
         let (crn, crm, op2) = (packed >> 7 & 15, packed >> 3 & 15, packed & 7);
         let register = SysReg::new(op0, op1, crn, crm, op2);
         assert_eq!(
-            (
-                register.op0(),
-                register.op1(),
-                register.crn(),
-                register.crm(),
-                register.op2()
-            ),
+            (register.op0(), register.op1(), register.crn(), register.crm(), register.op2()),
             (op0, op1, crn, crm, op2)
         );
         assert_eq!(SysReg::from_iss(register.0 | 0x3e1), register);
@@ -39,11 +31,7 @@ fn every_encoding_goes_to_its_fields_and_back() {
         // Whatever it is, both directions are decided.
         for direction in [Read, Wr] {
             let action = classify(register, direction);
-            assert_eq!(
-                action == SysRegAction::IdRegister,
-                id && direction == Read,
-                "{register}"
-            );
+            assert_eq!(action == SysRegAction::IdRegister, id && direction == Read, "{register}");
         }
     }
 }
@@ -62,27 +50,19 @@ fn emulated_registers_get_their_action() {
         ((3, 0, 12, 11, 6), Wr, Sgi(SgiRegister::AlternateSgi1)),
         ((3, 0, 12, 11, 7), Wr, Sgi(SgiRegister::Sgi0)),
         ((3, 0, 12, 12, 5), Read, ReadValue(7)),
-        (
-            (3, 3, 14, 2, 0),
-            Read,
-            PhysicalTimer(TimerRegister::TimerValue),
-        ),
+        ((3, 3, 14, 2, 0), Read, PhysicalTimer(TimerRegister::TimerValue)),
         ((3, 3, 14, 2, 1), Wr, PhysicalTimer(TimerRegister::Control)),
-        (
-            (3, 3, 14, 2, 2),
-            Wr,
-            PhysicalTimer(TimerRegister::CompareValue),
-        ),
+        ((3, 3, 14, 2, 2), Wr, PhysicalTimer(TimerRegister::CompareValue)),
         ((3, 0, 1, 0, 1), Read, ReadZeroWriteIgnore), // ACTLR_EL1
         ((1, 0, 7, 6, 2), Wr, SetWayCache),
         ((1, 0, 7, 10, 2), Wr, SetWayCache),
         ((1, 0, 7, 14, 2), Wr, SetWayCache),
-        ((2, 0, 0, 2, 2), Wr, ReadZeroWriteIgnore), // MDSCR_EL1
-        ((2, 0, 1, 0, 4), Wr, ReadZeroWriteIgnore), // OSLAR_EL1
-        ((2, 0, 1, 1, 4), Read, ReadValue(8)),      // OSLSR_EL1
-        ((2, 0, 1, 3, 4), Wr, ReadZeroWriteIgnore), // OSDLR_EL1
-        ((2, 0, 0, 0, 4), Wr, ReadZeroWriteIgnore), // DBGBVR0_EL1
-        ((2, 0, 0, 1, 7), Wr, ReadZeroWriteIgnore), // DBGWCR1_EL1
+        ((2, 0, 0, 2, 2), Wr, ReadZeroWriteIgnore),    // MDSCR_EL1
+        ((2, 0, 1, 0, 4), Wr, ReadZeroWriteIgnore),    // OSLAR_EL1
+        ((2, 0, 1, 1, 4), Read, ReadValue(8)),         // OSLSR_EL1
+        ((2, 0, 1, 3, 4), Wr, ReadZeroWriteIgnore),    // OSDLR_EL1
+        ((2, 0, 0, 0, 4), Wr, ReadZeroWriteIgnore),    // DBGBVR0_EL1
+        ((2, 0, 0, 1, 7), Wr, ReadZeroWriteIgnore),    // DBGWCR1_EL1
         ((2, 0, 7, 14, 6), Read, ReadZeroWriteIgnore), // DBGAUTHSTATUS_EL1
     ];
     for ((op0, op1, crn, crm, op2), direction, action) in cases {
@@ -115,11 +95,7 @@ fn hidden_and_unknown_registers_are_undefined_in_the_guest() {
     for (op0, op1, crn, crm, op2) in cases {
         let register = SysReg::new(op0, op1, crn, crm, op2);
         for direction in [Read, Wr] {
-            assert_eq!(
-                classify(register, direction),
-                SysRegAction::Undefined,
-                "{register}"
-            );
+            assert_eq!(classify(register, direction), SysRegAction::Undefined, "{register}");
         }
     }
 }
@@ -135,11 +111,7 @@ fn the_wrong_direction_is_undefined() {
         (SysReg::new(3, 0, 0, 4, 0), Wr),   // ID_AA64PFR0_EL1
     ];
     for (register, direction) in cases {
-        assert_eq!(
-            classify(register, direction),
-            SysRegAction::Undefined,
-            "{register}"
-        );
+        assert_eq!(classify(register, direction), SysRegAction::Undefined, "{register}");
     }
 }
 
@@ -180,32 +152,19 @@ fn passed_registers_are_in_no_row() {
     ];
     for (op0, op1, crn, crm, op2) in passed {
         let register = SysReg::new(op0, op1, crn, crm, op2);
-        let row = TRAPPED
-            .iter()
-            .find(|row| row.answer.pattern.contains(register));
-        assert!(
-            row.is_none(),
-            "{register} is in the row {:?}",
-            row.map(|row| row.name)
-        );
+        let row = TRAPPED.iter().find(|row| row.answer.pattern.contains(register));
+        assert!(row.is_none(), "{register} is in the row {:?}", row.map(|row| row.name));
     }
 }
 
 #[test]
 fn every_row_says_what_traps_it_and_why_and_can_be_reached() {
     for (at, row) in TRAPPED.iter().enumerate() {
-        assert!(
-            !row.control.is_empty() && !row.reason.is_empty(),
-            "{}",
-            row.name
-        );
+        assert!(!row.control.is_empty() && !row.reason.is_empty(), "{}", row.name);
         let first = SysReg(row.answer.pattern.value);
-        let shadow = TRAPPED[..at]
-            .iter()
-            .find(|earlier| earlier.answer.pattern.contains(first));
+        let shadow = TRAPPED[..at].iter().find(|earlier| earlier.answer.pattern.contains(first));
         assert!(
-            shadow.is_none()
-                || shadow.is_some_and(|earlier| earlier.answer.pattern != row.answer.pattern),
+            shadow.is_none() || shadow.is_some_and(|earlier| earlier.answer.pattern != row.answer.pattern),
             "{}",
             row.name
         );
@@ -248,17 +207,8 @@ fn policy_text(policy: Policy) -> String {
 fn write_fields(out: &mut String, register: &str, rows: &[Field]) {
     for row in rows {
         let last = row.shift + row.width - 1;
-        let bits = if row.width == 1 {
-            row.shift.to_string()
-        } else {
-            format!("{last}:{}", row.shift)
-        };
-        writeln!(
-            out,
-            "| {register} | {} | {bits} | {:#x} | {} |",
-            row.name, row.value, row.reason
-        )
-        .unwrap();
+        let bits = if row.width == 1 { row.shift.to_string() } else { format!("{last}:{}", row.shift) };
+        writeln!(out, "| {register} | {} | {bits} | {:#x} | {} |", row.name, row.value, row.reason).unwrap();
     }
 }
 
@@ -273,43 +223,19 @@ const EXITS: &[(&str, &str)] = &[
         "load or store where stage 2 maps nothing",
         "an emulated device if one is there, else a synchronous external abort in the guest",
     ),
-    (
-        "the same without a description (ISV = 0)",
-        "a synchronous external abort in the guest",
-    ),
+    ("the same without a description (ISV = 0)", "a synchronous external abort in the guest"),
     (
         "fetch where stage 2 maps nothing",
         "a synchronous external abort in the guest; if that is its own vector, the vCPU cannot go on and the VM ends",
     ),
-    (
-        "cache maintenance by address where stage 2 maps nothing",
-        "done: nothing is cached of it",
-    ),
-    (
-        "a walk of the guest's tables where stage 2 maps nothing",
-        "a synchronous external abort in the guest",
-    ),
-    (
-        "what stage 2 maps without the right that was needed",
-        "a synchronous external abort in the guest",
-    ),
+    ("cache maintenance by address where stage 2 maps nothing", "done: nothing is cached of it"),
+    ("a walk of the guest's tables where stage 2 maps nothing", "a synchronous external abort in the guest"),
+    ("what stage 2 maps without the right that was needed", "a synchronous external abort in the guest"),
     ("system registers", "the tables below"),
-    (
-        "AArch32 coprocessor registers (from EL0)",
-        "UNDEFINED in the guest",
-    ),
-    (
-        "FP and SIMD",
-        "the VM's registers are loaded, the instruction is repeated",
-    ),
-    (
-        "SVE, SME, pointer authentication",
-        "UNDEFINED in the guest: the ID registers do not show them",
-    ),
-    (
-        "SVC, BRK, breakpoints, steps, alignment faults, stage-1 faults",
-        "do not come to EL2",
-    ),
+    ("AArch32 coprocessor registers (from EL0)", "UNDEFINED in the guest"),
+    ("FP and SIMD", "the VM's registers are loaded, the instruction is repeated"),
+    ("SVE, SME, pointer authentication", "UNDEFINED in the guest: the ID registers do not show them"),
+    ("SVC, BRK, breakpoints, steps, alignment faults, stage-1 faults", "do not come to EL2"),
 ];
 
 fn document() -> String {
@@ -328,15 +254,7 @@ fn document() -> String {
     out += "| register | trapped by | answer | why |\n| --- | --- | --- | --- |\n";
     out += "| ID registers (op0 3, op1 0, CRn 0, CRm 1 to 7) | HCR_EL2.TID3 | allow-list; read-only | the fields below |\n";
     for row in TRAPPED {
-        writeln!(
-            out,
-            "| {} | {} | {} | {} |",
-            row.name,
-            row.control,
-            action_text(row),
-            row.reason
-        )
-        .unwrap();
+        writeln!(out, "| {} | {} | {} | {} |", row.name, row.control, action_text(row), row.reason).unwrap();
     }
     out += "| any other | | UNDEFINED | unknown is not allowed |\n";
     out += "\n## Passed without a trap\n\n| registers or instructions | why |\n| --- | --- |\n";
@@ -359,12 +277,7 @@ fn document() -> String {
         let (register, field) = (row.register_name, row.field);
         let last = field.shift + field.width - 1;
         let policy = policy_text(field.policy);
-        writeln!(
-            out,
-            "| {register} | {} | {last}:{} | {policy} | {} |",
-            row.name, field.shift, row.reason
-        )
-        .unwrap();
+        writeln!(out, "| {register} | {} | {last}:{} | {policy} | {} |", row.name, field.shift, row.reason).unwrap();
     }
     out
 }
@@ -377,8 +290,5 @@ fn traps_document_equals_the_table() {
         std::fs::write(&path, &expected).expect("docs/TRAPS.md can be written");
     }
     let found = std::fs::read_to_string(&path).expect("docs/TRAPS.md is there");
-    assert!(
-        found == expected,
-        "docs/TRAPS.md differs from the tables: run with UPDATE_DOCS=1"
-    );
+    assert!(found == expected, "docs/TRAPS.md differs from the tables: run with UPDATE_DOCS=1");
 }

@@ -45,9 +45,7 @@ pub struct TimerQueue<const N: usize> {
 impl<const N: usize> TimerQueue<N> {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self {
-            entries: ArrayVec::new_const(),
-        }
+        Self { entries: ArrayVec::new_const() }
     }
 
     /// Sets the deadline of `key`, in place of the one it had.
@@ -56,14 +54,8 @@ impl<const N: usize> TimerQueue<N> {
     /// [`QueueFull`] if `key` had none and all `N` places are taken; nothing changes.
     pub fn insert(&mut self, key: TimerKey, deadline: u64) -> Result<(), QueueFull> {
         self.remove(key);
-        let place = self
-            .entries
-            .iter()
-            .rposition(|entry| entry.deadline > deadline)
-            .map_or(0, |at| at + 1);
-        self.entries
-            .try_insert(place, Entry { deadline, key })
-            .map_err(|_| QueueFull(key))
+        let place = self.entries.iter().rposition(|entry| entry.deadline > deadline).map_or(0, |at| at + 1);
+        self.entries.try_insert(place, Entry { deadline, key }).map_err(|_| QueueFull(key))
     }
 
     /// Takes the deadline of `key` out, and returns it.

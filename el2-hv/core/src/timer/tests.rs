@@ -32,11 +32,7 @@ fn control_keeps_two_bits_and_shows_istatus() {
         (0b100, 200, 0b000),
     ];
     for (written, now, read) in cases {
-        assert_eq!(
-            timer(written, 100).read(Control, now),
-            read,
-            "{written:#b} at {now}"
-        );
+        assert_eq!(timer(written, 100).read(Control, now), read, "{written:#b} at {now}");
     }
 }
 
@@ -71,11 +67,7 @@ fn tval_is_signed_when_written() {
     for (now, written, compare_value) in cases {
         let mut timer = PhysicalTimer::default();
         timer.write(TimerValue, written, now);
-        assert_eq!(
-            timer.read(CompareValue, now),
-            compare_value,
-            "{written:#x} at {now:#x}"
-        );
+        assert_eq!(timer.read(CompareValue, now), compare_value, "{written:#x} at {now:#x}");
     }
 }
 
@@ -89,10 +81,7 @@ fn tval_reads_as_the_low_half_of_the_distance() {
 }
 
 fn key(vcpu: u16, kind: TimerKind) -> TimerKey {
-    TimerKey {
-        vcpu: VcpuId(vcpu),
-        kind,
-    }
+    TimerKey { vcpu: VcpuId(vcpu), kind }
 }
 
 #[test]
@@ -136,11 +125,7 @@ fn a_random_life_matches_a_list_in_order_of_insertion() {
     let mut queue = TimerQueue::<8>::new();
     let mut model: Vec<(TimerKey, u64)> = Vec::new();
     for _ in 0..100_000 {
-        let kind = if next(2) == 0 {
-            TimerKind::Virtual
-        } else {
-            TimerKind::Physical
-        };
+        let kind = if next(2) == 0 { TimerKind::Virtual } else { TimerKind::Physical };
         let key = key(next(6) as u16, kind);
         match next(4) {
             0 | 1 => {
@@ -155,19 +140,13 @@ fn a_random_life_matches_a_list_in_order_of_insertion() {
                 }
             }
             2 => {
-                let known = model
-                    .iter()
-                    .find(|(other, _)| *other == key)
-                    .map(|(_, deadline)| *deadline);
+                let known = model.iter().find(|(other, _)| *other == key).map(|(_, deadline)| *deadline);
                 assert_eq!(queue.remove(key), known);
                 model.retain(|(other, _)| *other != key);
             }
             _ => {
                 let now = next(20);
-                let first = model
-                    .iter()
-                    .filter(|(_, deadline)| *deadline <= now)
-                    .min_by_key(|(_, deadline)| *deadline);
+                let first = model.iter().filter(|(_, deadline)| *deadline <= now).min_by_key(|(_, deadline)| *deadline);
                 let first = first.map(|(key, _)| *key);
                 assert_eq!(queue.pop_expired(now), first);
                 model.retain(|(other, _)| Some(*other) != first);
@@ -175,9 +154,6 @@ fn a_random_life_matches_a_list_in_order_of_insertion() {
         }
         assert_eq!(queue.len(), model.len());
         assert_eq!(queue.is_empty(), model.is_empty());
-        assert_eq!(
-            queue.earliest(),
-            model.iter().map(|(_, deadline)| *deadline).min()
-        );
+        assert_eq!(queue.earliest(), model.iter().map(|(_, deadline)| *deadline).min());
     }
 }

@@ -9,12 +9,7 @@ fn set(value: u64) -> Vec<u32> {
 #[test]
 fn hcr_has_exactly_these_bits() {
     // VM SWIO PTW FMO IMO AMO FB BSU=1 TWI TID3 TSC TIDCP TACR TSW RW TLOR TERR TID5.
-    assert_eq!(
-        set(HCR_GUEST),
-        [
-            0, 1, 2, 3, 4, 5, 9, 10, 13, 18, 19, 20, 21, 22, 31, 35, 36, 58
-        ]
-    );
+    assert_eq!(set(HCR_GUEST), [0, 1, 2, 3, 4, 5, 9, 10, 13, 18, 19, 20, 21, 22, 31, 35, 36, 58]);
 }
 
 #[test]
@@ -54,9 +49,6 @@ fn the_counter_is_open_and_the_physical_timer_traps() {
 #[test]
 fn every_field_has_a_reason() {
     for rows in [HCR_ROWS, HCRX_ROWS, MDCR_ROWS, CPTR_ROWS, CNTHCTL_ROWS] {
-        assert!(
-            rows.iter()
-                .all(|row| !row.reason.is_empty() && !row.name.is_empty())
-        );
+        assert!(rows.iter().all(|row| !row.reason.is_empty() && !row.name.is_empty()));
     }
 }

@@ -129,13 +129,9 @@ impl Bank {
         self.listed_pending |= pending;
         self.listed_latch |= latch & pending;
         self.latch &= !(latch & pending);
-        Entry::new(
-            intid,
-            self.priority[(n & 31) as usize],
-            self.group1 & bit != 0,
-        )
-        .with_state(pending != 0, active != 0)
-        .with_eoi_maintenance(stays_behind != 0)
+        Entry::new(intid, self.priority[(n & 31) as usize], self.group1 & bit != 0)
+            .with_state(pending != 0, active != 0)
+            .with_eoi_maintenance(stays_behind != 0)
     }
 
     /// `list` for an SGI or PPI that is deliverable, so that most of it is known.
@@ -180,11 +176,7 @@ impl Bank {
     /// The active state after the changes asked for meanwhile.
     #[inline]
     pub(super) const fn settle_active(&mut self, bit: u32, was_active: bool) {
-        let active = if was_active {
-            bit & !self.drop_active
-        } else {
-            0
-        };
+        let active = if was_active { bit & !self.drop_active } else { 0 };
         self.active = (self.active & !bit) | active | (bit & self.add_active);
     }
 

@@ -157,11 +157,7 @@ impl Vgic {
         for (word, bank) in self.shared.iter().enumerate() {
             let home = self.routes.home[slot(vcpu)][word];
             for n in ones(bank.unlisted_active() & home) {
-                selection.offer(
-                    Place::shared_intid(word, n),
-                    bank.priority[n as usize],
-                    Need::Active,
-                );
+                selection.offer(Place::shared_intid(word, n), bank.priority[n as usize], Need::Active);
             }
         }
     }
@@ -188,21 +184,13 @@ impl Vgic {
         let bank = &mut self.private[v];
         let private = bank.deliverable(self.groups);
         let several = private & private.wrapping_sub(1) | bank.unlisted_active();
-        if several != 0
-            || self.routes.wanted[v] != 0
-            || lrs.free() == 0
-            || !self.is_timer_idle(vcpu)
-        {
+        if several != 0 || self.routes.wanted[v] != 0 || lrs.free() == 0 || !self.is_timer_idle(vcpu) {
             return self.refill_slowly(vcpu, lrs);
         }
         if private != 0 {
             lrs.insert(self.private[v].list_deliverable(private.trailing_zeros()));
         }
-        Refill {
-            hcr: 0,
-            timer: PhysicalTimer::Unchanged,
-            timer_template: self.templates[v],
-        }
+        Refill { hcr: 0, timer: PhysicalTimer::Unchanged, timer_template: self.templates[v] }
     }
 
     /// Every case but that of at most one SGI or PPI.
@@ -215,11 +203,7 @@ impl Vgic {
             self.crowded |= me;
         }
         let timer = self.refill_timer(vcpu, lrs, left_out);
-        Refill {
-            hcr: maintenance(left_out, lrs.used),
-            timer,
-            timer_template: self.timer_template(vcpu),
-        }
+        Refill { hcr: maintenance(left_out, lrs.used), timer, timer_template: self.timer_template(vcpu) }
     }
 
     fn refill_many(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> LeftOut {
@@ -261,11 +245,7 @@ impl Vgic {
             let bank = &self.shared[word];
             for n in ones(self.wanted_shared(v, word)) {
                 let intid = Place::shared_intid(word, n);
-                selection.offer(
-                    intid,
-                    bank.priority[n as usize & 31],
-                    need(bank.active >> n),
-                );
+                selection.offer(intid, bank.priority[n as usize & 31], need(bank.active >> n));
             }
         }
     }
@@ -277,9 +257,7 @@ impl Vgic {
         }
         let word = words.trailing_zeros() as usize & (SPI_WORDS - 1);
         let wanted = self.wanted_shared(v, word);
-        wanted
-            .is_power_of_two()
-            .then(|| (word, wanted.trailing_zeros()))
+        wanted.is_power_of_two().then(|| (word, wanted.trailing_zeros()))
     }
 
     #[inline]
@@ -289,13 +267,7 @@ impl Vgic {
         lrs.insert(bank.list(n, n, allowed));
     }
 
-    fn list_shared(
-        &mut self,
-        at: (usize, usize),
-        n: u32,
-        lrs: &mut ListRegisters,
-        left_out: LeftOut,
-    ) {
+    fn list_shared(&mut self, at: (usize, usize), n: u32, lrs: &mut ListRegisters, left_out: LeftOut) {
         let (v, word) = at;
         let bank = &mut self.shared[word];
         // An active one that was rerouted has its pending half delivered elsewhere, after its end.
@@ -331,10 +303,7 @@ impl Vgic {
     /// physical timer interrupt for the next vCPU. It is loaded again by a [`refill`](Self::refill).
     pub fn unload(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters) -> Unloaded {
         let kicks = self.fold(vcpu, lrs);
-        Unloaded {
-            kicks,
-            timer: self.release_timer(vcpu),
-        }
+        Unloaded { kicks, timer: self.release_timer(vcpu) }
     }
 
     /// The vCPU is powered off (PSCI `CPU_OFF`), after it was unloaded: its redistributor sleeps, so
@@ -347,11 +316,7 @@ impl Vgic {
 /// What the lowest bit of `active` says that an interrupt needs a list register for.
 #[inline]
 const fn need(active: u32) -> Need {
-    if active & 1 != 0 {
-        Need::Active
-    } else {
-        Need::Pending
-    }
+    if active & 1 != 0 { Need::Active } else { Need::Pending }
 }
 
 /// The interrupts that may be pending in a list register. While others are left out, those that
@@ -359,11 +324,7 @@ const fn need(active: u32) -> Need {
 /// register afterwards although others have a higher priority.
 #[inline]
 const fn may_pend(active: u32, left_out: LeftOut) -> u32 {
-    if left_out.pending.is_some() {
-        !active
-    } else {
-        u32::MAX
-    }
+    if left_out.pending.is_some() { !active } else { u32::MAX }
 }
 
 /// The maintenance interrupts that bring in what was left out. None of them is raised by the

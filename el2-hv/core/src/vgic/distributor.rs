@@ -36,12 +36,7 @@ pub(super) const IIDR_VALUE: u64 = (b'D' as u64) << 24;
 const PIDR2: u32 = 0xffe8;
 const PIDR2_VALUE: u64 = 0x3b;
 /// `CIDR0` to `CIDR3`: the preamble of a CoreSight component, class 0xf.
-const CIDR: [(u32, u64); 4] = [
-    (0xfff0, 0x0d),
-    (0xfff4, 0xf0),
-    (0xfff8, 0x05),
-    (0xfffc, 0xb1),
-];
+const CIDR: [(u32, u64); 4] = [(0xfff0, 0x0d), (0xfff4, 0xf0), (0xfff8, 0x05), (0xfffc, 0xb1)];
 
 /// An identification register of either frame.
 #[inline]
@@ -114,21 +109,14 @@ impl Vgic {
     fn read_ctlr(&self) -> u64 {
         let group0 = u64::from(self.groups.group0) & ENABLE_GROUP0;
         let group1 = u64::from(self.groups.group1) & ENABLE_GROUP1;
-        let pending = if self.withdrawing != 0 {
-            WRITE_PENDING
-        } else {
-            0
-        };
+        let pending = if self.withdrawing != 0 { WRITE_PENDING } else { 0 };
         CTLR_FIXED | group0 | group1 | pending
     }
 
     /// A group that is switched off or on changes what every vCPU may get, its timer included.
     fn write_ctlr(&mut self, value: u64) -> Kicks {
         let all_if = |enabled: u64| if enabled != 0 { u32::MAX } else { 0 };
-        let groups = Groups {
-            group0: all_if(value & ENABLE_GROUP0),
-            group1: all_if(value & ENABLE_GROUP1),
-        };
+        let groups = Groups { group0: all_if(value & ENABLE_GROUP0), group1: all_if(value & ENABLE_GROUP1) };
         if groups == self.groups {
             return Kicks::NONE;
         }

@@ -21,11 +21,7 @@ impl Kicks {
     /// One vCPU; a number that no VM can have names nobody.
     #[inline]
     pub const fn of(vcpu: VcpuIdx) -> Self {
-        if vcpu.0 < 8 {
-            Self(1 << vcpu.0)
-        } else {
-            Self::NONE
-        }
+        if vcpu.0 < 8 { Self(1 << vcpu.0) } else { Self::NONE }
     }
 
     /// The vCPUs whose bits are set.

@@ -104,12 +104,7 @@ pub struct ListRegisters {
 
 impl ListRegisters {
     /// A shadow without any list register, for tables that exist before the GIC is known.
-    pub const NONE: Self = Self {
-        lr: [0; 16],
-        used: 0,
-        unmatched_eois: 0,
-        implemented: 0,
-    };
+    pub const NONE: Self = Self { lr: [0; 16], used: 0, unmatched_eois: 0, implemented: 0 };
 
     /// All empty, of a GIC with `count` of them (`ICH_VTR_EL2.ListRegs + 1`).
     ///
@@ -120,10 +115,7 @@ impl ListRegisters {
         if count < 2 || count > 16 {
             return Err(Error::ListRegisterCount(count));
         }
-        Ok(Self {
-            implemented: u16::MAX >> (16 - count),
-            ..Self::NONE
-        })
+        Ok(Self { implemented: u16::MAX >> (16 - count), ..Self::NONE })
     }
 
     /// Takes the virtual timer's interrupt: `template` is what

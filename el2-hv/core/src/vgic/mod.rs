@@ -115,10 +115,7 @@ impl Vgic {
     pub const fn new() -> Self {
         Self {
             vcpus: 1,
-            groups: Groups {
-                group0: 0,
-                group1: 0,
-            },
+            groups: Groups { group0: 0, group1: 0 },
             awake: 0,
             withdrawing: 0,
             timer_edited: 0,
@@ -147,11 +144,7 @@ impl Vgic {
             return Kicks::NONE;
         };
         let changed = self.shared[word].set_pending(1 << n);
-        if changed == 0 {
-            Kicks::NONE
-        } else {
-            self.shared_raised(word, n)
-        }
+        if changed == 0 { Kicks::NONE } else { self.shared_raised(word, n) }
     }
 
     /// A device's line changes. `vcpu` says whose PPI is meant and does not matter for an SPI. The
@@ -198,12 +191,8 @@ impl Vgic {
             return value;
         }
         match register {
-            GicRegister::Distributor(offset) if is_aligned(offset, size) => {
-                self.read_distributor(offset, size)
-            }
-            GicRegister::Redistributor { vcpu, offset }
-                if is_aligned(offset, size) && self.exists(vcpu) =>
-            {
+            GicRegister::Distributor(offset) if is_aligned(offset, size) => self.read_distributor(offset, size),
+            GicRegister::Redistributor { vcpu, offset } if is_aligned(offset, size) && self.exists(vcpu) => {
                 self.read_redistributor(vcpu, offset, size)
             }
             _ => 0,
@@ -213,12 +202,8 @@ impl Vgic {
     /// A guest's write.
     pub fn write(&mut self, register: GicRegister, size: AccessSize, value: u64) -> Kicks {
         match register {
-            GicRegister::Distributor(offset) if is_aligned(offset, size) => {
-                self.write_distributor(offset, size, value)
-            }
-            GicRegister::Redistributor { vcpu, offset }
-                if is_aligned(offset, size) && self.exists(vcpu) =>
-            {
+            GicRegister::Distributor(offset) if is_aligned(offset, size) => self.write_distributor(offset, size, value),
+            GicRegister::Redistributor { vcpu, offset } if is_aligned(offset, size) && self.exists(vcpu) => {
                 self.write_redistributor((vcpu, offset), size, value)
             }
             _ => Kicks::NONE,

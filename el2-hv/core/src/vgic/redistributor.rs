@@ -52,12 +52,7 @@ impl Vgic {
     }
 
     /// `offset` is aligned to `size`.
-    pub(super) fn write_redistributor(
-        &mut self,
-        register: (VcpuIdx, u32),
-        size: AccessSize,
-        value: u64,
-    ) -> Kicks {
+    pub(super) fn write_redistributor(&mut self, register: (VcpuIdx, u32), size: AccessSize, value: u64) -> Kicks {
         let (vcpu, offset) = register;
         if offset >= SGI_FRAME {
             return match private_cell(vcpu, offset - SGI_FRAME, size) {

@@ -38,10 +38,7 @@ impl GicRegister {
             return None;
         }
         let offset = (redistributor % GICR_STRIDE) as u32;
-        Some(Self::Redistributor {
-            vcpu: VcpuIdx(vcpu as u8),
-            offset,
-        })
+        Some(Self::Redistributor { vcpu: VcpuIdx(vcpu as u8), offset })
     }
 }
 
@@ -143,9 +140,7 @@ impl Vgic {
                 let homes = self.routes.home.iter().enumerate();
                 homes
                     .filter(|(_, home)| home[word] & listed != 0)
-                    .fold(Kicks::NONE, |kicks, (v, _)| {
-                        kicks.union(Kicks::from_bits(1 << v))
-                    })
+                    .fold(Kicks::NONE, |kicks, (v, _)| kicks.union(Kicks::from_bits(1 << v)))
             }
             _ => Kicks::NONE,
         }
@@ -156,9 +151,7 @@ impl Vgic {
     fn locate(&self, register: GicRegister, size: AccessSize) -> Option<(Place, Cell)> {
         match register {
             GicRegister::Distributor(offset) => shared_cell(offset, size),
-            GicRegister::Redistributor { vcpu, offset } => {
-                private_cell(vcpu, offset.wrapping_sub(SGI_FRAME), size)
-            }
+            GicRegister::Redistributor { vcpu, offset } => private_cell(vcpu, offset.wrapping_sub(SGI_FRAME), size),
         }
     }
 
@@ -219,11 +212,7 @@ pub(super) const fn shared_cell(offset: u32, size: AccessSize) -> Option<(Place,
 
 /// A redistributor's are of SGIs and PPIs; `offset` is that in its SGI frame.
 #[inline]
-pub(super) const fn private_cell(
-    vcpu: VcpuIdx,
-    offset: u32,
-    size: AccessSize,
-) -> Option<(Place, Cell)> {
+pub(super) const fn private_cell(vcpu: VcpuIdx, offset: u32, size: AccessSize) -> Option<(Place, Cell)> {
     match Cell::at(offset, size) {
         Some(cell) if cell.first < 32 => Some((Place::Private(vcpu), cell)),
         _ => None,
@@ -240,10 +229,7 @@ const fn priorities(of: &[u8; 32], first: u32) -> u32 {
 fn write_priorities(of: &mut [u8; 32], cell: Cell, value: u32) -> u32 {
     let count = cell.size.bytes();
     let mut changed = 0;
-    for (n, byte) in (cell.first & 31..32)
-        .zip(value.to_le_bytes())
-        .take(count as usize)
-    {
+    for (n, byte) in (cell.first & 31..32).zip(value.to_le_bytes()).take(count as usize) {
         let priority = &mut of[n as usize];
         if *priority != byte & PRIORITY_MASK {
             *priority = byte & PRIORITY_MASK;

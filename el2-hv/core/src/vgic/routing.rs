@@ -33,10 +33,7 @@ pub(super) struct Routes {
 impl Routes {
     /// Everything goes to vCPU 0: affinity 0.0.0.0.
     /// All zeroes.
-    pub(super) const UNUSED: Self = Self {
-        routed: [[0; SPI_WORDS]; MAX_VCPUS],
-        ..Self::new()
-    };
+    pub(super) const UNUSED: Self = Self { routed: [[0; SPI_WORDS]; MAX_VCPUS], ..Self::new() };
 
     pub(super) const fn new() -> Self {
         let mut routed = [[0; SPI_WORDS]; MAX_VCPUS];
@@ -56,11 +53,7 @@ impl Vgic {
     pub(super) fn read_route(&self, spi: u32) -> u64 {
         let (word, n) = split(spi);
         let affinity = u64::from(self.routes.affinity[word][n as usize]);
-        let any = if self.routes.any[word] >> n & 1 != 0 {
-            ANY_VCPU
-        } else {
-            0
-        };
+        let any = if self.routes.any[word] >> n & 1 != 0 { ANY_VCPU } else { 0 };
         (affinity >> 24) << HIGH_AFFINITY_SHIFT | (affinity & LOW_AFFINITY) | any
     }
 

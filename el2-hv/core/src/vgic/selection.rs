@@ -44,10 +44,7 @@ pub(super) struct LeftOut {
 }
 
 impl LeftOut {
-    pub(super) const NOTHING: Self = Self {
-        active: false,
-        pending: None,
-    };
+    pub(super) const NOTHING: Self = Self { active: false, pending: None };
 }
 
 impl Selection {
@@ -110,10 +107,7 @@ impl Selection {
 
     /// The priority of the last one chosen; the lowest there is if none was.
     fn last_priority(&self) -> u8 {
-        let last = self
-            .len
-            .checked_sub(1)
-            .map_or(NO_KEY, |last| self.keys[last & 15]);
+        let last = self.len.checked_sub(1).map_or(NO_KEY, |last| self.keys[last & 15]);
         (last >> PRIORITY_SHIFT) as u8
     }
 

@@ -52,11 +52,7 @@ impl Vgic {
         }
         bank.latch |= bit;
         let concerned = bank.listed | bank.deliverable(self.groups);
-        if bit & concerned == 0 {
-            Kicks::NONE
-        } else {
-            Kicks::of(target)
-        }
+        if bit & concerned == 0 { Kicks::NONE } else { Kicks::of(target) }
     }
 
     /// Interrupts of `bits` of a vCPU's own have a new state: names it if it has one of them in a

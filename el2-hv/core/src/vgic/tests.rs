@@ -43,10 +43,7 @@ pub(super) const fn gicd(offset: u32) -> GicRegister {
 }
 
 pub(super) const fn gicr(vcpu: u8, offset: u32) -> GicRegister {
-    GicRegister::Redistributor {
-        vcpu: VcpuIdx(vcpu),
-        offset,
-    }
+    GicRegister::Redistributor { vcpu: VcpuIdx(vcpu), offset }
 }
 
 pub(super) const SGI_BASE: u32 = 0x1_0000;

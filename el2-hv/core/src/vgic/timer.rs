@@ -46,11 +46,7 @@ impl Vgic {
     pub(super) fn make_template(&mut self, v: usize) {
         self.templates[v] = 0;
         if self.private[v].forwarded(self.groups) & TIMER_BIT != 0 {
-            self.templates[v] = self
-                .timer_entry(v)
-                .with_state(true, false)
-                .with_hardware()
-                .0;
+            self.templates[v] = self.timer_entry(v).with_state(true, false).with_hardware().0;
         }
     }
 
@@ -72,11 +68,7 @@ impl Vgic {
         lrs.take(0);
         bank.active &= !TIMER_BIT;
         self.timer_held |= Kicks::of(vcpu).bits();
-        if self.timer_deliverable(slot(vcpu)) {
-            Kicks::of(vcpu)
-        } else {
-            Kicks::NONE
-        }
+        if self.timer_deliverable(slot(vcpu)) { Kicks::of(vcpu) } else { Kicks::NONE }
     }
 
     /// Whether the guest has acknowledged PPI 27 and not deactivated it, of a vCPU that was
@@ -123,12 +115,7 @@ impl Vgic {
     /// Fills list register 0, and says what the physical interrupt needs. `left_out` is what the
     /// other list registers had no room for.
     #[inline]
-    pub(super) fn refill_timer(
-        &mut self,
-        vcpu: VcpuIdx,
-        lrs: &mut ListRegisters,
-        left_out: LeftOut,
-    ) -> PhysicalTimer {
+    pub(super) fn refill_timer(&mut self, vcpu: VcpuIdx, lrs: &mut ListRegisters, left_out: LeftOut) -> PhysicalTimer {
         let (v, me) = (slot(vcpu), Kicks::of(vcpu).bits());
         let bank = &self.private[v];
         let active = bank.active & TIMER_BIT != 0;
@@ -161,9 +148,7 @@ impl Vgic {
         let bank = &self.private[v];
         let active = bank.active & TIMER_BIT != 0;
         let pending = (bank.latch | bank.line) & bank.forwarded(self.groups) & TIMER_BIT != 0;
-        let outlasts = left_out
-            .pending
-            .is_some_and(|last| self.timer_entry(v).priority() > last);
+        let outlasts = left_out.pending.is_some_and(|last| self.timer_entry(v).priority() > last);
         if !active && (!pending || outlasts) {
             return;
         }
@@ -173,11 +158,7 @@ impl Vgic {
         // `ICH_LR<n>_EL2.State`), nor tell its latch from its line. A guest gets there by writing to
         // ISPENDR or ISACTIVER; then the list register is a software one, at whose end the model
         // has the physical interrupt deactivated.
-        let entry = if by_hand {
-            entry.with_eoi_maintenance(true)
-        } else {
-            entry.with_hardware()
-        };
+        let entry = if by_hand { entry.with_eoi_maintenance(true) } else { entry.with_hardware() };
         lrs.set_timer(entry.0);
         let bank = &mut self.private[v];
         bank.line &= !TIMER_BIT;
@@ -195,11 +176,7 @@ impl Vgic {
         self.private[slot(vcpu)].line &= !TIMER_BIT;
         let held = self.timer_held & me != 0;
         self.timer_held &= !me;
-        if held {
-            PhysicalTimer::Deactivate
-        } else {
-            PhysicalTimer::Unchanged
-        }
+        if held { PhysicalTimer::Deactivate } else { PhysicalTimer::Unchanged }
     }
 
     #[inline]

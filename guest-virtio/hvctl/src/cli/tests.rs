@@ -32,14 +32,8 @@ fn each_command_means_its_request() {
     ] {
         assert_eq!(request(line), expected);
     }
-    let fault = Fault {
-        kind: FaultKind::Spin,
-        after_calls: 3,
-    };
-    assert_eq!(
-        request("debug fault spin --after-calls 3"),
-        Request::Fault(fault)
-    );
+    let fault = Fault { kind: FaultKind::Spin, after_calls: 3 };
+    assert_eq!(request("debug fault spin --after-calls 3"), Request::Fault(fault));
 }
 
 #[test]
@@ -53,10 +47,7 @@ fn create_passes_on_what_is_given_and_nothing_else() {
         image: None,
         grants: None,
     };
-    assert_eq!(
-        request("vm create rt --from debian"),
-        Request::VmCreate(bare.clone())
-    );
+    assert_eq!(request("vm create rt --from debian"), Request::VmCreate(bare.clone()));
     let full = VmCreate {
         memory: Some(64 << 20),
         vcpus: Some(2),
@@ -67,44 +58,20 @@ fn create_passes_on_what_is_given_and_nothing_else() {
     };
     let line = "vm create rt --from debian --memory 64M --vcpus 2 --bootargs -quiet --image rt.bin";
     for grants in [" --grant info --grant log", " --grant info,log"] {
-        assert_eq!(
-            request(&format!("{line}{grants}")),
-            Request::VmCreate(full.clone())
-        );
+        assert_eq!(request(&format!("{line}{grants}")), Request::VmCreate(full.clone()));
     }
-    let none = VmCreate {
-        grants: Some(Vec::new()),
-        ..bare
-    };
-    assert_eq!(
-        request("vm create rt --from debian --grant none"),
-        Request::VmCreate(none)
-    );
+    let none = VmCreate { grants: Some(Vec::new()), ..bare };
+    assert_eq!(request("vm create rt --from debian --grant none"), Request::VmCreate(none));
 }
 
 #[test]
 fn sizes_have_the_units_of_the_manual() {
-    for (text, bytes) in [
-        ("1", 1),
-        ("4096", 4096),
-        ("2k", 2048),
-        ("64M", 64 << 20),
-        ("64MiB", 64 << 20),
-        ("1G", 1 << 30),
-    ] {
+    for (text, bytes) in
+        [("1", 1), ("4096", 4096), ("2k", 2048), ("64M", 64 << 20), ("64MiB", 64 << 20), ("1G", 1 << 30)]
+    {
         assert_eq!(size(text), Ok(bytes), "{text}");
     }
-    for bad in [
-        "",
-        "M",
-        "0",
-        "-1",
-        "1.5G",
-        "64T",
-        "64 M",
-        "99999999999G",
-        "ä",
-    ] {
+    for bad in ["", "M", "0", "-1", "1.5G", "64T", "64 M", "99999999999G", "ä"] {
         assert!(size(bad).is_err(), "{bad}");
     }
 }
@@ -140,10 +107,7 @@ fn wrong_lines_are_refused() {
 #[test]
 fn hidden_commands_are_not_in_the_help_and_exit_codes_are() {
     let help = Cli::command().render_help().to_string();
-    assert!(
-        !help.contains("debug") && !help.contains("--root"),
-        "{help}"
-    );
+    assert!(!help.contains("debug") && !help.contains("--root"), "{help}");
     assert!(help.contains("4  no answer in time"), "{help}");
 }
 
@@ -153,8 +117,5 @@ fn a_usage_error_is_one_line() {
     assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
     let line = one_line(&error.to_string());
     assert!(!line.contains('\n'), "{line}");
-    assert!(
-        line.contains("--from <GUEST>") && line.ends_with("see `hvctl --help`"),
-        "{line}"
-    );
+    assert!(line.contains("--from <GUEST>") && line.ends_with("see `hvctl --help`"), "{line}");
 }

@@ -26,34 +26,22 @@ fn split(asked: &Asked, body: &[u8]) -> Vec<Vec<u8>> {
     let last = parts.len() - 1;
     let flags = |i| if i == last { 0 } else { 2 };
     let frames = parts.iter().enumerate();
-    frames
-        .map(|(i, part)| frame(asked.party, flags(i), asked.id, part))
-        .collect()
+    frames.map(|(i, part)| frame(asked.party, flags(i), asked.id, part)).collect()
 }
 
 fn summary(name: &str, state: VmPhase, uptime_ns: Option<u64>) -> VmSummary {
-    VmSummary {
-        name: name.to_owned(),
-        state,
-        vcpus: 2,
-        memory: 512 << 20,
-        uptime_ns,
-    }
+    VmSummary { name: name.to_owned(), state, vcpus: 2, memory: 512 << 20, uptime_ns }
 }
 
 fn list() -> Reply {
     Reply::VmList(vec![
         summary("debian", VmPhase::Running, Some(63_000_000_000)),
-        VmSummary {
-            vcpus: 1,
-            memory: 64 << 20,
-            ..summary("rt-0", VmPhase::Defined, None)
-        },
+        VmSummary { vcpus: 1, memory: 64 << 20, ..summary("rt-0", VmPhase::Defined, None) },
     ])
 }
 
 fn detail() -> Reply {
-    Reply::Vm(VmDetail {
+    Reply::Vm(Box::new(VmDetail {
         summary: summary("debian", VmPhase::Running, Some(1_500_000_000)),
         spec: VmSpec {
             name: "debian".to_owned(),
@@ -69,7 +57,7 @@ fn detail() -> Reply {
         },
         origin: Origin::Description,
         last_end: None,
-    })
+    }))
 }
 
 #[test]
@@ -116,8 +104,7 @@ grants     manage, info
 ports      2
 "
     );
-    let json: serde_json::Value =
-        serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();
     assert_eq!(json["summary"]["uptime_ns"], 1_500_000_000);
     assert_eq!(json["spec"]["memory"], 536_870_912);
     assert_eq!(json["spec"]["format"], "linux");
@@ -145,19 +132,13 @@ fn what_was_done_is_said() {
     let done = || encode(&Reply::Done);
     assert_eq!(text("vm start a", done()), "a: started\n");
     assert_eq!(text("vm create a --from b", done()), "a: created\n");
-    assert_eq!(
-        text("vm stop a --json", done()),
-        "{\"name\":\"a\",\"done\":\"stopped\"}\n"
-    );
+    assert_eq!(text("vm stop a --json", done()), "{\"name\":\"a\",\"done\":\"stopped\"}\n");
     assert_eq!(text("debug fault crash --after-calls 2", done()), "fault\n");
 }
 
 #[test]
 fn a_refusal_is_the_service_partitions_own_line() {
-    let failure = Failure {
-        code: FailureCode::NotFound,
-        message: "vm start: no VM has the name `x`\n".to_owned(),
-    };
+    let failure = Failure { code: FailureCode::NotFound, message: "vm start: no VM has the name `x`\n".to_owned() };
     let body = encode(&Reply::Error(failure));
     let (outcome, _) = run_line("vm start x", move |asked| split(asked, &body));
     let error = outcome.unwrap_err();
@@ -167,11 +148,7 @@ fn a_refusal_is_the_service_partitions_own_line() {
 
 #[test]
 fn a_reply_to_another_question_is_refused() {
-    for (line, reply) in [
-        ("vm list", Reply::Done),
-        ("vm show a", list()),
-        ("vm start a", list()),
-    ] {
+    for (line, reply) in [("vm list", Reply::Done), ("vm show a", list()), ("vm start a", list())] {
         let body = encode(&reply);
         let (outcome, _) = run_line(line, move |asked| split(asked, &body));
         assert!(matches!(outcome, Err(Error::Reply(_))), "{line}");
@@ -182,9 +159,7 @@ fn a_reply_to_another_question_is_refused() {
 
 #[test]
 fn a_failed_service_partition_is_reported() {
-    let (outcome, _) = run_line("vm start a", |asked| {
-        vec![frame(0, ERROR, asked.id, &[3, 0, 0, 0])]
-    });
+    let (outcome, _) = run_line("vm start a", |asked| vec![frame(0, ERROR, asked.id, &[3, 0, 0, 0])]);
     let error = outcome.unwrap_err();
     assert!(error.to_string().contains("may be done in part"), "{error}");
     assert_eq!(error.exit_code(), 1);
@@ -221,10 +196,7 @@ failures        1
 "
     );
     assert_eq!(asked[0].party, 0);
-    assert_eq!(
-        asked[0].body,
-        [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    );
+    assert_eq!(asked[0].body, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(
         text("sos status --json", sos_bytes()),
         concat!(
@@ -272,9 +244,7 @@ total                                          1 GiB  1073741824
 fn a_memory_table_that_does_not_add_up_is_shown_and_doubted() {
     let mut memory = MEMORY;
     memory[11] -= 4096;
-    let (outcome, _) = run_line("hv info --json", move |asked| {
-        split(asked, &hv_bytes(memory))
-    });
+    let (outcome, _) = run_line("hv info --json", move |asked| split(asked, &hv_bytes(memory)));
     let output = outcome.unwrap();
     let json: serde_json::Value = serde_json::from_str(&output.text).unwrap();
     assert_eq!(json["memory"]["adds_up"], false);
@@ -307,25 +277,15 @@ const LOG: &[u8] = "[0.000] Dormouse\n[0.001] größe 4\x1b\n[0.002] done\nlater
 fn the_log_is_followed_to_where_it_ended_when_it_was_asked_for() {
     let (outcome, asked) = run_line("hv log", log_peer(LOG, 0));
     let text = outcome.unwrap().text;
-    assert!(
-        text.starts_with("[0.000] Dormouse\n[0.001] größe 4\\u{1b}\n[0.002] done\n"),
-        "{text}"
-    );
-    assert_eq!(
-        asked.len(),
-        (LOG.len() - 10).div_ceil(7),
-        "a growing log still ends"
-    );
+    assert!(text.starts_with("[0.000] Dormouse\n[0.001] größe 4\\u{1b}\n[0.002] done\n"), "{text}");
+    assert_eq!(asked.len(), (LOG.len() - 10).div_ceil(7), "a growing log still ends");
 }
 
 #[test]
 fn a_log_whose_beginning_was_overwritten_says_so() {
     let (outcome, _) = run_line("hv log", log_peer(LOG, 17));
     let text = outcome.unwrap().text;
-    assert!(
-        text.starts_with("[17 bytes were overwritten]\n[0.001] "),
-        "{text}"
-    );
+    assert!(text.starts_with("[17 bytes were overwritten]\n[0.001] "), "{text}");
     let (outcome, _) = run_line("hv log --json", log_peer(LOG, 17));
     let json: serde_json::Value = serde_json::from_str(&outcome.unwrap().text).unwrap();
     assert_eq!(json["position"], 17);

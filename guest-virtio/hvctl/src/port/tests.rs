@@ -46,10 +46,7 @@ fn ports_are_found_by_name_in_the_order_of_their_numbers() {
         ],
     );
     let dev = root.0.join("dev");
-    assert_eq!(
-        System::new(&root.0).ports().unwrap(),
-        ["vport1p1", "vport0p2", "vport0p1"].map(|name| dev.join(name))
-    );
+    assert_eq!(System::new(&root.0).ports().unwrap(), ["vport1p1", "vport0p2", "vport0p1"].map(|name| dev.join(name)));
 }
 
 #[test]
@@ -60,10 +57,7 @@ fn a_missing_driver_and_a_missing_port_are_told_apart() {
     assert_eq!(error.exit_code(), 3);
     let nowhere = root.0.join("nowhere");
     let error = acquire(&System::new(&nowhere), soon()).unwrap_err();
-    assert!(
-        error.to_string().contains("nowhere/sys/class/virtio-ports"),
-        "says which file it looked for: {error}"
-    );
+    assert!(error.to_string().contains("nowhere/sys/class/virtio-ports"), "says which file it looked for: {error}");
     assert_eq!(error.exit_code(), 3);
 }
 
@@ -89,10 +83,7 @@ fn a_missing_device_node_is_named() {
     let root = Root::new("node", &[("vport0p1", Some("org.dormouse.mgmt.1\n"))]);
     let error = acquire(&System::new(&root.0), soon()).unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("dev/vport0p1") && text.contains("devtmpfs"),
-        "{text}"
-    );
+    assert!(text.contains("dev/vport0p1") && text.contains("devtmpfs"), "{text}");
     assert_eq!(error.exit_code(), 3);
 }
 

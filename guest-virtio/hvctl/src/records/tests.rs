@@ -8,9 +8,7 @@ pub(crate) fn hv_bytes(memory: [u64; 13]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(4u32.to_le_bytes());
     bytes.extend(62_500_000u32.to_le_bytes());
-    memory
-        .iter()
-        .for_each(|row| bytes.extend(row.to_le_bytes()));
+    memory.iter().for_each(|row| bytes.extend(row.to_le_bytes()));
     bytes.extend(1_234_567u64.to_le_bytes());
     bytes.extend(12_300_000_000u64.to_le_bytes());
     bytes.extend(0x1c29_1ca3u32.to_le_bytes());
@@ -59,10 +57,7 @@ fn each_row_that_is_one_byte_off_is_noticed() {
     assert!(!Hv::read(&hv_bytes(memory)).unwrap().memory.adds_up);
     let mut memory = MEMORY;
     memory[12] = memory[11] + 1;
-    assert!(
-        !Hv::read(&hv_bytes(memory)).unwrap().memory.adds_up,
-        "more held than free"
-    );
+    assert!(!Hv::read(&hv_bytes(memory)).unwrap().memory.adds_up, "more held than free");
 }
 
 #[test]
@@ -107,26 +102,14 @@ fn pieces_of_the_log_that_go_backwards_or_nowhere_are_refused() {
         bytes.extend(text);
         bytes
     };
-    let read = |bytes: &[u8], asked| {
-        Piece::read(bytes, asked).map(|piece| (piece.position, piece.end, piece.text.len()))
-    };
+    let read =
+        |bytes: &[u8], asked| Piece::read(bytes, asked).map(|piece| (piece.position, piece.end, piece.text.len()));
     assert_eq!(read(&piece(10, 15, b"abc"), 10).unwrap(), (10, 15, 3));
-    assert_eq!(
-        read(&piece(12, 15, b"abc"), 10).unwrap(),
-        (12, 15, 3),
-        "overwritten"
-    );
-    assert_eq!(
-        read(&piece(0, 0, b""), 0).unwrap(),
-        (0, 0, 0),
-        "an empty log"
-    );
+    assert_eq!(read(&piece(12, 15, b"abc"), 10).unwrap(), (12, 15, 3), "overwritten");
+    assert_eq!(read(&piece(0, 0, b""), 0).unwrap(), (0, 0, 0), "an empty log");
     assert!(read(&piece(9, 15, b"abc"), 10).is_err(), "backwards");
     assert!(read(&piece(10, 15, b""), 10).is_err(), "would never end");
     assert!(read(&piece(10, 12, b"abc"), 10).is_err(), "behind the end");
-    assert!(
-        read(&piece(u64::MAX, u64::MAX, b"abc"), 10).is_err(),
-        "overflow"
-    );
+    assert!(read(&piece(u64::MAX, u64::MAX, b"abc"), 10).is_err(), "overflow");
     assert!(read(b"short", 0).is_err());
 }

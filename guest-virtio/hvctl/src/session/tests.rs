@@ -30,11 +30,7 @@ fn a_reply_in_frames_that_come_byte_by_byte_is_whole() {
     let reply = ask(|asked| {
         let first = frame(1, MORE, asked.id, b"one ");
         let last = frame(1, 0, asked.id, b"two");
-        [first, last]
-            .concat()
-            .chunks(5)
-            .map(<[u8]>::to_vec)
-            .collect()
+        [first, last].concat().chunks(5).map(<[u8]>::to_vec).collect()
     });
     assert_eq!(reply.unwrap(), b"one two");
 }
@@ -59,10 +55,7 @@ fn frames_of_others_and_events_are_passed_over() {
 fn an_error_of_el2_is_given_with_advice() {
     let error = ask(|asked| vec![frame(0, ERROR, asked.id, &[1, 0, 0, 0])]).unwrap_err();
     assert!(matches!(error, Error::Ended(HvErrorKind::NotGranted)));
-    assert_eq!(
-        error.to_string(),
-        "this VM has no grant for it; see this guest's grants in the system description"
-    );
+    assert_eq!(error.to_string(), "this VM has no grant for it; see this guest's grants in the system description");
     assert_eq!(error.exit_code(), 1);
 }
 
@@ -76,10 +69,7 @@ fn silence_half_a_frame_and_half_a_reply_end_with_the_deadline() {
     for script in scripts {
         let error = ask(script).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.starts_with("no answer from the service partition within 0.1 s"),
-            "{text}"
-        );
+        assert!(text.starts_with("no answer from the service partition within 0.1 s"), "{text}");
         assert_eq!(error.exit_code(), 4);
     }
 }

@@ -3,10 +3,7 @@ use super::*;
 #[test]
 fn a_table_is_as_wide_as_its_widest_cells() {
     let heads = [("NAME", Align::Left), ("N", Align::Right)];
-    let rows = [
-        ["a".to_owned(), "1".to_owned()],
-        ["größer".to_owned(), "1000".to_owned()],
-    ];
+    let rows = [["a".to_owned(), "1".to_owned()], ["größer".to_owned(), "1000".to_owned()]];
     assert_eq!(
         table(heads, &rows),
         "\
@@ -75,8 +72,5 @@ fn a_share_of_nothing_is_zero() {
 #[test]
 fn control_characters_do_not_reach_the_terminal() {
     assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
-    assert_eq!(
-        printable_lines("one\n\ttwo\u{7}\r\nrest"),
-        "one\n\ttwo\\u{7}\\r\nrest"
-    );
+    assert_eq!(printable_lines("one\n\ttwo\u{7}\r\nrest"), "one\n\ttwo\\u{7}\\r\nrest");
 }

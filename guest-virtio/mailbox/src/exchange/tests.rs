@@ -12,16 +12,11 @@ fn slot(id: u32, flags: Flags, body: &[u8]) -> Slot {
 }
 
 fn error(number: u32) -> HvError {
-    HvError {
-        kind: U32::new(number),
-    }
+    HvError { kind: U32::new(number) }
 }
 
 fn exchange(buffer: &mut [u8]) -> Exchange<'static, Buffer<'_>> {
-    Exchange::new(
-        Frames::request(Party::Sos, 7, b"?").unwrap(),
-        Buffer::new(buffer),
-    )
+    Exchange::new(Frames::request(Party::Sos, 7, b"?").unwrap(), Buffer::new(buffer))
 }
 
 #[test]
@@ -39,11 +34,9 @@ fn a_reply_in_parts_is_complete_with_its_last_frame() {
 fn frames_of_other_requests_and_events_are_not_taken() {
     let mut room = [0; 8];
     let mut exchange = exchange(&mut room);
-    for other in [
-        slot(6, Flags::default(), b"abc"),
-        slot(6, Flags::ERROR, error(3).as_bytes()),
-        slot(7, Flags::EVENT, &[0; 8]),
-    ] {
+    for other in
+        [slot(6, Flags::default(), b"abc"), slot(6, Flags::ERROR, error(3).as_bytes()), slot(7, Flags::EVENT, &[0; 8])]
+    {
         assert_eq!(exchange.accept(&other), Ok(Progress::NotMine));
     }
     assert_eq!(exchange.reply(), b"");
@@ -56,10 +49,7 @@ fn an_error_of_el2_ends_the_exchange_even_in_the_middle_of_a_reply() {
     let first = slot(7, Flags::MORE, b"abc");
     assert_eq!(exchange.accept(&first), Ok(Progress::Partial));
     let failed = slot(7, Flags::ERROR, error(3).as_bytes());
-    assert_eq!(
-        exchange.accept(&failed),
-        Ok(Progress::Failed(HvErrorKind::SosFailed))
-    );
+    assert_eq!(exchange.accept(&failed), Ok(Progress::Failed(HvErrorKind::SosFailed)));
 }
 
 #[test]
@@ -67,16 +57,10 @@ fn unknown_errors_and_broken_headers_are_named() {
     let mut room = [0; 8];
     let mut exchange = exchange(&mut room);
     let unknown = slot(7, Flags::ERROR, error(77).as_bytes());
-    assert_eq!(
-        exchange.accept(&unknown),
-        Err(MailboxError::UnknownError(77))
-    );
+    assert_eq!(exchange.accept(&unknown), Err(MailboxError::UnknownError(77)));
     let short = slot(7, Flags::ERROR, b"x");
     assert_eq!(exchange.accept(&short), Err(MailboxError::UnknownError(0)));
-    assert!(matches!(
-        exchange.accept(&Slot::EMPTY),
-        Err(MailboxError::Frame(_))
-    ));
+    assert!(matches!(exchange.accept(&Slot::EMPTY), Err(MailboxError::Frame(_))));
 }
 
 #[test]

@@ -6,14 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const REQUEST: Frame = Frame {
-    party: Party::Sos,
-    flags: Flags::REPEAT_SAFE,
-    id: 5,
-    port: 2,
-    vm: VmHandle(0x9_0000_0001),
-    length: 3,
-};
+const REQUEST: Frame =
+    Frame { party: Party::Sos, flags: Flags::REPEAT_SAFE, id: 5, port: 2, vm: VmHandle(0x9_0000_0001), length: 3 };
 
 #[test]
 fn lengths_around_a_frame_are_cut_into_the_expected_number() {
@@ -33,23 +27,14 @@ fn a_reply_carries_the_askers_address_and_none_of_its_flags() {
     let slot = Frames::reply(&REQUEST, b"ab").unwrap().next().unwrap();
     let (frame, body) = open(&slot).unwrap();
     assert_eq!(body, b"ab");
-    assert_eq!(
-        frame,
-        Frame {
-            flags: Flags::default(),
-            length: 2,
-            ..REQUEST
-        }
-    );
+    assert_eq!(frame, Frame { flags: Flags::default(), length: 2, ..REQUEST });
 }
 
 #[test]
 fn repeat_safe_is_said_of_messages_of_one_frame_only() {
     for (length, flags) in [(0, 1), (216, 1), (217, 2)] {
         let message = vec![0; length];
-        let mut frames = Frames::request(Party::Sos, 1, &message)
-            .unwrap()
-            .repeat_safe();
+        let mut frames = Frames::request(Party::Sos, 1, &message).unwrap().repeat_safe();
         assert_eq!(frames.next().unwrap().header.flags.get(), flags, "{length}");
     }
 }
@@ -58,10 +43,7 @@ fn repeat_safe_is_said_of_messages_of_one_frame_only() {
 fn a_message_over_the_bound_is_neither_sent_nor_taken() {
     let message = vec![1; MESSAGE_MAX + 1];
     assert!(Frames::request(Party::Sos, 1, &message[1..]).is_ok());
-    assert_eq!(
-        Frames::request(Party::Sos, 1, &message).err(),
-        Some(MailboxError::TooLong)
-    );
+    assert_eq!(Frames::request(Party::Sos, 1, &message).err(), Some(MailboxError::TooLong));
     let mut room = vec![0; MESSAGE_MAX + BODY_MAX];
     let mut assembler = Assembler::new(Buffer::new(&mut room));
     let more = Frame::request(Party::Sos, Flags::MORE, 1, BODY_MAX);

@@ -1,9 +1,7 @@
 use std::cell::{Cell, RefCell};
 use std::vec::Vec;
 
-use hv_abi::mailbox::{
-    BODY_MAX, Flags, Frame, HvError, HvErrorKind, PAGE_SIZE, Party, SLOT_SIZE, Slot,
-};
+use hv_abi::mailbox::{BODY_MAX, Flags, Frame, HvError, HvErrorKind, PAGE_SIZE, Party, SLOT_SIZE, Slot};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
@@ -19,11 +17,7 @@ struct Memory<'t> {
 
 impl<'t> Memory<'t> {
     fn new(before: &'t dyn Fn(&Memory<'_>)) -> Self {
-        Self {
-            bytes: RefCell::new([0; PAGE_SIZE]),
-            before,
-            busy: Cell::new(false),
-        }
+        Self { bytes: RefCell::new([0; PAGE_SIZE]), before, busy: Cell::new(false) }
     }
 
     /// Calls `before`, unless the access is the other side's own.
@@ -69,11 +63,7 @@ struct Peer {
 
 impl Peer {
     fn at(producer: u32, consumer: u32) -> Self {
-        Self {
-            producer,
-            consumer,
-            ..Self::default()
-        }
+        Self { producer, consumer, ..Self::default() }
     }
 
     /// One step of putting the next frame into the inbound ring.
@@ -231,10 +221,7 @@ fn every_interleaving_of_sender_and_el2_keeps_all_frames_in_order() {
 #[test]
 fn every_interleaving_of_el2_and_receiver_keeps_all_frames_in_order() {
     let start = u32::MAX;
-    let peer = Peer {
-        to_send: (0..3).map(frame).collect(),
-        ..Peer::at(start, 0)
-    };
+    let peer = Peer { to_send: (0..3).map(frame).collect(), ..Peer::at(start, 0) };
     let runs = interleave(8, &peer, Peer::produce, |page, peer| {
         set_indices(page, start, start);
         let mut client = Client::new(page);
@@ -255,10 +242,7 @@ fn every_interleaving_of_el2_and_receiver_keeps_all_frames_in_order() {
 #[test]
 fn a_full_inbound_ring_is_never_overtaken_by_el2() {
     // The ring holds 7 and EL2 adds 3: it has to wait for the receiver after the first.
-    let peer = Peer {
-        to_send: (7..10).map(frame).collect(),
-        ..Peer::at(u32::MAX, 0)
-    };
+    let peer = Peer { to_send: (7..10).map(frame).collect(), ..Peer::at(u32::MAX, 0) };
     interleave(8, &peer, Peer::produce, |page, peer| {
         set_indices(page, u32::MAX, u32::MAX - 7);
         for id in 0..7u32 {
@@ -334,26 +318,14 @@ fn an_index_more_than_a_ring_away_is_broken_and_touches_nothing() {
     for (consumer, ring_is_broken) in [(100, false), (92, false), (91, true), (101, true)] {
         page.store_u32(OUTBOUND_CONSUMER, consumer);
         let room = client.room();
-        assert_eq!(
-            room.is_err(),
-            ring_is_broken,
-            "consumer {consumer}: {room:?}"
-        );
+        assert_eq!(room.is_err(), ring_is_broken, "consumer {consumer}: {room:?}");
     }
-    let error = MailboxError::Broken {
-        ring: Ring::Outbound,
-        producer: 100,
-        consumer: 101,
-    };
+    let error = MailboxError::Broken { ring: Ring::Outbound, producer: 100, consumer: 101 };
     assert_eq!(client.send(&frame(0)), Err(error));
     assert_eq!(page.load_u32(OUTBOUND_PRODUCER), 100);
     for (producer, ring_is_broken) in [(100, false), (109, true), (99, true)] {
         page.store_u32(INBOUND_PRODUCER, producer);
-        assert_eq!(
-            client.receive().is_err(),
-            ring_is_broken,
-            "producer {producer}"
-        );
+        assert_eq!(client.receive().is_err(), ring_is_broken, "producer {producer}");
     }
     assert_eq!(page.load_u32(INBOUND_CONSUMER), 100);
 }
@@ -400,11 +372,7 @@ fn an_exchange_longer_than_both_rings_is_driven_by_doorbells_alone() {
                 break;
             }
         }
-        let asked: usize = peer
-            .received
-            .iter()
-            .map(|slot| open(slot).unwrap().1.len())
-            .sum();
+        let asked: usize = peer.received.iter().map(|slot| open(slot).unwrap().1.len()).sum();
         if asked == question.len() {
             let request = open(&peer.received[0]).unwrap().0;
             peer.to_send = Frames::reply(&request, &answer).unwrap().collect();
@@ -427,14 +395,9 @@ fn a_step_with_nothing_to_move_waits_and_an_error_ends_it() {
     let mut exchange = Exchange::new(frames, Buffer::new(&mut buffer));
     assert_eq!(client.step(&mut exchange), Ok(Step::RingDoorbell));
     assert_eq!(client.step(&mut exchange), Ok(Step::Wait));
-    let error = HvError {
-        kind: U32::new(HvErrorKind::SosFailed as u32),
-    };
+    let error = HvError { kind: U32::new(HvErrorKind::SosFailed as u32) };
     let header = Frame::request(Party::Hv, Flags::ERROR, 7, 4);
-    let mut peer = Peer {
-        to_send: [Slot::new(header, error.as_bytes())].into(),
-        ..Peer::default()
-    };
+    let mut peer = Peer { to_send: [Slot::new(header, error.as_bytes())].into(), ..Peer::default() };
     doorbell(&mut peer, &page);
     let failed = Progress::Failed(HvErrorKind::SosFailed);
     assert_eq!(client.step(&mut exchange), Ok(Step::Ended(failed)));
@@ -450,11 +413,7 @@ fn a_page_of_random_bytes_never_harms_the_client() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let word = if random.is_multiple_of(3) {
-            (random >> 32) as u32
-        } else {
-            round
-        };
+        let word = if random.is_multiple_of(3) { (random >> 32) as u32 } else { round };
         let offset = match random % 5 {
             0 => OUTBOUND_CONSUMER,
             1 => INBOUND_PRODUCER,

@@ -31,10 +31,7 @@ fn frames_without_and_with_the_longest_body_follow_each_other() {
     let stream = [bytes(1, b""), bytes(2, &[9; BODY_MAX]), bytes(3, b"x")].concat();
     let mut reader = FrameReader::new();
     let slots = read_all(&mut reader, &stream).unwrap();
-    let lengths: Vec<_> = slots
-        .iter()
-        .map(|slot| open(slot).unwrap().1.len())
-        .collect();
+    let lengths: Vec<_> = slots.iter().map(|slot| open(slot).unwrap().1.len()).collect();
     assert_eq!(lengths, [0, 216, 1]);
     assert!(reader.is_between_frames());
     // What a longer frame left behind is not in the next one.

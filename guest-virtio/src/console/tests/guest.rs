@@ -75,10 +75,7 @@ pub(super) fn port(number: u32) -> PortId {
 impl Guest {
     pub(super) fn new(ports: u8, rings: Rings) -> Self {
         let queues = 2 * (usize::from(ports) + 1);
-        let caller = CallerPort {
-            capacity: usize::MAX,
-            ..CallerPort::default()
-        };
+        let caller = CallerPort { capacity: usize::MAX, ..CallerPort::default() };
         Self {
             memory: VecMemory::new(),
             console: Console::new(ports),
@@ -216,15 +213,8 @@ impl Guest {
                 Buffer::readable(place + at as u64, length as u32)
             })
             .collect();
-        let layout = if buffers.len() < 2 {
-            Layout::Direct
-        } else {
-            layout
-        };
-        if self.queues[queue]
-            .add(&self.memory, &buffers, layout)
-            .is_none()
-        {
+        let layout = if buffers.len() < 2 { Layout::Direct } else { layout };
+        if self.queues[queue].add(&self.memory, &buffers, layout).is_none() {
             self.added[queue] -= 1;
             return false;
         }
@@ -253,10 +243,7 @@ impl Guest {
     }
 
     pub(super) fn open(&mut self, number: u32) {
-        assert!(
-            self.host_open[number as usize],
-            "Linux refuses writes until the host is open"
-        );
+        assert!(self.host_open[number as usize], "Linux refuses writes until the host is open");
         self.send_control(number, PORT_OPEN, 1);
     }
 

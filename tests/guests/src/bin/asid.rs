@@ -62,10 +62,7 @@ fn main(machine: &Machine) {
         cpu::relax();
     }
     let wrong = WRONG.load(Ordering::Relaxed);
-    println!(
-        "ASID {} wrong {wrong}",
-        if wrong == 0 { "PASS" } else { "FAIL" }
-    );
+    println!("ASID {} wrong {wrong}", if wrong == 0 { "PASS" } else { "FAIL" });
     if wrong != 0 {
         // So that EL2's log tells it too, where this console has no focus.
         power::crash();
@@ -116,13 +113,9 @@ fn build(cpu: usize, space: &Space) {
         unsafe { (*page.0.get()).fill(pattern(cpu, i)) }
     }
     space.root.identity();
-    space
-        .root
-        .set((VA >> 30) as usize, mmu::table_entry(&space.middle));
+    space.root.set((VA >> 30) as usize, mmu::table_entry(&space.middle));
     space.middle.set(0, mmu::table_entry(&space.leaf));
-    space
-        .leaf
-        .set(0, mmu::page_entry(space.pages[0].0.get() as u64));
+    space.leaf.set(0, mmu::page_entry(space.pages[0].0.get() as u64));
     mmu::enable_with(&space.root, ASID);
 }
 
@@ -133,9 +126,7 @@ fn remap(space: &Space, page: usize) {
     unsafe {
         asm!("dsb nshst", "tlbi vae1, {}", "dsb nsh", "isb", in(reg) ASID << 48 | VA >> 12, options(nostack));
     }
-    space
-        .leaf
-        .set(0, mmu::page_entry(space.pages[page].0.get() as u64));
+    space.leaf.set(0, mmu::page_entry(space.pages[page].0.get() as u64));
     // SAFETY: a barrier, so that the walker sees the new entry.
     unsafe { asm!("dsb nshst", "isb", options(nostack)) }
 }

@@ -33,27 +33,12 @@ impl Run {
             machine.set_edge(id);
             machine.set_priority(id, random.pick(&[0x20, 0x80, 0xa0]));
         }
-        let sources = EDGES
-            .into_iter()
-            .chain(LEVELS)
-            .map(|id| Source {
-                id,
-                ..Source::default()
-            })
-            .collect();
-        Self {
-            machine,
-            random,
-            sources,
-            vcpus: vcpus.into(),
-        }
+        let sources = EDGES.into_iter().chain(LEVELS).map(|id| Source { id, ..Source::default() }).collect();
+        Self { machine, random, sources, vcpus: vcpus.into() }
     }
 
     fn source(&mut self, id: u32) -> &mut Source {
-        self.sources
-            .iter_mut()
-            .find(|source| source.id == id)
-            .expect("only these are raised")
+        self.sources.iter_mut().find(|source| source.id == id).expect("only these are raised")
     }
 
     /// A register write whose kicks wait.
@@ -72,9 +57,7 @@ impl Run {
         } else {
             source.owed |= !source.line;
             source.line = true;
-            self.machine
-                .gic
-                .set_line(IntId(source.id), VcpuIdx(0), Level::High)
+            self.machine.gic.set_line(IntId(source.id), VcpuIdx(0), Level::High)
         };
         self.machine.kick(kicks);
     }
@@ -118,14 +101,7 @@ impl Run {
         source.taken += 1;
         source.owed = false;
         let edge = EDGES.contains(&id);
-        assert!(
-            if edge {
-                source.taken <= source.raised
-            } else {
-                source.line
-            },
-            "{id} for no reason"
-        );
+        assert!(if edge { source.taken <= source.raised } else { source.line }, "{id} for no reason");
         true
     }
 
@@ -174,11 +150,7 @@ impl Run {
             }
         }
         for id in EDGES.into_iter().chain(LEVELS) {
-            self.write(
-                gicd(ISENABLER + id / 32 * 4),
-                AccessSize::Word,
-                1 << (id % 32),
-            );
+            self.write(gicd(ISENABLER + id / 32 * 4), AccessSize::Word, 1 << (id % 32));
             self.write(gicd(0x6000 + 8 * id), AccessSize::Double, 0);
         }
         let mut busy = true;
@@ -195,21 +167,14 @@ impl Run {
 #[test]
 fn nothing_is_lost_or_taken_twice_when_kicks_are_late() {
     for seed in 1..80 {
-        let (vcpus, list_registers) = (
-            [2, 3, 4][seed as usize % 3],
-            [4, 2, 3, 6][seed as usize % 4],
-        );
+        let (vcpus, list_registers) = ([2, 3, 4][seed as usize % 3], [4, 2, 3, 6][seed as usize % 4]);
         let mut run = Run::new(seed, vcpus, list_registers);
         for _ in 0..1000 {
             run.step();
         }
         run.drain();
         for source in &run.sources {
-            assert!(
-                !source.owed && !source.line && source.active.is_none(),
-                "seed {seed}: {} was lost",
-                source.id
-            );
+            assert!(!source.owed && !source.line && source.active.is_none(), "seed {seed}: {} was lost", source.id);
         }
         for v in 0..run.vcpus as usize {
             assert!(!run.machine.would_wake(v), "seed {seed}");

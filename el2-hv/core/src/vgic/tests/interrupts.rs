@@ -130,18 +130,10 @@ fn clearing_the_pending_bit_of_a_level_clears_its_latch_only() {
     assert_eq!(shown(&mut machine, LEVEL), (true, false));
     machine.write(gicd(ISPENDR + word(LEVEL)), bit(LEVEL));
     machine.set_line(LEVEL, 0, Level::Low);
-    assert_eq!(
-        shown(&mut machine, LEVEL),
-        (true, false),
-        "the latch outlives the line"
-    );
+    assert_eq!(shown(&mut machine, LEVEL), (true, false), "the latch outlives the line");
     assert_eq!(machine.acknowledge(0), Some(LEVEL));
     machine.end(0);
-    assert_eq!(
-        machine.acknowledge(0),
-        None,
-        "the acknowledgement clears the latch"
-    );
+    assert_eq!(machine.acknowledge(0), None, "the acknowledgement clears the latch");
 }
 
 #[test]
@@ -212,28 +204,19 @@ fn a_disabled_interrupt_that_is_active_stays_so_until_its_end() {
 
 #[test]
 fn each_group_is_forwarded_by_its_enable_alone() {
-    for (group, enables, expected) in [(0, 0, false), (0, 1, true), (0, 2, false), (0, 3, true)]
-        .into_iter()
-        .chain([(1, 0, false), (1, 1, false), (1, 2, true), (1, 3, true)])
-    {
+    for (group, enables, expected) in [(0, 0, false), (0, 1, true), (0, 2, false), (0, 3, true)].into_iter().chain([
+        (1, 0, false),
+        (1, 1, false),
+        (1, 2, true),
+        (1, 3, true),
+    ]) {
         let mut machine = machine();
         machine.write(gicd(0x80 + word(EDGE)), group << (EDGE % 32));
         machine.pulse(EDGE);
         machine.write(gicd(0), enables);
-        assert_eq!(
-            machine.would_wake(0),
-            expected,
-            "group {group}, enables {enables}"
-        );
-        let lr = machine.cpus[0]
-            .interface
-            .lr
-            .iter()
-            .find(|lr| **lr >> 62 != 0);
-        assert_eq!(
-            lr.map(|lr| (lr >> 60 & 1) as u32),
-            expected.then_some(group)
-        );
+        assert_eq!(machine.would_wake(0), expected, "group {group}, enables {enables}");
+        let lr = machine.cpus[0].interface.lr.iter().find(|lr| **lr >> 62 != 0);
+        assert_eq!(lr.map(|lr| (lr >> 60 & 1) as u32), expected.then_some(group));
     }
 }
 
@@ -272,16 +255,9 @@ fn a_priority_changed_in_a_list_register_counts() {
 fn another_vcpu_cancels_what_sits_in_a_list_register() {
     let mut machine = machine();
     machine.pulse(EDGE);
-    let kicks = machine.gic.write(
-        gicd(ICPENDR + word(EDGE)),
-        AccessSize::Word,
-        u64::from(bit(EDGE)),
-    );
+    let kicks = machine.gic.write(gicd(ICPENDR + word(EDGE)), AccessSize::Word, u64::from(bit(EDGE)));
     assert_eq!(kicks, Kicks::of(VcpuIdx(0)), "its holder must give it back");
-    assert!(
-        machine.cpus[0].interface.highest_pending().is_some(),
-        "the guest could still take it"
-    );
+    assert!(machine.cpus[0].interface.highest_pending().is_some(), "the guest could still take it");
     machine.kick(kicks);
     machine.settle();
     assert_eq!(machine.acknowledge(0), None);
@@ -292,11 +268,7 @@ fn another_vcpu_cancels_what_sits_in_a_list_register() {
 fn an_edge_after_the_cancel_counts_although_the_cancel_is_not_done_yet() {
     let mut machine = machine();
     machine.pulse(EDGE);
-    let cancel = machine.gic.write(
-        gicd(ICPENDR + word(EDGE)),
-        AccessSize::Word,
-        u64::from(bit(EDGE)),
-    );
+    let cancel = machine.gic.write(gicd(ICPENDR + word(EDGE)), AccessSize::Word, u64::from(bit(EDGE)));
     let edge = machine.gic.pulse(IntId(EDGE));
     machine.kick(cancel.union(edge));
     machine.settle();
@@ -309,11 +281,7 @@ fn an_edge_after_the_cancel_counts_although_the_cancel_is_not_done_yet() {
 fn a_cancel_does_not_touch_what_was_taken_meanwhile() {
     let mut machine = machine();
     machine.pulse(EDGE);
-    let cancel = machine.gic.write(
-        gicd(ICPENDR + word(EDGE)),
-        AccessSize::Word,
-        u64::from(bit(EDGE)),
-    );
+    let cancel = machine.gic.write(gicd(ICPENDR + word(EDGE)), AccessSize::Word, u64::from(bit(EDGE)));
     assert_eq!(machine.cpus[0].interface.acknowledge(), Some(EDGE));
     machine.kick(cancel);
     machine.settle();
@@ -341,11 +309,7 @@ fn another_vcpu_deactivates_and_activates_what_sits_in_a_list_register() {
 fn a_disable_shows_as_a_write_in_progress_until_its_holder_gave_it_back() {
     let mut machine = machine();
     machine.pulse(EDGE);
-    let kicks = machine.gic.write(
-        gicd(ICENABLER + word(EDGE)),
-        AccessSize::Word,
-        u64::from(bit(EDGE)),
-    );
+    let kicks = machine.gic.write(gicd(ICENABLER + word(EDGE)), AccessSize::Word, u64::from(bit(EDGE)));
     assert_eq!(machine.gic.read(gicd(0), AccessSize::Word), 0x8000_0053);
     machine.kick(kicks);
     machine.settle();
@@ -387,12 +351,7 @@ fn sources_that_are_none_are_ignored() {
         assert!(machine.gic.pulse(IntId(id)).is_empty());
     }
     for id in [0, 15, 27, 288, 1020, u32::MAX] {
-        assert!(
-            machine
-                .gic
-                .set_line(IntId(id), VcpuIdx(0), Level::High)
-                .is_empty()
-        );
+        assert!(machine.gic.set_line(IntId(id), VcpuIdx(0), Level::High).is_empty());
     }
     assert!(!machine.would_wake(0) && !machine.would_wake(1));
 }

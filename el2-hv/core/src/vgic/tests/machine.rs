@@ -42,14 +42,7 @@ pub(super) struct FakeCpuInterface {
 impl FakeCpuInterface {
     fn new() -> Self {
         let idle = [0; 16];
-        Self {
-            lr: idle,
-            hcr: 0,
-            eoi_count: 0,
-            running: Vec::new(),
-            timer_line: false,
-            timer_active: false,
-        }
+        Self { lr: idle, hcr: 0, eoi_count: 0, running: Vec::new(), timer_line: false, timer_active: false }
     }
 
     pub(super) fn running_priority(&self) -> u8 {
@@ -95,11 +88,7 @@ impl FakeCpuInterface {
         };
         self.lr[n] = with_state(self.lr[n], state(self.lr[n]) & !ACTIVE);
         if is_hardware(self.lr[n]) {
-            assert_eq!(
-                self.lr[n] >> 32 & 0x1fff,
-                27,
-                "only the timer is a hardware interrupt"
-            );
+            assert_eq!(self.lr[n] >> 32 & 0x1fff, 27, "only the timer is a hardware interrupt");
             assert!(self.timer_active, "the physical interrupt was not active");
             self.timer_active = false;
         }
@@ -111,8 +100,7 @@ impl FakeCpuInterface {
 
     /// ICH_MISR_EL2 is not 0.
     pub(super) fn maintenance(&self) -> bool {
-        let end_of_interrupt =
-            |lr: &&u64| state(**lr) == 0 && !is_hardware(**lr) && **lr >> 41 & 1 == 1;
+        let end_of_interrupt = |lr: &&u64| state(**lr) == 0 && !is_hardware(**lr) && **lr >> 41 & 1 == 1;
         self.lr.iter().find(end_of_interrupt).is_some()
             || (self.hcr >> 1 & 1 == 1 && self.valid() <= 1)
             || (self.hcr >> 2 & 1 == 1 && self.eoi_count != 0)
@@ -121,34 +109,13 @@ impl FakeCpuInterface {
 
     /// What a CPU may not be given.
     fn check(&self) {
-        for (n, lr) in self
-            .lr
-            .iter()
-            .enumerate()
-            .filter(|(_, lr)| state(**lr) != 0)
-        {
-            let same = self
-                .lr
-                .iter()
-                .filter(|other| state(**other) != 0 && intid(**other) == intid(*lr));
-            assert_eq!(
-                same.count(),
-                1,
-                "INTID {} is in two list registers",
-                intid(*lr)
-            );
-            assert_eq!(
-                intid(*lr) == 27,
-                n == 0,
-                "list register 0 is the timer's alone"
-            );
+        for (n, lr) in self.lr.iter().enumerate().filter(|(_, lr)| state(**lr) != 0) {
+            let same = self.lr.iter().filter(|other| state(**other) != 0 && intid(**other) == intid(*lr));
+            assert_eq!(same.count(), 1, "INTID {} is in two list registers", intid(*lr));
+            assert_eq!(intid(*lr) == 27, n == 0, "list register 0 is the timer's alone");
             assert_eq!(priority(*lr) & 7, 0, "unimplemented priority bits");
             if is_hardware(*lr) {
-                assert_ne!(
-                    state(*lr),
-                    3,
-                    "a hardware interrupt cannot be pending and active"
-                );
+                assert_ne!(state(*lr), 3, "a hardware interrupt cannot be pending and active");
                 assert!(self.timer_active, "the physical interrupt must be active");
             }
         }
@@ -182,11 +149,7 @@ impl Machine {
             template: 0,
             loaded: true,
         };
-        Self {
-            gic,
-            cpus: (0..vcpus).map(cpu).collect(),
-            kicked: 0,
-        }
+        Self { gic, cpus: (0..vcpus).map(cpu).collect(), kicked: 0 }
     }
 
     /// With both groups on and every interrupt enabled, in Group 1 and at priority 0x80.
@@ -272,11 +235,7 @@ impl Machine {
             self.kick(kicks);
             return true;
         }
-        assert_eq!(
-            state(cpu.interface.lr[0]),
-            0,
-            "the timer's list register is in use"
-        );
+        assert_eq!(state(cpu.interface.lr[0]), 0, "the timer's list register is in use");
         cpu.lrs.set_timer(cpu.template);
         cpu.interface.lr[0] = cpu.template;
         cpu.interface.check();
@@ -355,10 +314,7 @@ impl Machine {
         let unloaded = self.gic.unload(VcpuIdx(v as u8), &mut self.cpus[v].lrs);
         self.kick(unloaded.kicks);
         self.apply(v, unloaded.timer);
-        assert!(
-            !self.cpus[v].interface.timer_active,
-            "the next vCPU finds PPI 27 inactive"
-        );
+        assert!(!self.cpus[v].interface.timer_active, "the next vCPU finds PPI 27 inactive");
         self.cpus[v].loaded = false;
         self.cpus[v].interface.hcr = 0;
         self.restore(v, before);
@@ -433,9 +389,7 @@ impl Machine {
 
     /// Sets an SPI's priority.
     pub(super) fn set_priority(&mut self, spi: u32, priority: u8) {
-        let kicks = self
-            .gic
-            .write(gicd(0x400 + spi), AccessSize::Byte, u64::from(priority));
+        let kicks = self.gic.write(gicd(0x400 + spi), AccessSize::Byte, u64::from(priority));
         self.kick(kicks);
         self.settle();
     }

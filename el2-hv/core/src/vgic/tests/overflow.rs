@@ -42,13 +42,8 @@ fn the_best_fit_and_the_rest_follows_in_order_of_priority() {
     let machine = with_pending(4, &[0xa0, 0x10, 0x90, 0x20, 0x30, 0x80]);
     let hcr = machine.cpus[0].interface.hcr;
     assert_eq!(hcr, UIE | NPIE);
-    let mut held: Vec<u32> = machine.cpus[0]
-        .interface
-        .lr
-        .iter()
-        .filter(|lr| **lr >> 62 == 1)
-        .map(|lr| *lr as u32)
-        .collect();
+    let mut held: Vec<u32> =
+        machine.cpus[0].interface.lr.iter().filter(|lr| **lr >> 62 == 1).map(|lr| *lr as u32).collect();
     held.sort_unstable();
     assert_eq!(held, [65, 67, 68]);
 }
@@ -60,11 +55,7 @@ fn every_number_of_list_registers_delivers_all_in_order() {
     expected.sort_by_key(|id| priorities[*id as usize - 64]);
     for list_registers in 2..=16 {
         let mut machine = with_pending(list_registers, &priorities);
-        assert_eq!(
-            drain(&mut machine),
-            expected,
-            "{list_registers} list registers"
-        );
+        assert_eq!(drain(&mut machine), expected, "{list_registers} list registers");
         assert_eq!(machine.cpus[0].interface.hcr, 0);
     }
 }
@@ -99,21 +90,13 @@ fn nested_active_ones_end_in_order_with_any_number_of_list_registers() {
             machine.set_edge(64 + depth);
             machine.set_priority(64 + depth, 0xf0 - 8 * depth as u8);
             machine.pulse(64 + depth);
-            assert_eq!(
-                machine.acknowledge(0),
-                Some(64 + depth),
-                "{list_registers} list registers"
-            );
+            assert_eq!(machine.acknowledge(0), Some(64 + depth), "{list_registers} list registers");
         }
         for depth in (0..20).rev() {
             let (word, bit) = (4 * ((64 + depth) / 32), 1 << (depth % 32));
             assert_eq!(machine.read(gicd(ISACTIVER + word)) & bit, bit);
             machine.end(0);
-            assert_eq!(
-                machine.read(gicd(ISACTIVER + word)) & bit,
-                0,
-                "{depth} of {list_registers}"
-            );
+            assert_eq!(machine.read(gicd(ISACTIVER + word)) & bit, 0, "{depth} of {list_registers}");
         }
         assert_eq!(machine.acknowledge(0), None);
     }

@@ -7,10 +7,8 @@ use super::*;
 
 const TIMER: u32 = 27;
 const PRIORITIES: [u8; 6] = [0x00, 0x20, 0x48, 0x80, 0xa0, 0xf0];
-const IDS: [u32; 24] = [
-    0, 1, 7, 15, 16, 22, TIMER, 30, 31, 32, 33, 47, 48, 63, 64, 65, 95, 96, 150, 151, 255, 256,
-    286, 287,
-];
+const IDS: [u32; 24] =
+    [0, 1, 7, 15, 16, 22, TIMER, 30, 31, 32, 33, 47, 48, 63, 64, 65, 95, 96, 150, 151, 255, 256, 286, 287];
 
 /// Active because ISACTIVER said so: no vCPU has acknowledged it, none will end it.
 const BY_HAND: usize = usize::MAX;
@@ -55,11 +53,7 @@ impl Run {
     }
 
     fn word(&self, v: usize, id: u32, set: u32) -> GicRegister {
-        if id < 32 {
-            gicr(v as u8, SGI_BASE + set)
-        } else {
-            gicd(set + id / 32 * 4)
-        }
+        if id < 32 { gicr(v as u8, SGI_BASE + set) } else { gicd(set + id / 32 * 4) }
     }
 
     fn enable(&mut self, v: usize, id: u32, on: bool) {
@@ -85,8 +79,7 @@ impl Run {
         let active = &mut self.reference.interrupt(v, id).active;
         *active = on.then_some(active.unwrap_or(BY_HAND));
         if !on {
-            self.held
-                .retain(|(holder, other)| *other != id || (id < 32 && *holder != v));
+            self.held.retain(|(holder, other)| *other != id || (id < 32 && *holder != v));
         }
     }
 
@@ -95,15 +88,8 @@ impl Run {
             return;
         }
         let priority = self.random.pick(&PRIORITIES);
-        let register = if id < 32 {
-            gicr(v as u8, SGI_BASE + 0x400 + id)
-        } else {
-            gicd(0x400 + id)
-        };
-        let kicks = self
-            .machine
-            .gic
-            .write(register, AccessSize::Byte, u64::from(priority));
+        let register = if id < 32 { gicr(v as u8, SGI_BASE + 0x400 + id) } else { gicd(0x400 + id) };
+        let kicks = self.machine.gic.write(register, AccessSize::Byte, u64::from(priority));
         self.machine.kick(kicks);
         self.machine.settle();
         self.reference.interrupt(v, id).priority = priority;
@@ -128,14 +114,10 @@ impl Run {
     fn set_route(&mut self, id: u32) {
         if id >= 32 {
             let target = self.random.below(self.vcpus as u64 + 1);
-            let kicks = self
-                .machine
-                .gic
-                .write(gicd(0x6000 + 8 * id), AccessSize::Double, target);
+            let kicks = self.machine.gic.write(gicd(0x6000 + 8 * id), AccessSize::Double, target);
             self.machine.kick(kicks);
             self.machine.settle();
-            self.reference.interrupt(0, id).target =
-                (target < self.vcpus as u64).then_some(target as usize);
+            self.reference.interrupt(0, id).target = (target < self.vcpus as u64).then_some(target as usize);
         }
     }
 
@@ -154,8 +136,7 @@ impl Run {
         }
         interrupt.latch |= interrupt.edge && high && !interrupt.line;
         interrupt.line = high;
-        self.machine
-            .set_line(id, v, if high { Level::High } else { Level::Low });
+        self.machine.set_line(id, v, if high { Level::High } else { Level::Low });
     }
 
     fn pulse(&mut self, id: u32) {
@@ -166,15 +147,9 @@ impl Run {
     }
 
     fn send_sgi(&mut self, v: usize) {
-        let (id, targets) = (
-            self.random.pick(&IDS[..4]),
-            self.random.below(1 << self.vcpus),
-        );
-        let (register, group) = self
-            .random
-            .pick(&[(SgiRegister::Sgi1, 1), (SgiRegister::Sgi0, 0)]);
-        self.machine
-            .send_sgi(v, register, u64::from(id) << 24 | targets);
+        let (id, targets) = (self.random.pick(&IDS[..4]), self.random.below(1 << self.vcpus));
+        let (register, group) = self.random.pick(&[(SgiRegister::Sgi1, 1), (SgiRegister::Sgi0, 0)]);
+        self.machine.send_sgi(v, register, u64::from(id) << 24 | targets);
         for target in (0..self.vcpus).filter(|target| targets >> target & 1 == 1) {
             let interrupt = self.reference.interrupt(target, id);
             interrupt.latch |= interrupt.group <= group;
@@ -275,20 +250,12 @@ impl Run {
                 let best = deliverable.iter().map(|(priority, _)| *priority).min();
                 let signalled = best.filter(|priority| *priority < interface.running_priority());
                 assert_eq!(interface.signalled_priority(), signalled, "vCPU {v}");
-                assert_eq!(
-                    self.machine.would_wake(v),
-                    !deliverable.is_empty(),
-                    "vCPU {v}"
-                );
+                assert_eq!(self.machine.would_wake(v), !deliverable.is_empty(), "vCPU {v}");
             } else {
                 // The timer's line is nobody's while its vCPU is away.
                 let latched = self.reference.interrupt(v, TIMER).latch;
                 let waits = deliverable.iter().any(|(_, id)| *id != TIMER || latched);
-                assert_eq!(
-                    self.machine.gic.has_deliverable(VcpuIdx(v as u8)),
-                    waits,
-                    "vCPU {v}"
-                );
+                assert_eq!(self.machine.gic.has_deliverable(VcpuIdx(v as u8)), waits, "vCPU {v}");
             }
         }
     }
@@ -311,19 +278,12 @@ impl Run {
 }
 
 fn self_word(v: usize, word: u32, set: u32) -> GicRegister {
-    if word == 0 {
-        gicr(v as u8, SGI_BASE + set)
-    } else {
-        gicd(set + word * 4)
-    }
+    if word == 0 { gicr(v as u8, SGI_BASE + set) } else { gicd(set + word * 4) }
 }
 
 fn run(ending: Ending, seeds: core::ops::Range<u64>) {
     for seed in seeds {
-        let (vcpus, list_registers) = (
-            [1, 2, 3, 8][seed as usize % 4],
-            [4, 2, 3, 16, 5][seed as usize % 5],
-        );
+        let (vcpus, list_registers) = ([1, 2, 3, 8][seed as usize % 4], [4, 2, 3, 16, 5][seed as usize % 5]);
         println!("seed {seed}: {vcpus} vCPUs, {list_registers} list registers");
         let mut run = Run::new(seed, vcpus, list_registers, ending);
         for step in 0..1000 {

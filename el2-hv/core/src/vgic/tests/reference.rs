@@ -31,17 +31,9 @@ pub(super) struct Reference {
 
 impl Reference {
     pub(super) fn new(vcpus: usize) -> Self {
-        let interrupt = |v, edge| Interrupt {
-            target: Some(v),
-            edge,
-            ..Interrupt::default()
-        };
+        let interrupt = |v, edge| Interrupt { target: Some(v), edge, ..Interrupt::default() };
         let private = |v| (0..32).map(|id| interrupt(v, id < 16)).collect();
-        Self {
-            groups: 0,
-            private: (0..vcpus).map(private).collect(),
-            shared: vec![interrupt(0, false); 256],
-        }
+        Self { groups: 0, private: (0..vcpus).map(private).collect(), shared: vec![interrupt(0, false); 256] }
     }
 
     /// The interrupt that vCPU `v` calls `id`.
@@ -60,16 +52,10 @@ impl Reference {
     pub(super) fn deliverable(&self, v: usize) -> Vec<(u8, u32)> {
         let signalled = |interrupt: &Interrupt| {
             let forwarded = interrupt.enabled && self.groups >> interrupt.group & 1 == 1;
-            interrupt.target == Some(v)
-                && interrupt.pending()
-                && forwarded
-                && interrupt.active.is_none()
+            interrupt.target == Some(v) && interrupt.pending() && forwarded && interrupt.active.is_none()
         };
-        let all = self
-            .seen_by(v)
-            .filter(|(_, interrupt)| signalled(interrupt));
-        all.map(|(id, interrupt)| (interrupt.priority, id))
-            .collect()
+        let all = self.seen_by(v).filter(|(_, interrupt)| signalled(interrupt));
+        all.map(|(id, interrupt)| (interrupt.priority, id)).collect()
     }
 
     /// `ISPENDR<word>` and `ISACTIVER<word>`, word 0 being vCPU `v`'s own.
@@ -83,10 +69,7 @@ impl Reference {
     }
 
     pub(super) fn acknowledge(&mut self, v: usize, id: u32) {
-        assert!(
-            self.deliverable(v).iter().any(|(_, other)| *other == id),
-            "vCPU {v} must not get {id}"
-        );
+        assert!(self.deliverable(v).iter().any(|(_, other)| *other == id), "vCPU {v} must not get {id}");
         let interrupt = self.interrupt(v, id);
         interrupt.latch = false;
         interrupt.active = Some(v);

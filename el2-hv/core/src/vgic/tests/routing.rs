@@ -13,30 +13,20 @@ fn machine() -> Machine {
 }
 
 fn route(machine: &mut Machine, value: u64) {
-    let kicks = machine
-        .gic
-        .write(gicd(0x6000 + 8 * SPI), AccessSize::Double, value);
+    let kicks = machine.gic.write(gicd(0x6000 + 8 * SPI), AccessSize::Double, value);
     machine.kick(kicks);
     machine.settle();
 }
 
 fn takers(machine: &mut Machine) -> Vec<usize> {
-    (0..4)
-        .filter(|&v| machine.acknowledge(v) == Some(SPI))
-        .collect()
+    (0..4).filter(|&v| machine.acknowledge(v) == Some(SPI)).collect()
 }
 
 #[test]
 fn the_affinity_names_the_vcpu_or_nobody() {
-    for (value, expected) in [
-        (0, vec![0]),
-        (1, vec![1]),
-        (3, vec![3]),
-        (4, vec![]),
-        (0x100, vec![]),
-        (0x1_0000, vec![]),
-        (1 << 32, vec![]),
-    ] {
+    for (value, expected) in
+        [(0, vec![0]), (1, vec![1]), (3, vec![3]), (4, vec![]), (0x100, vec![]), (0x1_0000, vec![]), (1 << 32, vec![])]
+    {
         let mut machine = machine();
         route(&mut machine, value);
         machine.pulse(SPI);
@@ -71,10 +61,7 @@ fn a_new_route_leaves_an_active_one_where_it_is() {
     assert_eq!(machine.acknowledge(0), Some(SPI));
     route(&mut machine, 1);
     machine.pulse(SPI);
-    assert!(
-        !machine.would_wake(1),
-        "pending and active: not before its end"
-    );
+    assert!(!machine.would_wake(1), "pending and active: not before its end");
     machine.unload(0);
     assert!(!machine.would_wake(1));
     machine.load(0);
@@ -137,20 +124,9 @@ fn a_reader_learns_who_holds_what_it_reads() {
     route(&mut machine, 2);
     machine.pulse(SPI);
     let register = gicd(ISACTIVER + SPI / 32 * 4);
-    assert_eq!(
-        machine.gic.residents(register, AccessSize::Word),
-        Kicks::of(VcpuIdx(2))
-    );
-    assert_eq!(
-        machine.gic.residents(gicd(ISACTIVER + 8), AccessSize::Word),
-        Kicks::NONE
-    );
-    assert_eq!(
-        machine
-            .gic
-            .residents(gicr(1, SGI_BASE + ISPENDR), AccessSize::Word),
-        Kicks::of(VcpuIdx(1))
-    );
+    assert_eq!(machine.gic.residents(register, AccessSize::Word), Kicks::of(VcpuIdx(2)));
+    assert_eq!(machine.gic.residents(gicd(ISACTIVER + 8), AccessSize::Word), Kicks::NONE);
+    assert_eq!(machine.gic.residents(gicr(1, SGI_BASE + ISPENDR), AccessSize::Word), Kicks::of(VcpuIdx(1)));
 }
 
 #[test]
@@ -159,9 +135,6 @@ fn an_active_bit_set_by_hand_is_found_by_the_deactivation_of_its_target() {
     route(&mut machine, 2);
     machine.write(gicd(ISACTIVER + SPI / 32 * 4), 1 << (SPI % 32));
     machine.cpus[2].interface.deactivate(SPI);
-    assert_eq!(
-        machine.cpus[2].interface.eoi_count, 0,
-        "a list register held it"
-    );
+    assert_eq!(machine.cpus[2].interface.eoi_count, 0, "a list register held it");
     assert_eq!(machine.read(gicd(ISACTIVER + SPI / 32 * 4)), 0);
 }

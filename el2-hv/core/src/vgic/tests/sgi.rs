@@ -13,9 +13,7 @@ fn value(intid: u64, targets: u64) -> u64 {
 fn takers(from: usize, register: SgiRegister, value: u64, intid: u32) -> Vec<usize> {
     let mut machine = Machine::configured(4, 4);
     machine.send_sgi(from, register, value);
-    (0..4)
-        .filter(|&v| machine.acknowledge(v) == Some(intid))
-        .collect()
+    (0..4).filter(|&v| machine.acknowledge(v) == Some(intid)).collect()
 }
 
 #[test]
@@ -35,11 +33,7 @@ fn targets_are_those_of_the_list_or_all_others() {
         (value(3, IRM | 5 << 48 | 1 << 16), &[1, 2, 3]),
     ];
     for (value, expected) in cases {
-        assert_eq!(
-            takers(0, SgiRegister::Sgi1, value, 3),
-            expected,
-            "{value:#x}"
-        );
+        assert_eq!(takers(0, SgiRegister::Sgi1, value, 3), expected, "{value:#x}");
     }
     assert_eq!(takers(2, SgiRegister::Sgi1, value(15, IRM), 15), [0, 1, 3]);
     assert_eq!(takers(2, SgiRegister::Sgi1, u64::MAX, 15), [0, 1, 3]);
@@ -78,11 +72,7 @@ fn the_register_decides_which_groups_are_reached() {
         let mut machine = Machine::configured(2, 4);
         machine.write(gicr(1, SGI_BASE + 0x80), group << 5);
         machine.send_sgi(0, register, value(5, 0b10));
-        assert_eq!(
-            machine.acknowledge(1) == Some(5),
-            expected,
-            "{register:?}, group {group}"
-        );
+        assert_eq!(machine.acknowledge(1) == Some(5), expected, "{register:?}, group {group}");
     }
 }
 
@@ -115,16 +105,9 @@ fn a_disabled_sgi_waits() {
 fn kicks_name_who_has_something_to_take() {
     let mut machine = Machine::configured(4, 4);
     machine.write(gicr(2, SGI_BASE + ICENABLER), 1);
-    let kicks = machine
-        .gic
-        .send_sgi(VcpuIdx(0), SgiRegister::Sgi1, value(0, 0b1111));
-    assert_eq!(
-        kicks.iter().collect::<Vec<_>>(),
-        [VcpuIdx(0), VcpuIdx(1), VcpuIdx(3)]
-    );
-    assert!(
-        kicks.contains(VcpuIdx(3)) && !kicks.contains(VcpuIdx(2)) && !kicks.contains(VcpuIdx(200))
-    );
+    let kicks = machine.gic.send_sgi(VcpuIdx(0), SgiRegister::Sgi1, value(0, 0b1111));
+    assert_eq!(kicks.iter().collect::<Vec<_>>(), [VcpuIdx(0), VcpuIdx(1), VcpuIdx(3)]);
+    assert!(kicks.contains(VcpuIdx(3)) && !kicks.contains(VcpuIdx(2)) && !kicks.contains(VcpuIdx(200)));
     assert_eq!(kicks.without(VcpuIdx(0)).bits(), 0b1010);
     assert_eq!(Kicks::of(VcpuIdx(8)), Kicks::NONE);
 }

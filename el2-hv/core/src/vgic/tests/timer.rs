@@ -15,33 +15,19 @@ fn sgi_frame(offset: u32) -> GicRegister {
 }
 
 fn shown(machine: &mut Machine) -> (bool, bool) {
-    (
-        machine.read(sgi_frame(ISPENDR)) & BIT != 0,
-        machine.read(sgi_frame(ISACTIVER)) & BIT != 0,
-    )
+    (machine.read(sgi_frame(ISPENDR)) & BIT != 0, machine.read(sgi_frame(ISACTIVER)) & BIT != 0)
 }
 
 #[test]
 fn the_template_is_a_pending_hardware_list_register() {
     let mut machine = machine();
-    let kicks = machine
-        .gic
-        .write(sgi_frame(0x400 + TIMER), AccessSize::Byte, 0x58);
+    let kicks = machine.gic.write(sgi_frame(0x400 + TIMER), AccessSize::Byte, 0x58);
     assert_eq!(kicks, Kicks::of(VcpuIdx(0)));
     // State 01, HW, Group 1, priority 0x58, pINTID 27, vINTID 27.
-    assert_eq!(
-        machine.gic.timer_template(VcpuIdx(0)),
-        0x7058_001b_0000_001b
-    );
+    assert_eq!(machine.gic.timer_template(VcpuIdx(0)), 0x7058_001b_0000_001b);
     machine.write(sgi_frame(0x80), !BIT);
-    assert_eq!(
-        machine.gic.timer_template(VcpuIdx(0)),
-        0x6058_001b_0000_001b
-    );
-    assert_eq!(
-        machine.gic.timer_template(VcpuIdx(1)),
-        0x7080_001b_0000_001b
-    );
+    assert_eq!(machine.gic.timer_template(VcpuIdx(0)), 0x6058_001b_0000_001b);
+    assert_eq!(machine.gic.timer_template(VcpuIdx(1)), 0x7080_001b_0000_001b);
 }
 
 #[test]
@@ -55,19 +41,11 @@ fn the_template_is_zero_while_it_cannot_be_delivered() {
         (gicd(0), 0, 0),
     ];
     for (register, value, deliverable) in writes {
-        let kicks = machine
-            .gic
-            .write(register, AccessSize::Word, u64::from(value));
-        assert!(
-            kicks.contains(VcpuIdx(0)),
-            "it has to read its template again"
-        );
+        let kicks = machine.gic.write(register, AccessSize::Word, u64::from(value));
+        assert!(kicks.contains(VcpuIdx(0)), "it has to read its template again");
         machine.kick(kicks);
         machine.settle();
-        assert_eq!(
-            u32::from(machine.gic.timer_template(VcpuIdx(0)) != 0),
-            deliverable
-        );
+        assert_eq!(u32::from(machine.gic.timer_template(VcpuIdx(0)) != 0), deliverable);
     }
 }
 
@@ -151,10 +129,7 @@ fn disabling_it_while_active_lets_the_handler_end_it() {
     machine.write(sgi_frame(ICENABLER), BIT);
     machine.write(gicd(0), 0);
     machine.end(0);
-    assert!(
-        machine.cpus[0].interface.timer_active,
-        "asserted again and waiting"
-    );
+    assert!(machine.cpus[0].interface.timer_active, "asserted again and waiting");
     machine.write(gicd(0), 3);
     assert_eq!(machine.acknowledge(0), None);
     machine.write(sgi_frame(ISENABLER), BIT);
@@ -298,9 +273,7 @@ fn another_vcpus_write_to_its_state_is_done_when_it_is_folded() {
     machine.set_timer(0, true);
     assert_eq!(machine.cpus[0].interface.acknowledge(), Some(TIMER));
     machine.cpus[0].interface.timer_line = false;
-    let kicks = machine
-        .gic
-        .write(sgi_frame(ICACTIVER), AccessSize::Word, u64::from(BIT));
+    let kicks = machine.gic.write(sgi_frame(ICACTIVER), AccessSize::Word, u64::from(BIT));
     assert_eq!(kicks, Kicks::of(VcpuIdx(0)));
     machine.kick(kicks);
     machine.settle();

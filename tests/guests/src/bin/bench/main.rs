@@ -45,10 +45,7 @@ fn main(machine: &Machine) {
     if machine.mailbox {
         services::measure(machine, rounds);
     }
-    for &(name, sample) in LOCAL
-        .iter()
-        .filter(|(name, _)| machine.chooses("run", name))
-    {
+    for &(name, sample) in LOCAL.iter().filter(|(name, _)| machine.chooses("run", name)) {
         report(name, (0..rounds).map(|_| sample()).collect());
     }
     if machine.vcpus > 1 && machine.chooses("run", "sgi_cross") {
@@ -64,10 +61,5 @@ fn report(name: &str, mut samples: Vec<u64>) {
         return;
     };
     println!("BENCH {name} {}", samples[0]);
-    println!(
-        "STAT {name} {} {} {}",
-        samples[last / 2],
-        samples[last * 99 / 100],
-        samples[last]
-    );
+    println!("STAT {name} {} {} {}", samples[last / 2], samples[last * 99 / 100], samples[last]);
 }

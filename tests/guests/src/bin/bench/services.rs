@@ -20,38 +20,23 @@ const OFF: u32 = 0;
 pub(crate) fn measure(machine: &Machine, rounds: u64) {
     gic::enable_spi(MAILBOX_SPI);
     gic::enable_ppi(PPI_VIRTUAL_TIMER);
-    let mut client = Client {
-        rings: Rings::open(),
-        id: 0,
-    };
+    let mut client = Client { rings: Rings::open(), id: 0 };
     if machine.chooses("run", "doorbell") {
         report("doorbell", (0..rounds).map(|_| doorbell()).collect());
     }
     if machine.chooses("run", "sos_warm_vm_list") {
         client.vm_list();
-        report(
-            "sos_warm_vm_list",
-            (0..rounds).map(|_| client.vm_list()).collect(),
-        );
+        report("sos_warm_vm_list", (0..rounds).map(|_| client.vm_list()).collect());
     }
     if machine.chooses("run", "sos_ram") {
         client.vm_list();
-        println!(
-            "BENCH sos_ram_on {}",
-            client.sos_status().frames.get() * 4096
-        );
+        println!("BENCH sos_ram_on {}", client.sos_status().frames.get() * 4096);
         client.await_off();
-        println!(
-            "BENCH sos_ram_off {}",
-            client.sos_status().frames.get() * 4096
-        );
+        println!("BENCH sos_ram_off {}", client.sos_status().frames.get() * 4096);
     }
     if machine.chooses("run", "sos_cold_vm_list") {
         let rounds = machine.number("cold-rounds", rounds);
-        report(
-            "sos_cold_vm_list",
-            (0..rounds).map(|_| client.cold_vm_list()).collect(),
-        );
+        report("sos_cold_vm_list", (0..rounds).map(|_| client.cold_vm_list()).collect());
     }
     if machine.chooses("run", "info") {
         client.await_off();
@@ -92,33 +77,22 @@ impl Client {
     }
 
     fn sos_status(&mut self) -> SosStatus {
-        SosStatus::read_from_prefix(&self.query(QueryKind::SosStatus))
-            .expect("SosStatus")
-            .0
+        SosStatus::read_from_prefix(&self.query(QueryKind::SosStatus)).expect("SosStatus").0
     }
 
     fn info(&mut self) -> HvInfo {
-        HvInfo::read_from_prefix(&self.query(QueryKind::HvInfo))
-            .expect("HvInfo")
-            .0
+        HvInfo::read_from_prefix(&self.query(QueryKind::HvInfo)).expect("HvInfo").0
     }
 
     fn query(&mut self, kind: QueryKind) -> Vec<u8> {
-        let query = Query {
-            kind: U32::new(kind as u32),
-            reserved: U32::ZERO,
-            argument: U64::ZERO,
-        };
+        let query = Query { kind: U32::new(kind as u32), reserved: U32::ZERO, argument: U64::ZERO };
         self.ask(Party::Hv, Flags::default(), query.as_bytes()).1
     }
 
     /// Sends a request of one frame; ticks from the doorbell to the last frame of the reply, and its body.
     fn ask(&mut self, party: Party, flags: Flags, body: &[u8]) -> (u64, Vec<u8>) {
         self.id += 1;
-        assert!(
-            self.rings
-                .put(Frame::request(party, flags, self.id, body.len()), body)
-        );
+        assert!(self.rings.put(Frame::request(party, flags, self.id, body.len()), body));
         let mut reply = Vec::with_capacity(BODY_MAX);
         let before = timer::now();
         ring::doorbell();
@@ -126,10 +100,7 @@ impl Client {
             self.await_frame();
             let after = timer::now();
             let (frame, part) = self.rings.take().expect("a frame is pending");
-            assert!(
-                frame.id == self.id && !frame.flags.contains(Flags::ERROR),
-                "{frame:?} {part:?}"
-            );
+            assert!(frame.id == self.id && !frame.flags.contains(Flags::ERROR), "{frame:?} {part:?}");
             reply.extend_from_slice(&part[..frame.length]);
             if !frame.flags.contains(Flags::MORE) {
                 return (after - before, reply);

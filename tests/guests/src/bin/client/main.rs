@@ -37,11 +37,7 @@ fn main(machine: &Machine) {
     gic::init_cpu();
     gic::enable_ppi(PPI_VIRTUAL_TIMER);
     gic::enable_spi(MAILBOX_SPI);
-    println!(
-        "CLIENT mailbox {} doorbell {}",
-        machine.mailbox,
-        ring::doorbell() as i64
-    );
+    println!("CLIENT mailbox {} doorbell {}", machine.mailbox, ring::doorbell() as i64);
     if !machine.mailbox {
         return;
     }
@@ -94,10 +90,7 @@ fn request(fields: &[&str]) -> Result<Request, String> {
             image: None,
             grants: None,
         }),
-        ["fault", kind, calls] => Request::Fault(Fault {
-            kind: fault_kind(kind)?,
-            after_calls: number(calls)? as u32,
-        }),
+        ["fault", kind, calls] => Request::Fault(Fault { kind: fault_kind(kind)?, after_calls: number(calls)? as u32 }),
         _ => return Err("no such item".into()),
     })
 }

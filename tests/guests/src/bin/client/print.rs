@@ -30,10 +30,7 @@ pub(crate) fn reply(outcome: Result<Vec<u8>, HvErrorKind>) -> Answer {
 
 fn summary(vm: &VmSummary) {
     let running = vm.uptime_ns.is_some();
-    println!(
-        "CLIENT vm {} state {} vcpus {} memory {} has-uptime {running}",
-        vm.name, vm.state, vm.vcpus, vm.memory
-    );
+    println!("CLIENT vm {} state {} vcpus {} memory {} has-uptime {running}", vm.name, vm.state, vm.vcpus, vm.memory);
 }
 
 /// Prints a record of EL2.
@@ -44,33 +41,19 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
         QueryKind::Log => {
             let header: LogHeader = read(bytes)?;
             let text = bytes.get(size_of::<LogHeader>()..).unwrap_or_default();
-            println!(
-                "CLIENT log from {} to {}: {} bytes",
-                header.position,
-                header.end,
-                text.len()
-            );
+            println!("CLIENT log from {} to {}: {} bytes", header.position, header.end, text.len());
         }
     }
     Ok(())
 }
 
 fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, String> {
-    T::read_from_prefix(bytes)
-        .map(|(record, _)| record)
-        .map_err(|_| format!("record of {} bytes", bytes.len()))
+    T::read_from_prefix(bytes).map(|(record, _)| record).map_err(|_| format!("record of {} bytes", bytes.len()))
 }
 
 fn status(status: &SosStatus) {
-    let state = SOS_STATES
-        .get(status.state.get() as usize)
-        .copied()
-        .unwrap_or("?");
-    let end = status
-        .woken_by
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(0);
+    let state = SOS_STATES.get(status.state.get() as usize).copied().unwrap_or("?");
+    let end = status.woken_by.iter().position(|&byte| byte == 0).unwrap_or(0);
     println!(
         "CLIENT sos state {state} lives {} failures {} requests {} frames {} woken-by {}",
         status.lives,

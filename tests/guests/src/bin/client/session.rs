@@ -27,10 +27,7 @@ type Outcome = Result<Vec<u8>, HvErrorKind>;
 
 impl Session {
     pub(crate) fn open() -> Self {
-        Self {
-            client: Client::new(MailboxPage),
-            id: 0,
-        }
+        Self { client: Client::new(MailboxPage), id: 0 }
     }
 
     /// Asks the service partition, and prints what it answers.
@@ -68,13 +65,7 @@ impl Session {
 
     /// A request that makes the partition fail, and one behind it in the ring.
     pub(crate) fn fault_with_request_behind(&mut self, kind: FaultKind) -> Answer {
-        let requests = [
-            Request::Fault(Fault {
-                kind,
-                after_calls: 0,
-            }),
-            Request::VmList,
-        ];
+        let requests = [Request::Fault(Fault { kind, after_calls: 0 }), Request::VmList];
         for outcome in self.ask_all(&requests)? {
             match print::reply(outcome) {
                 Ok(()) => test_guests::println!("CLIENT answered: ok"),
@@ -85,11 +76,7 @@ impl Session {
     }
 
     fn hv(&mut self, kind: QueryKind) -> Result<Vec<u8>, alloc::string::String> {
-        let query = Query {
-            kind: U32::new(kind as u32),
-            reserved: U32::ZERO,
-            argument: U64::ZERO,
-        };
+        let query = Query { kind: U32::new(kind as u32), reserved: U32::ZERO, argument: U64::ZERO };
         self.id += 1;
         let frames = Frames::request(Party::Hv, self.id, query.as_bytes()).map_err(text)?;
         self.exchange(frames)?.map_err(|kind| format!("hv: {kind}"))
@@ -99,11 +86,7 @@ impl Session {
         let message = encode(request);
         self.id += 1;
         let frames = Frames::request(Party::Sos, self.id, &message).map_err(text)?;
-        self.exchange(if request.is_repeat_safe() {
-            frames.repeat_safe()
-        } else {
-            frames
-        })
+        self.exchange(if request.is_repeat_safe() { frames.repeat_safe() } else { frames })
     }
 
     fn exchange(&mut self, frames: Frames<'_>) -> Result<Outcome, alloc::string::String> {
@@ -151,10 +134,7 @@ impl Session {
                 }
             }
         }
-        Ok(open
-            .into_iter()
-            .filter_map(|(_, outcome)| outcome)
-            .collect())
+        Ok(open.into_iter().filter_map(|(_, outcome)| outcome).collect())
     }
 }
 

@@ -9,13 +9,7 @@ use test_guests::{cpu, timer};
 const CONDUITS: [u32; 2] = [0xd400_0002, 0xd400_0003];
 /// PSCI functions that end the VM or this vCPU, without the bit for 64 bits: CPU_SUSPEND is fine
 /// because a timer wakes it; CPU_OFF, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_SUSPEND and SYSTEM_RESET2 are left out.
-const ENDS: [u32; 5] = [
-    0x8400_0002,
-    0x8400_0008,
-    0x8400_0009,
-    0x8400_000e,
-    0x8400_0012,
-];
+const ENDS: [u32; 5] = [0x8400_0002, 0x8400_0008, 0x8400_0009, 0x8400_000e, 0x8400_0012];
 const CPU_SUSPEND: u32 = 0x8400_0001;
 const CPU_ON: u32 = 0x8400_0003;
 const SMC64: u32 = 1 << 30;
@@ -33,11 +27,7 @@ pub(crate) fn smccc(attacker: &mut Attacker<'_>) {
         let code = attacker.assemble(&[MOV_X3_X1, conduit]);
         for _ in 0..attacker.machine.number("calls", 1_000_000) / 2 {
             let function = identifier(attacker);
-            let arguments = [
-                u64::from(function),
-                attacker.random.interesting(),
-                attacker.random.interesting(),
-            ];
+            let arguments = [u64::from(function), attacker.random.interesting(), attacker.random.interesting()];
             let suspends = function & !SMC64 == CPU_SUSPEND;
             if suspends {
                 timer::arm(timer::now() + timer::ticks(50_000));

@@ -31,12 +31,7 @@ impl<'m> Attacker<'m> {
         gic::init_distributor();
         gic::init_cpu();
         gic::enable_ppi(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
-        Self {
-            machine,
-            random,
-            attempts: 0,
-            faults: 0,
-        }
+        Self { machine, random, attempts: 0, faults: 0 }
     }
 
     /// Rounds of a random phase.

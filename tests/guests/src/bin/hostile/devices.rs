@@ -3,8 +3,8 @@
 use crate::code::Attacker;
 use core::arch::global_asm;
 use hv_abi::guest_map::{
-    GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, RTC_BASE, UART_BASE, VIRTIO_BASE,
-    VIRTIO_SLOTS, VIRTIO_STRIDE,
+    GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, RTC_BASE, UART_BASE, VIRTIO_BASE, VIRTIO_SLOTS,
+    VIRTIO_STRIDE,
 };
 use test_guests::mmu;
 
@@ -115,11 +115,7 @@ pub(crate) fn clock(attacker: &mut Attacker<'_>) {
 
 /// Every virtio slot.
 pub(crate) fn virtio(attacker: &mut Attacker<'_>) {
-    sweep(
-        attacker,
-        VIRTIO_BASE,
-        u64::from(VIRTIO_SLOTS) * VIRTIO_STRIDE,
-    );
+    sweep(attacker, VIRTIO_BASE, u64::from(VIRTIO_SLOTS) * VIRTIO_STRIDE);
 }
 
 /// Reads and writes every offset in every size. Mapped as normal memory, so that an unaligned
@@ -168,13 +164,7 @@ pub(crate) fn queues(attacker: &mut Attacker<'_>) {
             attacker.run(code, [address, slot + register, 0]);
             attacker.run(code, [address >> 32, slot + register + 4, 0]);
         }
-        for (register, value) in [
-            (0x44, 1),
-            (STATUS, 15),
-            (0x50, queue),
-            (0x50, attacker.random.next()),
-            (0x64, 3),
-        ] {
+        for (register, value) in [(0x44, 1), (STATUS, 15), (0x50, queue), (0x50, attacker.random.next()), (0x64, 3)] {
             attacker.run(code, [value, slot + register, 0]);
         }
     }

@@ -69,9 +69,7 @@ fn register(attacker: &mut Attacker<'_>) -> u64 {
         let clear = |factor: u64| {
             let address = value.wrapping_mul(factor);
             let near = address.wrapping_sub(REACH)..address.wrapping_add(REACH);
-            [&own, &gic]
-                .iter()
-                .all(|range| near.end <= range.start || near.start >= range.end)
+            [&own, &gic].iter().all(|range| near.end <= range.start || near.start >= range.end)
         };
         if [1, 2, 3, 4, 5, 8, 9, 16, 17].into_iter().all(clear) {
             return value;

@@ -2,8 +2,7 @@
 
 use crate::code::Attacker;
 use hv_abi::mailbox::{
-    INBOUND_CONSUMER, MAGIC, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, VERSION,
-    slot_offset,
+    INBOUND_CONSUMER, MAGIC, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, VERSION, slot_offset,
 };
 use test_guests::ring;
 
@@ -38,10 +37,7 @@ pub(crate) fn frames(attacker: &mut Attacker<'_>) {
         bell(attacker);
         // Sometimes replies are taken, sometimes the inbound ring stays full.
         if attacker.random.below(4) == 0 {
-            ring::publish(
-                INBOUND_CONSUMER,
-                ring::load(hv_abi::mailbox::INBOUND_PRODUCER),
-            );
+            ring::publish(INBOUND_CONSUMER, ring::load(hv_abi::mailbox::INBOUND_PRODUCER));
         }
     }
 }

@@ -22,13 +22,7 @@ const INVALIDATIONS: [u32; 12] = [
     0xd508_751f,
 ];
 /// WFI, WFE, YIELD, SEV, SEVL.
-const HINTS: [u32; 5] = [
-    0xd503_207f,
-    0xd503_205f,
-    0xd503_203f,
-    0xd503_209f,
-    0xd503_20bf,
-];
+const HINTS: [u32; 5] = [0xd503_207f, 0xd503_205f, 0xd503_203f, 0xd503_209f, 0xd503_20bf];
 const FLOOD: u64 = 64 * 1024;
 
 /// Cache maintenance by set and way, of every level and none that exists.

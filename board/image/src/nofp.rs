@@ -96,7 +96,8 @@ fn uses_fp(operands: &str) -> bool {
         Some((before, _)) => before.trim_end().rsplit_once([' ', ',', '\t']).map_or("", |(kept, _)| kept),
         None => operands,
     };
-    operands.split(|at: char| !at.is_ascii_alphanumeric()).any(is_fp_register)
+    // An underscore belongs to a name: `s3_0_c0_c7_4` is a system register.
+    operands.split(|at: char| !at.is_ascii_alphanumeric() && at != '_').any(is_fp_register)
 }
 
 /// Also sees `v0` of `{v0.16b}` and of `v0.d[1]`: those are split at what is not alphanumeric.

@@ -21,6 +21,8 @@ guest_exception:                // no register is kept: nobody returns from here
     str     xzr, [x0]           // one exception for each attempt
     mov     sp, x1              // where guest_attempt left it
     mrs     x0, esr_el1
+    cbnz    x0, guest_attempt_failed
+    mvn     x0, xzr             // an interrupt leaves no syndrome
     b       guest_attempt_failed
 1:  mrs     x0, esr_el1         // outside of an attempt
     mrs     x1, elr_el1
@@ -28,7 +30,7 @@ guest_exception:                // no register is kept: nobody returns from here
     mrs     x3, isr_el1
     bl      {unexpected}
 
-    // x0 = code, x1 to x3 = its x0 to x2 -> x0 = 0, or ESR_EL1 of the exception that ended it
+    // x0 = code, x1 to x3 = its x0 to x2 -> x0 = 0, ESR_EL1 of the exception that ended it, or all ones
     .global guest_attempt
 guest_attempt:
     stp     x29, x30, [sp, #-160]!
@@ -45,6 +47,7 @@ guest_attempt:
     add     x9, x9, :lo12:{recovery}
     mov     x10, sp
     str     x10, [x9]
+    msr     esr_el1, xzr
     mov     x9, x0
     mov     x0, x1
     mov     x1, x2
@@ -87,6 +90,9 @@ unsafe extern "C" {
 /// Stack pointer of the attempt in progress, or 0. Attempts are for the boot vCPU only.
 static RECOVERY: AtomicU64 = AtomicU64::new(0);
 
+/// What [`attempt`] gives where an interrupt has ended it.
+pub const INTERRUPTED: u64 = u64::MAX;
+
 /// Makes this vCPU use the vectors of this module.
 pub fn install() {
     crate::write_register!("vbar_el1", guest_vectors as *const () as u64);
@@ -94,7 +100,7 @@ pub fn install() {
 
 /// Runs the code at `code` with those arguments until it returns or an exception ends it.
 ///
-/// Gives 0, or ESR_EL1 of the exception.
+/// Gives 0, ESR_EL1 of the exception, or [`INTERRUPTED`].
 ///
 /// # Safety
 /// Whatever the code does to this guest's memory and registers is the caller's risk.

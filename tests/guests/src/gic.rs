@@ -58,6 +58,16 @@ pub fn init_cpu() {
     write_register!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
 }
 
+/// Forgets what is pending or active among this vCPU's own interrupts, and what its CPU interface was told.
+pub fn forget() {
+    let redistributor = redistributor(cpu::current());
+    write32(redistributor + SGI_BASE + 0x280, u32::MAX);
+    write32(redistributor + SGI_BASE + 0x380, u32::MAX);
+    write_register!("S3_0_C12_C9_0", 0); // ICC_AP1R0_EL1
+    write_register!("S3_0_C12_C12_4", 0); // ICC_CTLR_EL1
+    write_register!("S3_0_C12_C12_3", 0); // ICC_BPR1_EL1
+}
+
 /// The redistributor of vCPU `cpu`.
 pub fn redistributor(cpu: usize) -> u64 {
     GICR_BASE + cpu as u64 * GICR_STRIDE

@@ -73,6 +73,7 @@ fn each_kind_of_register_is_seen_outside_of_the_allowed_function() {
 #[test]
 fn names_and_numbers_that_look_like_registers_are_none() {
     for instruction in [
+        "mrs\tx13, s3_0_c0_c7_4",
         "bl\td0 <s1>",
         "cbz\tx0, b0 <q1+0xd0>",
         "mov\tx0, #0xd1",

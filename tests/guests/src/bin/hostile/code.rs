@@ -23,6 +23,8 @@ pub(crate) struct Attacker<'m> {
     pub(crate) attempts: u64,
     /// Those that ended by an exception.
     pub(crate) faults: u64,
+    /// Those that ended by an interrupt, the watchdog's usually.
+    pub(crate) interrupted: u64,
 }
 
 impl<'m> Attacker<'m> {
@@ -61,13 +63,17 @@ impl<'m> Attacker<'m> {
         start
     }
 
-    /// Runs the code at `code`; counts, and gives ESR_EL1 of the exception that ended it, or 0.
+    /// Runs the code at `code`; counts, and gives ESR_EL1 of the exception that ended it, or as `attempt`.
     pub(crate) fn run(&mut self, code: u64, arguments: [u64; 3]) -> u64 {
         self.attempts += 1;
         // SAFETY: what the code may spoil is the upper half of RAM and what restore() restores;
         // garbage may reach further, which is the risk that this program lives with.
         let syndrome = unsafe { exception::attempt(code, arguments) };
-        self.faults += u64::from(syndrome != 0);
+        match syndrome {
+            0 => {}
+            exception::INTERRUPTED => self.interrupted += 1,
+            _ => self.faults += 1,
+        }
         syndrome
     }
 
@@ -79,6 +85,8 @@ impl<'m> Attacker<'m> {
         timer::arm(timer::now() + timer::ticks(WATCHDOG_NS));
         let syndrome = self.run(code, arguments);
         timer::disarm();
+        // A timer that struck late is still pending, and would end the next attempt before it begins.
+        drain();
         syndrome
     }
 
@@ -89,6 +97,10 @@ impl<'m> Attacker<'m> {
         exception::install();
         timer::disarm();
         test_guests::write_register!("cntp_ctl_el0", 0);
+        gic::forget();
+        gic::init_distributor();
+        gic::init_cpu();
+        gic::enable_ppi(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
         drain();
         test_guests::console::reset();
     }

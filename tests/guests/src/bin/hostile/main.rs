@@ -2,7 +2,7 @@
 //!
 //! Bootargs: `seed=N` (1), `phases=NAME,...` (all), `calls=N` (1000000 HVC and SMC calls),
 //! `rounds=N` (20000, of every other random phase), `end=off|reset|crash|stay` (off).
-//! Output: `HOSTILE seed <n>`, `HOSTILE done <phase> <attempts> faults <faults>`, `HOSTILE end <how>`.
+//! Output: `HOSTILE seed <n>`, `HOSTILE done <phase> <attempts> faults <faults> interrupted <interrupts>`, `HOSTILE end <how>`.
 #![no_std]
 #![no_main]
 
@@ -39,8 +39,8 @@ const PHASES: &[Phase] = &[
     ("sysreg-el0", registers::sweep_unprivileged),
     ("memory", memory::unmapped),
     ("garbage", garbage::execute),
-    ("mailbox-page", mailbox::page),
     ("mailbox-frames", mailbox::frames),
+    ("mailbox-page", mailbox::page),
     ("setway", storms::set_way),
     ("tlbi", storms::tlbi),
     ("wait", storms::wait),

@@ -68,7 +68,7 @@ pub(crate) fn sweep_unprivileged(attacker: &mut Attacker<'_>) {
 
 /// Random values in the GIC's CPU interface, and interrupts ended that never were.
 pub(crate) fn interrupt_controller(attacker: &mut Attacker<'_>) {
-    for _ in 0..attacker.rounds() {
+    for round in 0..attacker.rounds() {
         let field = attacker.random.pick(&INTERRUPT_REGISTERS) << 5;
         let value = attacker.random.interesting();
         match attacker.random.below(3) {
@@ -78,9 +78,11 @@ pub(crate) fn interrupt_controller(attacker: &mut Attacker<'_>) {
         if attacker.random.below(8) == 0 {
             timer::arm(timer::now());
             gic::send(attacker.random.below(16) as u32, 0);
+            timer::disarm();
             drain();
         }
+        if round % 256 == 0 {
+            attacker.restore();
+        }
     }
-    gic::init_distributor();
-    gic::init_cpu();
 }

@@ -117,7 +117,7 @@ impl Pl011 {
         unsafe { self.regs.as_ref() }
     }
 
-    /// Makes the device send and receive with FIFOs, all interrupts masked. What firmware has set of the
+    /// Makes the device send and receive, with FIFOs unless bytes wait in a device without, all interrupts masked. What firmware has set of the
     /// line (baud rate, parity, stop bits) stays as it is; only a device that nobody has enabled gets
     /// 8 data bits.
     pub fn init(&mut self) {
@@ -134,7 +134,11 @@ impl Pl011 {
             regs.control.modify_no_read(control, Control::UARTEN::CLEAR);
             self.wait_while_busy();
             let width = if enabled { line.read(LineControl::WLEN) } else { 3 };
-            let line_value = LineControl::FEN::SET + LineControl::WLEN.val(width);
+            // Turning FIFOs on empties them: what was typed before this program began is worth more.
+            let waits = !regs.flag.is_set(Flag::RXFE);
+            let fifos =
+                if waits && !line.is_set(LineControl::FEN) { LineControl::FEN::CLEAR } else { LineControl::FEN::SET };
+            let line_value = fifos + LineControl::WLEN.val(width);
             regs.line.modify_no_read(line, line_value);
         }
         regs.fifo_level.write(FifoLevel::TX::Eighth + FifoLevel::RX::Half);

@@ -80,14 +80,6 @@ impl Console {
     pub fn attach(&mut self, main: Option<Pl011>, log: Option<Pl011>) {
         self.main = main;
         self.log = log;
-        // What was typed before this program began is kept: to turn FIFOs on empties them.
-        if let Some(uart) = &mut self.main {
-            while !self.input.is_full()
-                && let Some(byte) = uart.get()
-            {
-                self.input.put(byte, WhenFull::Refuse);
-            }
-        }
         for uart in [&mut self.main, &mut self.log].into_iter().flatten() {
             uart.init();
         }
@@ -100,10 +92,10 @@ impl Console {
         self.first_done = first.is_none();
     }
 
-    /// Interrupts may come from now on.
+    /// Interrupts may come from now on. What came before has interrupted nobody and is read here.
     pub fn listen(&mut self) {
-        if let Some(uart) = &mut self.main {
-            uart.enable(Causes::RECEIVE);
+        if self.receive() {
+            SWITCH_WAITS.store(true, Ordering::Relaxed);
         }
     }
 

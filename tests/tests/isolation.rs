@@ -12,7 +12,7 @@ fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &
     let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
     let system = System::new(&description);
     let mut shell = Shell::enter(Board { seed, ..Board::default() }.boot(&system));
-    shell.run.expect_log("vm hostile: powered off", seconds(600));
+    shell.run.expect_log("vm hostile: powered off", seconds(240));
     let list = shell.hvctl("vm list");
     assert!(
         list.as_array().is_some_and(|list| list.iter().any(|vm| vm["name"] == "debian" && vm["state"] == "running")),

@@ -20,6 +20,8 @@ struct Fake {
 impl Fake {
     fn new() -> (Self, Pl011) {
         let mut words = Box::new([0; 18]);
+        // UARTFR after reset: both FIFOs are empty (DDI0183 table 3-1).
+        words[FR] = 0x90;
         let base = Pa(words.as_mut_ptr().expose_provenance() as u64);
         // SAFETY: `words` has the size of the registers, is as aligned, and outlives the driver in each test.
         let uart = unsafe { Pl011::new(base) };
@@ -61,6 +63,15 @@ fn the_line_that_firmware_has_set_is_kept() {
     assert_eq!(fake.read(LCR_H), 0b101_1110);
     assert_eq!(fake.read(CR), 0xb01);
     assert_eq!(fake.read(IBRD), 26);
+}
+
+#[test]
+fn bytes_that_wait_in_a_device_without_fifos_are_not_thrown_away_for_having_them() {
+    let (mut device, mut uart) = Fake::new();
+    device.write(FR, 0x80);
+    device.write(0x2c / 4, 0x60);
+    uart.init();
+    assert_eq!(device.read(0x2c / 4) & 0x10, 0, "FEN stays off");
 }
 
 #[test]

@@ -63,6 +63,7 @@ pub fn forget() {
     let redistributor = redistributor(cpu::current());
     write32(redistributor + SGI_BASE + 0x280, u32::MAX);
     write32(redistributor + SGI_BASE + 0x380, u32::MAX);
+    write_register!("S3_0_C12_C8_4", 0); // ICC_AP0R0_EL1
     write_register!("S3_0_C12_C9_0", 0); // ICC_AP1R0_EL1
     write_register!("S3_0_C12_C12_4", 0); // ICC_CTLR_EL1
     write_register!("S3_0_C12_C12_3", 0); // ICC_BPR1_EL1

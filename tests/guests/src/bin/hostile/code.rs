@@ -30,10 +30,10 @@ pub(crate) struct Attacker<'m> {
 impl<'m> Attacker<'m> {
     /// An attacker with fresh counters.
     pub(crate) fn new(machine: &'m Machine, random: Random) -> Self {
+        let attacker = Self { machine, random, attempts: 0, faults: 0, interrupted: 0 };
         gic::init_distributor();
-        gic::init_cpu();
-        gic::enable_ppi(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
-        Self { machine, random, attempts: 0, faults: 0 }
+        attacker.restore();
+        attacker
     }
 
     /// Rounds of a random phase.
@@ -98,9 +98,7 @@ impl<'m> Attacker<'m> {
         timer::disarm();
         test_guests::write_register!("cntp_ctl_el0", 0);
         gic::forget();
-        gic::init_distributor();
-        gic::init_cpu();
-        gic::enable_ppi(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
+        gic::revive_timer();
         drain();
         test_guests::console::reset();
     }

@@ -1,10 +1,14 @@
 //! The mailbox page with everything wrong that can be wrong.
 
-use crate::code::Attacker;
+use crate::code::{Attacker, drain};
 use hv_abi::mailbox::{
-    INBOUND_CONSUMER, MAGIC, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE, SLOT_SIZE, VERSION, slot_offset,
+    INBOUND_CONSUMER, INBOUND_PRODUCER, MAGIC, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
+    SLOT_SIZE, SLOTS, VERSION, slot_offset,
 };
-use test_guests::ring;
+use test_guests::{ring, timer};
+
+/// How long the others get to empty a ring that is full.
+const PATIENCE_NS: u64 = 50_000;
 
 /// Random bytes and indices, and the doorbell.
 pub(crate) fn page(attacker: &mut Attacker<'_>) {
@@ -32,14 +36,24 @@ pub(crate) fn frames(attacker: &mut Attacker<'_>) {
     }
     for _ in 0..attacker.rounds() {
         let produced = ring::load(OUTBOUND_PRODUCER);
-        ring::write_bytes(slot_offset(OUTBOUND_SLOTS, produced), &frame(attacker));
-        ring::publish(OUTBOUND_PRODUCER, produced.wrapping_add(1));
+        if produced.wrapping_sub(ring::load(OUTBOUND_CONSUMER)) < SLOTS {
+            ring::write_bytes(slot_offset(OUTBOUND_SLOTS, produced), &frame(attacker));
+            ring::publish(OUTBOUND_PRODUCER, produced.wrapping_add(1));
+        } else {
+            take_replies();
+            timer::sleep_until(timer::now() + timer::ticks(PATIENCE_NS));
+            drain();
+        }
         bell(attacker);
         // Sometimes replies are taken, sometimes the inbound ring stays full.
         if attacker.random.below(4) == 0 {
-            ring::publish(INBOUND_CONSUMER, ring::load(hv_abi::mailbox::INBOUND_PRODUCER));
+            take_replies();
         }
     }
+}
+
+fn take_replies() {
+    ring::publish(INBOUND_CONSUMER, ring::load(INBOUND_PRODUCER));
 }
 
 /// A good header for `hv` or the service partition with up to two fields spoiled, and a random body.

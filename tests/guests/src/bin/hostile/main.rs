@@ -62,7 +62,10 @@ fn main(machine: &Machine) {
         let mut attacker = Attacker::new(machine, Random::new(seed * 100 + i as u64));
         attack(&mut attacker);
         attacker.restore();
-        println!("HOSTILE done {name} {} faults {}", attacker.attempts, attacker.faults);
+        println!(
+            "HOSTILE done {name} {} faults {} interrupted {}",
+            attacker.attempts, attacker.faults, attacker.interrupted
+        );
     }
     let end = machine.option("end").unwrap_or("off");
     println!("HOSTILE end {end}");

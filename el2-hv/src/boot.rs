@@ -23,7 +23,7 @@ use hv_core::idreg::IdRegisters;
 use hv_core::psci::{Mitigations, Workaround};
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2;
-use hv_core::trap_config::{CNTHCTL_GUEST, CPTR_GUEST, HCR_GUEST, mdcr_guest};
+use hv_core::trap_config::{CNTHCTL_GUEST, CPTR_GUEST, HCR_GUEST, HCRX_GUEST, mdcr_guest};
 use spin::{Mutex, Once};
 
 use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, run};
@@ -58,11 +58,18 @@ extern "C" fn hv_main(tree: u64) -> ! {
     let image_crc = checksum::crc32(parts.file(), crc32);
     // The tree says where everything else is.
     let blob = read_tree(tree);
-    let board = match Board::from_tree(blob) {
+    let mut board = match Board::from_tree(blob) {
         Ok(board) => board,
         Err(error) => report::fatal_without_tree(format_args!("device tree at {tree:#x}: {error}")),
     };
     POWER.call_once(|| Power::of(&board));
+    // CPUs are numbered from the one that boots.
+    match board.cpu_by_mpidr(cpu::mpidr()) {
+        Some(this) => board.cpus.swap(0, this.index()),
+        None => {
+            report::fatal_without_tree(format_args!("device tree: /cpus has no CPU {:#x}, which boots", cpu::mpidr()))
+        }
+    }
     // The map before any device is touched.
     let tree_range = PaRange { start: Pa(tree), size: blob.len() as u64 };
     let (root, map_tables) = map(&board, &parts, &tree_range);
@@ -159,7 +166,13 @@ fn block_dma(board: &Board) {
 
 fn archive_range(board: &Board) -> PaRange {
     match board.initrd {
-        Some(range) if range.size > 0 => range,
+        Some(range) if range.size > 0 => {
+            let inside = |bank: &PaRange| bank.start <= range.start && range.end() <= bank.end();
+            if !board.memory.iter().any(inside) {
+                fatal!("boot archive at {} ({} bytes) is not in RAM", range.start, range.size);
+            }
+            range
+        }
         _ => fatal!("no boot archive: /chosen has no linux,initrd-start (QEMU: -initrd)"),
     }
 }
@@ -267,6 +280,9 @@ fn describe_machine(facts: &Facts<'_>, description: &ServicePartition<'_>) -> Ma
             cptr: CPTR_GUEST,
             cnthctl: CNTHCTL_GUEST,
             vtcr: stage2::vtcr(mmfr0 & 0xf, vmid_bits_16),
+            // ID_AA64MMFR1_EL1.HCX and ID_AA64MMFR0_EL1.FGT.
+            hcrx: (cpu::id_register(7, 1) >> 40 & 0xf != 0).then_some(HCRX_GUEST),
+            fine_grained: mmfr0 >> 56 & 0xf != 0,
         },
         mitigations: mitigations(),
         counter_hz: counter::frequency().max(1),

@@ -174,26 +174,38 @@ impl Write for Notice<'_> {
 pub fn show_log() {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
+    let focused = focus() == Focus::Log;
     let mut ring = LOG.lock();
-    let uart = match (&mut console.log, &mut console.main) {
-        (Some(log), _) => log,
-        (None, Some(main)) if focus() == Focus::Log => {
-            console.transmit_waits = true;
-            if !drain(&mut console.notice, main) {
-                return main.enable(Causes::TRANSMIT);
-            }
-            main
-        }
-        _ => return,
-    };
+    if let Some(log) = &mut console.log {
+        let all = drain_lines(&mut ring, log);
+        set_transmit(log, !all);
+    }
+    if focused && let Some(main) = &mut console.main {
+        let all = drain(&mut console.notice, main) && (console.log.is_some() || drain_lines(&mut ring, main));
+        console.transmit_waits = !all;
+        set_transmit(main, !all);
+    }
+}
+
+/// Lets a UART interrupt when its FIFO has room, or not.
+fn set_transmit(uart: &mut Pl011, waits: bool) {
+    if waits {
+        uart.enable(Causes::TRANSMIT);
+    } else {
+        uart.disable(Causes::TRANSMIT);
+    }
+}
+
+/// Sends a ring of lines; whether all went.
+fn drain_lines<const N: usize>(ring: &mut ByteRing<N>, uart: &mut Pl011) -> bool {
     while let Some(byte) = ring.peek() {
         // A terminal wants CR before LF; a CR that is sent twice does no harm.
         if (byte == b'\n' && uart.put(b'\r').is_err()) || uart.put(byte).is_err() {
-            return uart.enable(Causes::TRANSMIT);
+            return false;
         }
         ring.take();
     }
-    uart.disable(Causes::TRANSMIT);
+    true
 }
 
 /// Sends a byte of the VM in focus, if nothing waits before it and the UART has room.

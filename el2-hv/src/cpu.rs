@@ -44,6 +44,15 @@ pub struct Local {
     pub reschedule: bool,
 }
 
+/// What a CPU that runs no guest does meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// It waits.
+    None,
+    /// It takes a VM down.
+    Reaping,
+}
+
 /// What a vCPU's exit comes to.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,15 +157,6 @@ pub fn wake(vcpu: VcpuId) {
     act(kick);
 }
 
-/// A vCPU that was resumed does not go on here after all: it waits to be picked.
-pub fn sleep_on(vcpu: VcpuId) {
-    let mut scheduler = SCHEDULER.lock();
-    let _ = scheduler.block(vcpu);
-    let kick = scheduler.wake(vcpu);
-    drop(scheduler);
-    act(kick);
-}
-
 /// Kicks whom the scheduler names.
 pub fn act(kick: Kick) {
     if let Kick::Cpu(cpu) = kick {
@@ -203,8 +203,8 @@ fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
     local.reschedule = false;
     while !local.reschedule {
         hv_arch::cpu::wait_for_interrupt();
-        while hv_arch::cpu::interrupt_pending() {
-            if interrupts::while_idle(local, resident.as_mut()) {
+        while hv_arch::cpu::interrupt_pending() && !local.reschedule {
+            if interrupts::while_idle(local, resident.as_mut(), Work::None) {
                 serve_resident(local, resident);
                 return;
             }
@@ -325,11 +325,12 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
 }
 
 impl Local {
-    /// Wakes the vCPU that sleeps with its registers in this CPU, which is idle; whether it goes on at once.
+    /// Wakes the vCPU that sleeps with its registers in this CPU. Whether it goes on at once: where the CPU has
+    /// nothing else to do.
     #[inline]
-    pub fn wake_here(&mut self, vcpu: VcpuId) -> bool {
+    pub fn wake_here(&mut self, vcpu: VcpuId, work: Work) -> bool {
         let mut scheduler = SCHEDULER.lock();
-        if scheduler.resume(self.id, vcpu) {
+        if work == Work::None && scheduler.resume(self.id, vcpu) {
             return true;
         }
         let kick = scheduler.wake(vcpu);
@@ -342,12 +343,6 @@ impl Local {
         false
     }
 
-    /// Whether a deadline was due while the CPU was idle: the vCPU that sleeps here may be meant.
-    pub fn check_sleeper(&mut self, vcpu: VcpuId) {
-        self.watch_physical(vcpu, None);
-        wake(vcpu);
-    }
-
     /// The reaper's slice is over, or somebody asked for the CPU.
     pub fn take_turn_over(&mut self, over: bool) -> bool {
         over | core::mem::take(&mut self.reschedule)
@@ -355,7 +350,7 @@ impl Local {
 
     /// Somebody waits for this CPU: gives the running vCPU a slice, if it has none yet.
     pub fn share(&mut self) {
-        if self.slice_end.is_none() && SCHEDULER.lock().contended() {
+        if SCHEDULER.lock().share(self.id) && self.slice_end.is_none() {
             self.arm_slice();
         }
     }

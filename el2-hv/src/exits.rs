@@ -7,7 +7,6 @@ use hv_core::exit::{
 };
 use hv_core::inject::{GuestException, Interrupted};
 use hv_core::sysreg::{ICC_SGI1R_EL1, SysRegAction, TimerRegister, classify};
-use hv_core::trap_config::HCR_GUEST;
 use hv_core::vgic::SgiRegister;
 
 use crate::cpu::{Local, Next};
@@ -220,7 +219,9 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
 /// A physical SError came while the guest ran: it is the guest's.
 #[cold]
 pub fn serror(loaded: &mut Loaded) -> Next {
-    log::warn!("vm {}: vcpu {}: SError, esr {:#x}", loaded.vm.name(), loaded.index, guest::esr());
-    guest::pend_serror(HCR_GUEST);
+    if loaded.vm.may_complain() {
+        log::warn!("vm {}: vcpu {}: SError, esr {:#x}", loaded.vm.name(), loaded.index, guest::esr());
+    }
+    guest::pend_serror();
     Next::Resume
 }

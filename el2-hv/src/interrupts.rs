@@ -4,7 +4,7 @@ use hv_board::gicv3::{SPURIOUS, cpu as gic};
 use hv_core::addr::IntId;
 
 use crate::console;
-use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF};
+use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, Work};
 use crate::vcpu::Loaded;
 
 /// Virtual timer of EL1.
@@ -64,7 +64,7 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
 
 /// An interrupt came while no guest runs here. A vCPU that sleeps with its registers in this CPU
 /// still has its timer here. Whether it goes on at once.
-pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
+pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) -> bool {
     let id = gic::acknowledge();
     if id == SPURIOUS {
         return false;
@@ -73,7 +73,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     if id == TIMER {
         if let Some(loaded) = resident {
             loaded.timer_fired();
-            return local.wake_here(loaded.id);
+            return local.wake_here(loaded.id, work);
         }
         gic::deactivate(id);
         return false;
@@ -83,14 +83,17 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
         SGI_SCHEDULE => local.reschedule = true,
         SGI_SELF => put_off(local),
         HYPERVISOR_TIMER => {
-            let asleep = resident.map(|loaded| loaded.id);
-            local.timer_fired(None);
-            // A deadline that is due may concern the vCPU that sleeps here.
-            if let Some(id) = asleep {
-                local.check_sleeper(id);
-            }
+            local.timer_fired(resident);
         }
-        // A maintenance interrupt, or attention that came as its vCPU went to sleep: it was woken, too.
+        // It came as its vCPU went to sleep, and stays until the list registers are looked at.
+        MAINTENANCE => match resident {
+            Some(loaded) => {
+                loaded.sync_gic(local);
+                return local.wake_here(loaded.id, work);
+            }
+            None => hv_arch::vgic::set_controls(0),
+        },
+        // Attention that came as its vCPU went to sleep: it was woken, too.
         _ => device(local, id),
     }
     false
@@ -99,13 +102,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
 /// An interrupt came while this CPU takes a VM down. Whether the work is to make room for others.
 pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     let slice = local.slice_is_over();
-    let asleep = resident.as_ref().map(|loaded| loaded.id);
-    if while_idle(local, resident)
-        && let Some(id) = asleep
-    {
-        // It may go on, but this CPU is at work: it is picked like any other.
-        crate::cpu::sleep_on(id);
-    }
+    while_idle(local, resident, Work::Reaping);
     local.take_turn_over(!slice && local.slice_is_over())
 }
 

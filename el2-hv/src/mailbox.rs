@@ -80,6 +80,11 @@ impl Mailbox {
         }
     }
 
+    /// Whether the owner has frames in its inbound ring that it did not take yet.
+    pub fn unread(&self) -> bool {
+        self.at(INBOUND_CONSUMER).is_some_and(|at| ram::load_acquire(at) != self.put)
+    }
+
     /// Whether the inbound ring has room for a frame.
     pub fn has_room(&self) -> bool {
         let Some(at) = self.at(INBOUND_CONSUMER) else {
@@ -125,11 +130,15 @@ pub fn doorbell(_local: &mut Local, id: VmId) -> Status {
 
 /// Puts a frame into a VM's inbound ring and tells it; whether there was room.
 pub fn deliver(id: VmId, slot: &Slot) -> bool {
-    let put = VMS[id.index()].mailbox.lock().put(slot);
+    let ring = &VMS[id.index()].mailbox;
+    let mut put = ring.lock().put(slot);
+    if !put {
+        // It may have made room, and have rung, just before it was noted that somebody waits.
+        set_starved(id, true);
+        put = ring.lock().put(slot);
+    }
     if put {
         devices::pulse(id, MAILBOX_SPI);
-    } else {
-        set_starved(id, true);
     }
     put
 }
@@ -138,7 +147,7 @@ pub fn deliver(id: VmId, slot: &Slot) -> bool {
 #[inline]
 pub fn is_starved(id: VmId) -> bool {
     let (word, bit) = (id.index() / 64, id.index() % 64);
-    STARVED.get(word).is_some_and(|word| word.load(Ordering::Relaxed) >> bit & 1 != 0)
+    STARVED.get(word).is_some_and(|word| word.load(Ordering::SeqCst) >> bit & 1 != 0)
 }
 
 /// Notes whether something for the VM waits for room.
@@ -146,7 +155,7 @@ pub fn set_starved(id: VmId, starved: bool) {
     let (word, bit) = (id.index() / 64, id.index() % 64);
     if let Some(word) = STARVED.get(word) {
         if starved {
-            word.fetch_or(1 << bit, Ordering::Relaxed);
+            word.fetch_or(1 << bit, Ordering::SeqCst);
         } else {
             word.fetch_and(!(1 << bit), Ordering::Relaxed);
         }

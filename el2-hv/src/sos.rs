@@ -12,7 +12,7 @@ use hv_abi::record::{EndReason, QueryKind};
 use hv_abi::{Status, VmHandle};
 use hv_core::addr::VmId;
 use hv_core::description::WhenIdle;
-use hv_core::requests::{Asker, OPEN_MAX, Offer, Requests};
+use hv_core::requests::{Asker, LifeOver, OPEN_MAX, Offer, Requests};
 use hv_core::sos::{Action, Event, LifeEnd, SosLife, SosTimes, State};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
@@ -43,6 +43,8 @@ pub struct SosControl {
     asked_at: Option<u64>,
     wake_to_answer_ns: u64,
     seed: Option<chacha20::ChaCha20Rng>,
+    /// How the guest ended that ended last.
+    last_end: EndReason,
 }
 
 /// What became of a frame from a guest.
@@ -73,6 +75,7 @@ impl SosControl {
             asked_at: None,
             wake_to_answer_ns: 0,
             seed: None,
+            last_end: EndReason::None,
         }
     }
 
@@ -155,6 +158,13 @@ impl SosControl {
         self.deliver();
     }
 
+    /// Whether something waits for it, or was handed to it and is not done.
+    fn has_work(&self) -> bool {
+        let unread = VMS[SOS_VM.index()].mailbox.lock().unread();
+        let untold = self.power_on && self.power_on_told == 0 || self.ended.iter().any(|ended| *ended);
+        unread || untold || self.requests.waiting() > 0 || self.requests.in_progress() > 0
+    }
+
     /// Takes an event of its life and does what follows.
     fn event(&mut self, event: Event) {
         let before = self.life.deadline();
@@ -179,6 +189,7 @@ impl SosControl {
             Action::RefuseWaiting => {
                 self.requests.refuse_waiting();
                 self.send_errors();
+                resume_starved(self);
             }
         }
     }
@@ -191,8 +202,7 @@ impl SosControl {
         }
         self.drain_wanted = false;
         if !load::claim(self.image.as_ref()) {
-            log::error!("sos: no vCPU is free for it");
-            return;
+            report::fatal(format_args!("the service partition cannot be powered on: no vCPU is free"));
         }
         vm::begin_loading();
     }
@@ -210,7 +220,7 @@ impl SosControl {
 
     /// Hands over what waits: events first, then requests.
     fn deliver(&mut self) {
-        if !matches!(self.life.state(), State::Ready | State::Draining) {
+        if !self.life.takes_work() {
             return;
         }
         let told = self.tell_events();
@@ -281,14 +291,13 @@ impl SosControl {
             };
             let head = Frame { port: 0, vm: VmHandle(0), party: Party::Sos, ..frame };
             if !send(route.asker, &Slot::new(head, &slot.body[..frame.length])) {
+                self.requests.stalled(route.asker, frame.id);
                 return Status::NoRoom;
             }
             if let Some(asked) = self.asked_at.take() {
                 self.wake_to_answer_ns = machine().nanoseconds(hv_arch::counter::now().wrapping_sub(asked));
             }
-            if route.last {
-                self.requests.close(route.asker, frame.id);
-            }
+            self.requests.replied(&route, frame.id);
             self.event(Event::Progress);
         }
         Status::Success
@@ -327,9 +336,12 @@ fn tell(kind: EventKind, vm: VmHandle) -> bool {
 
 /// Sends a frame to who asked. Nobody is there any more: that counts as sent.
 fn send(asker: Asker, slot: &Slot) -> bool {
-    let Some((id, _)) = vm::by_handle(asker.vm) else {
+    let Some((id, vm)) = vm::by_handle(asker.vm) else {
         return true;
     };
+    if vm.phase() != vm::Phase::Running {
+        return true;
+    }
     match asker.port.checked_sub(1).map(|port| guest_virtio::console::PortId::new(u32::from(port))) {
         None => deliver(id, slot),
         Some(Some(port)) => ports::give(id, port, slot),
@@ -378,15 +390,13 @@ pub fn serve_own_doorbell() -> Status {
     status
 }
 
-/// A request has ended: others that had to wait for a place may come in.
+/// Places became free: those who had to wait for one may come in.
 fn resume_starved(sos: &mut SosControl) {
-    for id in (1..VMS.len()).map(|id| VmId(id as u8)) {
-        if mailbox::is_starved(id) && sos.requests.waiting() == 0 {
-            take_from_ring(sos, id);
-            ports::retry(sos, id);
-            sos.work_arrived();
-        }
+    for id in (1..VMS.len()).map(|id| VmId(id as u8)).filter(|id| mailbox::is_starved(*id)) {
+        take_from_ring(sos, id);
+        ports::retry(sos, id);
     }
+    sos.work_arrived();
 }
 
 /// `sos_ready`.
@@ -398,10 +408,14 @@ pub fn ready() {
 pub fn idle(answer: DrainAnswer) {
     let mut sos = SOS.lock();
     match answer {
+        // Something may have come since it looked.
+        DrainAnswer::Agreed if sos.has_work() => sos.event(Event::DrainBusy),
         DrainAnswer::Agreed => {
-            // What it was told at power-on is done.
-            sos.power_on &= sos.power_on_told == 0;
             sos.event(Event::DrainAgreed);
+            if sos.life.has_agreed() {
+                // What it was told at power-on is done.
+                sos.power_on &= sos.power_on_told == 0;
+            }
         }
         DrainAnswer::Busy => sos.event(Event::DrainBusy),
     }
@@ -430,36 +444,38 @@ pub fn deadline_passed() -> Option<u64> {
 }
 
 /// Its vCPU has stopped for good.
-pub fn stopped(end: EndReason) {
+pub fn stopped() {
     let mut sos = SOS.lock();
     if matches!(sos.life.state(), State::Booting | State::Ready | State::Draining) {
         sos.event(Event::Crash);
     }
-    begin_dying(&mut sos, end);
+    begin_dying(&mut sos);
 }
 
 /// It could not be loaded.
 pub fn load_failed() {
     let mut sos = SOS.lock();
     sos.event(Event::LoadFailed);
-    begin_dying(&mut sos, EndReason::Crashed);
+    begin_dying(&mut sos);
 }
 
-fn begin_dying(sos: &mut SosControl, _end: EndReason) {
-    if sos.life.state() == State::Faulted {
-        sos.requests.life_failed();
-        // Told to a life that failed: the next one hears it again, once.
+fn begin_dying(sos: &mut SosControl) {
+    let failed = sos.life.state() == State::Faulted;
+    sos.requests.life_over(if failed { LifeOver::Failed } else { LifeOver::Agreed });
+    if failed {
+        // What it was told the next life hears again, once.
         sos.power_on &= sos.life.account().failures < 2 || sos.power_on_told == 0;
         sos.power_on_told = 0;
-        for (vm, ended) in VMS.iter().zip(&mut sos.ended).skip(1) {
-            *ended |= vm.phase() == vm::Phase::Stopped;
-        }
+    }
+    for (vm, ended) in VMS.iter().zip(&mut sos.ended).skip(1) {
+        *ended |= vm.phase() == vm::Phase::Stopped && vm.ended_by_itself();
     }
     sos.scrubbed = 0;
     sos.asked_at = None;
     vm::destroy_half_built();
     vm::begin_dying(SOS_VM);
     sos.send_errors();
+    resume_starved(sos);
 }
 
 /// Scrubs a step of its frames; whether all is done.
@@ -474,6 +490,7 @@ pub fn scrub_step() -> bool {
 /// Its frames are back.
 pub fn scrubbed() {
     let mut sos = SOS.lock();
+    resume_starved(&mut sos);
     let waiting = sos.requests.waiting() + sos.events_waiting();
     log::info!("sos: off");
     if sos.requests.waiting() > 0 {
@@ -487,11 +504,20 @@ pub fn scrubbed() {
     off_if_idle();
 }
 
-/// Powers the board off where the description says so and nothing is left that could want it.
+/// Powers the board off where the description says so, the last guest has ended it, and nothing is left to do.
 fn off_if_idle() {
-    let off = SOS.lock().life.state() == State::Off;
+    let sos = SOS.lock();
+    let quiet = sos.life.state() == State::Off && sos.life.deadline().is_none();
+    if !quiet || sos.requests.waiting() + sos.events_waiting() > 0 || vm::any_guest() {
+        return;
+    }
     let had_guests = crate::machine::FIRST_GUEST.load(core::sync::atomic::Ordering::Relaxed) != 0;
-    if off && had_guests && !vm::any_guest() && machine().when_idle == WhenIdle::PowerOff {
+    if !had_guests && sos.life.account().failures > 0 {
+        report::fatal(format_args!("the service partition failed before any guest was started"));
+    }
+    let over = matches!(sos.last_end, EndReason::PoweredOff | EndReason::Reset);
+    if had_guests && over && machine().when_idle == WhenIdle::PowerOff {
+        drop(sos);
         report::power_off("the last guest is gone");
     }
 }
@@ -499,9 +525,11 @@ fn off_if_idle() {
 /// A guest has ended.
 pub fn vm_ended(id: VmId, end: EndReason) {
     if end == EndReason::Stopped {
+        SOS.lock().last_end = end;
         return;
     }
     let mut sos = SOS.lock();
+    sos.last_end = end;
     sos.ended[id.index()] = true;
     if sos.life.state() == State::Off {
         sos.woken_by = None;
@@ -511,13 +539,16 @@ pub fn vm_ended(id: VmId, end: EndReason) {
     sos.deliver();
 }
 
-/// A guest's slot is free.
-pub fn vm_gone(handle: VmHandle) {
+/// A guest's memory is back and its slot about to be free: what concerns it is forgotten.
+pub fn forget_vm(id: VmId, handle: VmHandle) {
     let mut sos = SOS.lock();
     sos.requests.forget_vm(handle);
-    if let Some(ended) = handle.index().and_then(|index| sos.ended.get_mut(usize::from(index))) {
-        *ended = false;
-    }
-    drop(sos);
+    sos.ended[id.index()] = false;
+    set_starved(id, false);
+}
+
+/// A guest's slot is free.
+pub fn vm_gone() {
+    resume_starved(&mut SOS.lock());
     off_if_idle();
 }

@@ -176,6 +176,7 @@ impl Loaded {
         loaded.core.interface.load();
         loaded.refill(local);
         loaded.arm_physical_timer(local);
+        loaded.core.context.start_timer();
         loaded
     }
 
@@ -204,6 +205,7 @@ impl Loaded {
         self.core.context.save();
         local.watch(self.id, None);
         local.watch_physical(self.id, None);
+        self.set_physical_line(false);
         let kicks = self.vm.gic.lock().power_off(self.index);
         vm::notify_all(self.vm, unloaded.kicks.union(kicks));
     }
@@ -212,8 +214,9 @@ impl Loaded {
     fn next_deadline(&self) -> Option<u64> {
         let context = &self.core.context;
         // CNTV_CTL: ENABLE set, IMASK clear.
-        let virtual_timer =
-            (context.timer_control & 3 == 1).then(|| context.timer_compare.wrapping_add(self.vm.counter_offset()));
+        let virtual_timer = (context.timer_control & 3 == 1)
+            .then(|| context.timer_compare.checked_add(self.vm.counter_offset()))
+            .flatten();
         [virtual_timer, self.core.physical_timer.deadline()].into_iter().flatten().min()
     }
 
@@ -334,7 +337,11 @@ impl Local {
         const PPI: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
         match wanted {
             PhysicalTimerLine::Unchanged => {}
-            PhysicalTimerLine::Activate => self.redistributor.activate(PPI),
+            PhysicalTimerLine::Activate => {
+                self.redistributor.activate(PPI);
+                // The read waits until the write has taken effect: the timer may fire with the next instruction.
+                let _ = self.redistributor.is_active(PPI);
+            }
             PhysicalTimerLine::Deactivate => self.redistributor.deactivate(PPI),
         }
     }

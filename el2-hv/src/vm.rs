@@ -268,6 +268,11 @@ impl Vm {
         Stage2::new(Pa(self.root.load(Ordering::Relaxed)))
     }
 
+    /// Whether it stopped without having been asked to.
+    pub fn ended_by_itself(&self) -> bool {
+        !matches!(self.control.lock().end, EndReason::None | EndReason::Stopped)
+    }
+
     /// Whether one more complaint about it goes to the log.
     pub fn may_complain(&self) -> bool {
         let count = self.complaints.fetch_add(1, Ordering::Relaxed);
@@ -473,7 +478,7 @@ pub fn vcpu_is_off(id: VmId) {
         (control.end, control.label)
     };
     if id == SOS_VM {
-        return sos::stopped(end);
+        return sos::stopped();
     }
     if let Some(label) = label {
         log::info!("vm {label}: {end}");
@@ -589,18 +594,21 @@ fn finish(id: VmId) {
     tlb::invalidate_vmid(vm.vttbr(id));
     let handle = vm.handle(id);
     let label = vm.control.lock().label.take();
+    if id != SOS_VM {
+        let leaked = bytes_of(Owner::Vm(id));
+        assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
+        sos::forget_vm(id, handle);
+    }
     free_vcpus(vm);
     vm.generation.fetch_add(1, Ordering::Relaxed);
     vm.enter(Phase::Free);
     if id == SOS_VM {
         return sos::scrubbed();
     }
-    let leaked = bytes_of(Owner::Vm(id));
-    assert!(leaked == 0, "vm {}: {leaked} bytes were not returned", id);
     if let Some(label) = label {
         log::info!("vm {label}: memory returned");
     }
-    sos::vm_gone(handle);
+    sos::vm_gone();
 }
 
 /// Destroys what a life of the service partition has left half built.

@@ -67,7 +67,7 @@ _head:
     b       _start
     .long   0
     .quad   0                       // text_offset
-    .quad   __image_end             // image_size: linked at 0
+    .quad   0                       // image_size: filled in by the image tool
     .quad   0xa                     // little-endian, 4 KiB pages, anywhere in memory
     .quad   0
     .quad   0
@@ -109,6 +109,10 @@ _start:
     mrs     x9, CurrentEL
     cmp     x9, #8
     b.ne    4f
+    // EL1 is AArch64, and neither E2H nor TGE: they change what EL2's other registers mean.
+    mov     x9, #0x80000000
+    msr     hcr_el2, x9
+    isb
 
     adrp    x0, __image_start
     adrp    x1, __image_end
@@ -171,6 +175,9 @@ _start:
 secondary_entry:
     msr     daifset, #0xf
     mov     x19, x0
+    mov     x9, #0x80000000
+    msr     hcr_el2, x9
+    isb
     ldr     x0, [x19]
     bl      {mmu_on}
     ldr     x9, =({SCTLR} | {WXN})

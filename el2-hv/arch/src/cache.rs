@@ -29,6 +29,13 @@ pub fn clean_to_poc(start: Pa, size: u64) {
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
+/// Cleans the line at `at` to the point of coherency. Without the barrier that ends it: see [`finish`].
+#[inline]
+pub(crate) fn clean_line(at: Pa) {
+    // SAFETY: cleaning writes back what the line holds.
+    unsafe { asm!("dc cvac, {}", in(reg) at.0, options(nostack, preserves_flags)) };
+}
+
 /// Forgets all instructions that any CPU has cached: code was written.
 pub fn invalidate_instructions() {
     // SAFETY: the instruction cache holds copies only.

@@ -99,6 +99,9 @@ pub fn configure() {
     msr!("hstr_el2", 0);
     msr!("hacr_el2", 0);
     msr!("cnthp_ctl_el2", 0);
+    // Firmware may have left EL1's timers on.
+    msr!("cntv_ctl_el0", 0);
+    msr!("cntp_ctl_el0", 0);
     // SCTLR_EL2.WXN on the CPU that booted; the others come up with it.
     let sctlr = mrs!("sctlr_el2") | crate::boot::SCTLR_WXN;
     msr!("sctlr_el2", sctlr);

@@ -49,7 +49,10 @@ impl Frames {
         for frame in range.outer_frames() {
             // SAFETY: the block is ours now; the allocator's link lay in the first words of frames.
             unsafe { ((frame * FRAME_SIZE) as *mut [u64; 2]).write_volatile([0; 2]) };
+            // Its owner may look with its caches off.
+            crate::cache::clean_line(Pa(frame * FRAME_SIZE));
         }
+        crate::cache::finish();
         self.change(&range, Owner::Free, owner);
         Ok(range.start)
     }

@@ -159,7 +159,6 @@ el1_state! {
     sctlr = "sctlr_el1",
     ttbr0 = "ttbr0_el1",
     ttbr1 = "ttbr1_el1",
-    tcr = "tcr_el1",
     mair = "mair_el1",
     amair = "amair_el1",
     vbar = "vbar_el1",
@@ -204,13 +203,24 @@ pub struct VcpuContext {
     pub timer_compare: u64,
     /// CNTV_CTL_EL0.
     pub timer_control: u64,
+    /// TCR_EL1: loaded last, see [`VcpuContext::load`].
+    tcr: u64,
+    /// HCR_EL2.VSE: a virtual SError waits for it.
+    serror: u64,
     fp: FpState,
 }
 
 impl VcpuContext {
     /// All zeroes, for tables that exist before their machines.
-    pub const ZERO: Self =
-        Self { el1: El1State::ZERO, vmpidr: 0, timer_compare: 0, timer_control: 0, fp: FpState::ZERO };
+    pub const ZERO: Self = Self {
+        el1: El1State::ZERO,
+        vmpidr: 0,
+        timer_compare: 0,
+        timer_control: 0,
+        tcr: 0,
+        serror: 0,
+        fp: FpState::ZERO,
+    };
 
     /// Brings it to before its first instruction.
     pub fn reset(&mut self, vmpidr: u64) {
@@ -219,15 +229,29 @@ impl VcpuContext {
         self.vmpidr = vmpidr;
     }
 
-    /// Loads the CPU with this vCPU of a VM.
+    /// Loads the CPU with this vCPU of a VM; [`VcpuContext::start_timer`] is what is left to do.
+    ///
+    /// While stage 1 and stage 2 are of different vCPUs no walk of EL1's tables may begin, not even a
+    /// speculative one (Cortex-A72 erratum 1319367 and its kin): TCR_EL1.EPD0 and EPD1 forbid it until both are there.
     pub fn load(&self, vm: &VmRegisters) {
+        msr!("tcr_el1", TCR_NO_WALKS);
+        crate::cpu::isb();
         msr!("vttbr_el2", vm.vttbr);
         msr!("cntvoff_el2", vm.counter_offset);
         msr!("vmpidr_el2", self.vmpidr);
         self.el1.load();
+        if self.serror != 0 {
+            msr!("hcr_el2", mrs!("hcr_el2") | VIRTUAL_SERROR);
+        }
         // SAFETY: the pointer is to a whole FpState; EL2 itself uses none of these registers.
         unsafe { fp_restore(&raw const self.fp) };
         msr!("cntv_cval_el0", self.timer_compare);
+        crate::cpu::isb();
+        msr!("tcr_el1", self.tcr);
+    }
+
+    /// Turns the virtual timer on, after its interrupt's state at the GIC is this vCPU's.
+    pub fn start_timer(&self) {
         msr!("cntv_ctl_el0", self.timer_control);
         crate::cpu::isb();
     }
@@ -237,6 +261,12 @@ impl VcpuContext {
         self.timer_control = mrs!("cntv_ctl_el0");
         self.timer_compare = mrs!("cntv_cval_el0");
         msr!("cntv_ctl_el0", 0);
+        self.tcr = mrs!("tcr_el1");
+        let hcr = mrs!("hcr_el2");
+        self.serror = hcr & VIRTUAL_SERROR;
+        if self.serror != 0 {
+            msr!("hcr_el2", hcr & !VIRTUAL_SERROR);
+        }
         self.el1.save();
         // SAFETY: the pointer is to a whole FpState, exclusively borrowed.
         unsafe { fp_save(&raw mut self.fp) };
@@ -256,6 +286,23 @@ pub struct TrapControls {
     pub cnthctl: u64,
     /// VTCR_EL2.
     pub vtcr: u64,
+    /// HCRX_EL2, where the CPU has it.
+    pub hcrx: Option<u64>,
+    /// The CPU has fine-grained traps (FEAT_FGT).
+    pub fine_grained: bool,
+}
+
+/// HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2, HAFGRTR_EL2 = 0: UNKNOWN at reset.
+fn fine_grained_traps_off() {
+    msr!("s3_4_c1_c1_4", 0);
+    msr!("s3_4_c1_c1_5", 0);
+    msr!("s3_4_c1_c1_6", 0);
+    msr!("s3_4_c3_c1_4", 0);
+    msr!("s3_4_c3_c1_5", 0);
+    // HAFGRTR_EL2 exists with the activity monitors only.
+    if mrs!("id_aa64pfr0_el1") >> 44 & 0xf != 0 {
+        msr!("s3_4_c3_c1_6", 0);
+    }
 }
 
 impl TrapControls {
@@ -267,15 +314,28 @@ impl TrapControls {
         msr!("cnthctl_el2", self.cnthctl);
         msr!("vtcr_el2", self.vtcr);
         msr!("vpidr_el2", mrs!("midr_el1"));
+        // UNKNOWN at reset, and looked at from now on.
+        msr!("vttbr_el2", 0);
+        if let Some(hcrx) = self.hcrx {
+            msr!("s3_4_c1_c2_2", hcrx);
+        }
+        if self.fine_grained {
+            fine_grained_traps_off();
+        }
         crate::cpu::isb();
         // SAFETY: nothing of any VM is in use on this CPU yet.
         unsafe { asm!("tlbi alle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
     }
 }
 
-/// HCR_EL2.VSE: a virtual SError is pending for the vCPU.
-pub fn pend_serror(hcr: u64) {
-    msr!("hcr_el2", hcr | 1 << 8);
+/// HCR_EL2.VSE.
+const VIRTUAL_SERROR: u64 = 1 << 8;
+/// TCR_EL1.EPD0 and EPD1.
+const TCR_NO_WALKS: u64 = 1 << 7 | 1 << 23;
+
+/// A virtual SError is pending for the loaded vCPU from now on; the CPU clears it when it is taken.
+pub fn pend_serror() {
+    msr!("hcr_el2", mrs!("hcr_el2") | VIRTUAL_SERROR);
 }
 
 /// SCTLR_EL1 and VBAR_EL1 of the loaded vCPU: what an exception entry looks at.

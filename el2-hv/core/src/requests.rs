@@ -9,13 +9,13 @@ use hv_abi::VmHandle;
 use hv_abi::mailbox::{Flags, Frame, HvErrorKind, Slot};
 
 /// Requests that may be open.
-pub const OPEN_MAX: usize = 32;
+pub const OPEN_MAX: usize = 64;
 /// Of these, from one VM.
-pub const OPEN_PER_VM: usize = 10;
+pub const OPEN_PER_VM: usize = 6;
 /// Frames that may wait.
-const FRAMES_MAX: usize = 32;
+const FRAMES_MAX: usize = 64;
 /// Of these, from one VM.
-const FRAMES_PER_VM: usize = 12;
+const FRAMES_PER_VM: usize = 8;
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +36,15 @@ pub enum Offer {
     Full,
     /// It is answered with an error, and not kept.
     Refused(HvErrorKind),
+}
+
+/// How a life came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LifeOver {
+    /// It agreed.
+    Agreed,
+    /// It crashed or hung.
+    Failed,
 }
 
 /// How far a request is.
@@ -62,6 +71,10 @@ struct Open {
     repeatable: bool,
     /// It was in progress when a life failed.
     crashed: bool,
+    /// A part of its reply was sent: asking again would mix two replies.
+    replied: bool,
+    /// Its asker has no room for the reply: that keeps nobody busy.
+    stalled: bool,
     slot: Slot,
 }
 
@@ -123,6 +136,8 @@ impl Requests {
             complete: !more,
             repeatable: repeat_safe,
             crashed: false,
+            replied: false,
+            stalled: false,
             slot: if repeat_safe { *slot } else { Slot::EMPTY },
         });
         self.push(index, asker, frame, slot);
@@ -201,18 +216,35 @@ impl Requests {
         let asker = Asker { vm: frame.vm, port: frame.port };
         let open = self.open[self.find(asker, frame.id)?].as_ref()?;
         let last = !frame.flags.contains(Flags::MORE);
-        (open.progress == Progress::Started && open.complete).then_some(Route { asker, last })
+        (open.progress == Progress::Started).then_some(Route { asker, last })
     }
 
-    /// The last frame of the reply to request `id` was delivered.
-    pub fn close(&mut self, asker: Asker, id: u32) {
-        if let Some(index) = self.find(asker, id) {
+    /// A frame of the reply to request `id` was sent; after the last one the request is closed. What is
+    /// still to come of it is thrown away.
+    pub fn replied(&mut self, route: &Route, id: u32) {
+        let Some(index) = self.find(route.asker, id) else { return };
+        let Some(open) = self.open[index].as_mut() else { return };
+        open.replied = true;
+        open.stalled = false;
+        if !route.last {
+            return;
+        }
+        open.progress = Progress::Discarded;
+        if open.complete {
             self.open[index] = None;
         }
     }
 
-    /// A life has failed. What was in progress goes to the next life if that is safe, or fails.
-    pub fn life_failed(&mut self) {
+    /// The asker of request `id` has no room for its reply.
+    pub fn stalled(&mut self, asker: Asker, id: u32) {
+        if let Some(open) = self.find(asker, id).and_then(|index| self.open[index].as_mut()) {
+            open.stalled = true;
+        }
+    }
+
+    /// A life is over. What was in progress goes to the next life if that is safe, or fails; after a failure
+    /// it does so once.
+    pub fn life_over(&mut self, how: LifeOver) {
         for index in 0..OPEN_MAX {
             let Some(open) = self.open[index].as_mut() else {
                 continue;
@@ -220,8 +252,8 @@ impl Requests {
             if open.progress != Progress::Started {
                 continue;
             }
-            if open.repeatable && !open.crashed && self.count < FRAMES_MAX {
-                open.crashed = true;
+            if open.repeatable && !open.crashed && !open.replied && self.count < FRAMES_MAX {
+                open.crashed = how == LifeOver::Failed;
                 open.progress = Progress::Waiting;
                 let (asker, slot) = (open.asker, open.slot);
                 if let Ok(frame) = Frame::parse(&slot.header) {
@@ -317,9 +349,10 @@ impl Requests {
         self.open[waiting.open].as_ref().map(|open| open.asker.vm)
     }
 
-    /// Requests in progress.
+    /// Requests that the partition works on: handed over whole, and their askers take the reply.
     pub fn in_progress(&self) -> u32 {
-        self.open.iter().flatten().filter(|open| open.progress == Progress::Started).count() as u32
+        let works = |open: &&Open| open.progress == Progress::Started && open.complete && !open.stalled;
+        self.open.iter().flatten().filter(works).count() as u32
     }
 
     /// Requests that wait or are in progress.

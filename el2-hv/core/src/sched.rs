@@ -191,9 +191,11 @@ impl Scheduler {
         true
     }
 
-    /// Whether somebody waits in the queue: a running CPU that is kicked arms a slice then.
-    pub const fn contended(&self) -> bool {
-        self.length > 0
+    /// `cpu` was kicked while it runs a vCPU: whether that one gets a slice now, because somebody waits.
+    pub const fn share(&mut self, cpu: CpuId) -> bool {
+        let contended = self.length > 0;
+        self.cpus[cpu.index()].sliced = contended;
+        contended
     }
 
     /// The slice of the vCPU that `cpu` runs is over. It goes on where nobody waits.

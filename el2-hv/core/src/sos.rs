@@ -186,6 +186,16 @@ impl SosLife {
         }
     }
 
+    /// Whether it may be handed work: it is ready, and has not agreed to end.
+    pub const fn takes_work(&self) -> bool {
+        matches!(self.state, State::Ready) || (matches!(self.state, State::Draining) && !self.agreed)
+    }
+
+    /// Whether this life has agreed to end.
+    pub const fn has_agreed(&self) -> bool {
+        self.agreed
+    }
+
     /// When [`Event::Deadline`] is due.
     pub const fn deadline(&self) -> Option<u64> {
         self.deadline
@@ -215,9 +225,7 @@ impl SosLife {
                 self.agreed = true;
                 Ok(self.enter(S::Draining, None, Action::TearDown(LifeEnd::Drained)))
             }
-            (S::Draining, Event::DrainBusy) if !self.agreed => {
-                Ok(self.enter(S::Ready, Some(now + self.times.idle), Action::Deliver))
-            }
+            (S::Draining, Event::DrainBusy) if !self.agreed => Ok(self.still_busy(now)),
             (S::Draining, Event::Progress) => {
                 self.last_progress = now;
                 Ok(Action::Nothing)
@@ -265,6 +273,14 @@ impl SosLife {
             return self.fail(LifeEnd::Hung);
         }
         self.enter(State::Draining, Some(now + self.times.boot), Action::AskDrain)
+    }
+
+    /// It was asked to drain and is busy. That is bounded, too: without progress it is hung.
+    const fn still_busy(&mut self, now: u64) -> Action {
+        if now >= self.last_progress + self.times.busy {
+            return self.fail(LifeEnd::Hung);
+        }
+        self.enter(State::Ready, Some(now + self.times.idle), Action::Deliver)
     }
 
     const fn fail(&mut self, end: LifeEnd) -> Action {

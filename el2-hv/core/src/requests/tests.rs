@@ -41,7 +41,7 @@ fn a_request_is_stamped_with_its_asker_delivered_in_order_and_routed_back() {
     assert_eq!(store.route(&reply(ANN, 7)), None, "not delivered yet");
     assert_eq!(deliver(&mut store), [(ANN.vm, 0, 7), (BOB.vm, 3, 7)]);
     assert_eq!(store.route(&reply(BOB, 7)), Some(Route { asker: BOB, last: true }));
-    store.close(BOB, 7);
+    store.replied(&Route { asker: BOB, last: true }, 7);
     assert_eq!(store.route(&reply(BOB, 7)), None, "answered once");
     assert_eq!(store.route(&reply(ANN, 8)), None, "never asked");
     assert_eq!(store.in_progress(), 1);
@@ -67,12 +67,12 @@ fn after_a_crash_waiting_requests_live_on_repeatable_ones_come_once_more_and_oth
     let _ = offer(&mut store, ANN, 2, Flags::default());
     let _ = deliver(&mut store);
     let _ = offer(&mut store, BOB, 3, Flags::default());
-    store.life_failed();
+    store.life_over(LifeOver::Failed);
     assert_eq!(store.failed(ANN), Some((2, HvErrorKind::SosFailed)));
     store.error_sent(ANN, 2);
     assert_eq!(store.failed(ANN), None);
     assert_eq!(deliver(&mut store).iter().map(|seen| seen.2).collect::<Vec<_>>(), [3, 1]);
-    store.life_failed();
+    store.life_over(LifeOver::Failed);
     assert_eq!(store.failed(ANN), Some((1, HvErrorKind::SosFailed)), "in progress at two crashes");
     assert_eq!(store.failed(BOB), Some((3, HvErrorKind::SosFailed)));
     assert!(deliver(&mut store).is_empty());
@@ -83,8 +83,8 @@ fn a_message_of_several_frames_fails_as_a_whole_and_its_late_frames_are_swallowe
     let mut store = Requests::new();
     let _ = offer(&mut store, ANN, 9, Flags::MORE);
     let _ = deliver(&mut store);
-    assert_eq!(store.route(&reply(ANN, 9)), None, "incomplete");
-    store.life_failed();
+    assert_eq!(store.in_progress(), 0, "a message whose end never comes keeps nobody busy");
+    store.life_over(LifeOver::Failed);
     assert_eq!(store.failed(ANN), Some((9, HvErrorKind::SosFailed)));
     store.error_sent(ANN, 9);
     assert_eq!(offer(&mut store, ANN, 9, Flags::MORE), Offer::Taken);
@@ -147,12 +147,12 @@ fn in_a_random_walk_every_request_ends_exactly_once() {
                     if let Some((asker, id)) = inside.pop()
                         && store.route(&reply(asker, id)).is_some()
                     {
-                        store.close(asker, id);
+                        store.replied(&Route { asker, last: true }, id);
                         *ends.get_mut(&(asker.vm.0, id)).unwrap() += 1;
                     }
                 }
                 2 if random >> 12 & 3 == 0 => {
-                    store.life_failed();
+                    store.life_over(LifeOver::Failed);
                     inside.clear();
                 }
                 _ => {}
@@ -168,4 +168,49 @@ fn in_a_random_walk_every_request_ends_exactly_once() {
         assert!(ends.values().all(|&count| count <= 1), "seed {seed}: ended twice");
         assert_eq!(open as u32, store.open(), "seed {seed}: the rest is still here");
     }
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_message_closes_it_and_swallows_the_rest() {
+    let mut store = Requests::new();
+    let _ = offer(&mut store, ANN, 9, Flags::MORE);
+    let _ = deliver(&mut store);
+    let route = store.route(&reply(ANN, 9)).unwrap();
+    store.replied(&route, 9);
+    assert_eq!(offer(&mut store, ANN, 9, Flags::default()), Offer::Taken);
+    assert!(deliver(&mut store).is_empty());
+    assert_eq!(offer(&mut store, ANN, 9, Flags::default()), Offer::Taken, "the id is free again");
+    assert_eq!(deliver(&mut store).len(), 1);
+}
+
+#[test]
+fn an_asker_without_room_keeps_nobody_busy_until_it_takes_the_reply() {
+    let mut store = Requests::new();
+    let _ = offer(&mut store, ANN, 1, Flags::default());
+    let _ = deliver(&mut store);
+    store.stalled(ANN, 1);
+    assert_eq!(store.in_progress(), 0);
+    store.replied(&Route { asker: ANN, last: false }, 1);
+    assert_eq!(store.in_progress(), 1);
+}
+
+#[test]
+fn a_reply_that_has_begun_is_not_begun_again_by_the_next_life() {
+    let mut store = Requests::new();
+    let _ = offer(&mut store, ANN, 1, Flags::REPEAT_SAFE);
+    let _ = deliver(&mut store);
+    store.replied(&Route { asker: ANN, last: false }, 1);
+    store.life_over(LifeOver::Failed);
+    assert_eq!(store.failed(ANN), Some((1, HvErrorKind::SosFailed)));
+}
+
+#[test]
+fn what_a_life_that_agreed_to_end_was_handed_goes_to_the_next_without_blame() {
+    let mut store = Requests::new();
+    let _ = offer(&mut store, ANN, 1, Flags::REPEAT_SAFE);
+    let _ = deliver(&mut store);
+    store.life_over(LifeOver::Agreed);
+    assert_eq!(deliver(&mut store).len(), 1);
+    store.life_over(LifeOver::Failed);
+    assert_eq!(deliver(&mut store).len(), 1, "its first crash");
 }

@@ -90,6 +90,23 @@ fn work_restarts_the_idle_time_and_a_request_in_progress_forbids_the_drain_until
 }
 
 #[test]
+fn one_that_is_always_busy_and_makes_no_progress_is_hung_in_the_end() {
+    let mut life = machine(State::Ready);
+    let mut now = 0;
+    let end = loop {
+        now = life.deadline().unwrap();
+        let asked = life.on(Event::Deadline { open: 0 }, now).unwrap();
+        assert_eq!(asked, Action::AskDrain);
+        match life.on(Event::DrainBusy, now).unwrap() {
+            Action::Deliver => assert!(now < TIMES.busy),
+            end => break end,
+        }
+    };
+    assert_eq!((end, life.state()), (Action::TearDown(LifeEnd::Hung), State::Faulted));
+    assert!(now >= TIMES.busy && now < TIMES.busy + 2 * TIMES.idle);
+}
+
+#[test]
 fn a_crash_loop_is_damped_then_held_off_and_a_good_life_forgives() {
     let mut life = SosLife::new(TIMES);
     let mut waits = Vec::new();

@@ -283,7 +283,7 @@ fn refresh() {
         Focus::Vm(vm) => {
             let mut serial = VMS[vm.index()].serial.lock();
             output(vm, &mut serial);
-            serial.uart.settle();
+            serial.settle();
             crate::devices::serial_changed(vm, &mut serial);
         }
     }

@@ -34,7 +34,13 @@ pub struct Serial {
     rtc_line: bool,
     /// The guest was shown a full FIFO.
     was_full: bool,
+    /// Counter when it last did anything but send.
+    touched: u64,
 }
+
+/// Time without an access after which a guest means what it has enabled, in nanoseconds: longer than a
+/// driver takes from one register to the next, shorter than a person notices.
+const SETTLE_NS: u64 = 5_000_000;
 
 impl Serial {
     /// A line that nobody has used.
@@ -46,6 +52,7 @@ impl Serial {
             uart_line: false,
             rtc_line: false,
             was_full: false,
+            touched: 0,
         }
     }
 
@@ -56,6 +63,14 @@ impl Serial {
         self.output.clear();
         self.rtc = Pl031::new(now as u32, now);
         (self.uart_line, self.rtc_line, self.was_full) = (false, false, false);
+    }
+
+    /// Input came from the board: whether the guest is ready for it is looked at again.
+    pub fn settle(&mut self) {
+        let quiet = hv_arch::counter::now_relaxed().wrapping_sub(self.touched);
+        if quiet >= machine().ticks(SETTLE_NS) {
+            self.uart.settle();
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -137,6 +152,7 @@ fn serial(loaded: &mut Loaded, access: &MmioAccess) {
     let vm = loaded.vm;
     let focused = console::focus() == console::Focus::Vm(loaded.vm_id);
     let mut serial = vm.serial.lock();
+    serial.touched = hv_arch::counter::now_relaxed();
     let tx = if focused && !serial.has_room() { TxState::Full } else { TxState::Room };
     serial.was_full |= tx == TxState::Full;
     match access.direction {

@@ -64,7 +64,7 @@ pub const HCR_RW: u64 = 1 << 31;
 
 /// CPTR_EL2 while a guest runs that owns the FP registers.
 pub const CPTR_GUEST: u64 = compose(CPTR_ROWS);
-/// CPTR_EL2.TFP: FP and SIMD trap. Added to [`CPTR_GUEST`] while another VM's FP state is in the registers.
+/// CPTR_EL2.TFP: FP and SIMD trap.
 pub const CPTR_TFP: u64 = 1 << 10;
 
 /// CNTHCTL_EL2 while a guest runs.

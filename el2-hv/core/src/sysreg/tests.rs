@@ -233,7 +233,7 @@ const EXITS: &[(&str, &str)] = &[
     ("what stage 2 maps without the right that was needed", "a synchronous external abort in the guest"),
     ("system registers", "the tables below"),
     ("AArch32 coprocessor registers (from EL0)", "UNDEFINED in the guest"),
-    ("FP and SIMD", "the VM's registers are loaded, the instruction is repeated"),
+    ("FP and SIMD", "UNDEFINED; they do not trap while a guest runs"),
     ("SVE, SME, pointer authentication", "UNDEFINED in the guest: the ID registers do not show them"),
     ("SVC, BRK, breakpoints, steps, alignment faults, stage-1 faults", "do not come to EL2"),
 ];

@@ -99,7 +99,7 @@ pub const CPTR_ROWS: &[Field] = &[
     field("RES1", (0, 8), 0xff, "reserved"),
     on("TZ", 8, "SVE traps; RES1 without it"),
     on("RES1", 9, "reserved"),
-    off("TFP", 10, "FP and SIMD are the guest's; set while another VM's state is in the registers"),
+    off("TFP", 10, "FP and SIMD are the guest's: switched with its other registers"),
     on("TSM", 12, "SME traps; RES1 without it"),
     on("RES1", 13, "reserved"),
     on("TTA", 20, "trace registers trap"),

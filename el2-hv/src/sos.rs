@@ -2,6 +2,7 @@
 //!
 //! `hv_core::sos` says what is to be done, `hv_core::requests` what waits; here it is done.
 
+mod end;
 mod load;
 
 use hv_abi::call::{DrainAnswer, Grants};
@@ -11,12 +12,12 @@ use hv_abi::mailbox::{Event as Told, EventKind, Flags, Frame, HvError, HvErrorKi
 use hv_abi::record::{EndReason, QueryKind};
 use hv_abi::{Status, VmHandle};
 use hv_core::addr::VmId;
-use hv_core::description::WhenIdle;
-use hv_core::requests::{Asker, LifeOver, OPEN_MAX, Offer, Requests};
+use hv_core::requests::{Asker, OPEN_MAX, Offer, Requests};
 use hv_core::sos::{Action, Event, LifeEnd, SosLife, SosTimes, State};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
+pub use end::{forget_vm, load_failed, scrub_step, scrubbed, stopped, vm_ended, vm_gone};
 pub use load::{EXTRA, Image, load};
 
 use crate::machine::machine;
@@ -441,114 +442,4 @@ pub fn deadline_passed() -> Option<u64> {
     }
     let machine = machine();
     sos.life.deadline().map(|ns| machine.started + machine.ticks(ns + 1000))
-}
-
-/// Its vCPU has stopped for good.
-pub fn stopped() {
-    let mut sos = SOS.lock();
-    if matches!(sos.life.state(), State::Booting | State::Ready | State::Draining) {
-        sos.event(Event::Crash);
-    }
-    begin_dying(&mut sos);
-}
-
-/// It could not be loaded.
-pub fn load_failed() {
-    let mut sos = SOS.lock();
-    sos.event(Event::LoadFailed);
-    begin_dying(&mut sos);
-}
-
-fn begin_dying(sos: &mut SosControl) {
-    let failed = sos.life.state() == State::Faulted;
-    sos.requests.life_over(if failed { LifeOver::Failed } else { LifeOver::Agreed });
-    if failed {
-        // What it was told the next life hears again, once.
-        sos.power_on &= sos.life.account().failures < 2 || sos.power_on_told == 0;
-        sos.power_on_told = 0;
-    }
-    for (vm, ended) in VMS.iter().zip(&mut sos.ended).skip(1) {
-        *ended |= vm.phase() == vm::Phase::Stopped && vm.ended_by_itself();
-    }
-    sos.scrubbed = 0;
-    sos.asked_at = None;
-    vm::destroy_half_built();
-    vm::begin_dying(SOS_VM);
-    sos.send_errors();
-    resume_starved(sos);
-}
-
-/// Scrubs a step of its frames; whether all is done.
-pub fn scrub_step() -> bool {
-    let mut sos = SOS.lock();
-    let mut done = sos.scrubbed;
-    let finished = sos.image.as_ref().is_none_or(|image| load::scrub_step(image, &mut done));
-    sos.scrubbed = done;
-    finished
-}
-
-/// Its frames are back.
-pub fn scrubbed() {
-    let mut sos = SOS.lock();
-    resume_starved(&mut sos);
-    let waiting = sos.requests.waiting() + sos.events_waiting();
-    log::info!("sos: off");
-    if sos.requests.waiting() > 0 {
-        sos.woken_by = sos.requests.oldest_asker().and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
-        sos.asked_at = Some(hv_arch::counter::now());
-    } else if waiting > 0 {
-        sos.woken_by = None;
-    }
-    sos.event(Event::Scrubbed { waiting });
-    drop(sos);
-    off_if_idle();
-}
-
-/// Powers the board off where the description says so, the last guest has ended it, and nothing is left to do.
-fn off_if_idle() {
-    let sos = SOS.lock();
-    let quiet = sos.life.state() == State::Off && sos.life.deadline().is_none();
-    if !quiet || sos.requests.waiting() + sos.events_waiting() > 0 || vm::any_guest() {
-        return;
-    }
-    let had_guests = crate::machine::FIRST_GUEST.load(core::sync::atomic::Ordering::Relaxed) != 0;
-    if !had_guests && sos.life.account().failures > 0 {
-        report::fatal(format_args!("the service partition failed before any guest was started"));
-    }
-    let over = matches!(sos.last_end, EndReason::PoweredOff | EndReason::Reset);
-    if had_guests && over && machine().when_idle == WhenIdle::PowerOff {
-        drop(sos);
-        report::power_off("the last guest is gone");
-    }
-}
-
-/// A guest has ended.
-pub fn vm_ended(id: VmId, end: EndReason) {
-    if end == EndReason::Stopped {
-        SOS.lock().last_end = end;
-        return;
-    }
-    let mut sos = SOS.lock();
-    sos.last_end = end;
-    sos.ended[id.index()] = true;
-    if sos.life.state() == State::Off {
-        sos.woken_by = None;
-        sos.asked_at = None;
-    }
-    sos.event(Event::Wake);
-    sos.deliver();
-}
-
-/// A guest's memory is back and its slot about to be free: what concerns it is forgotten.
-pub fn forget_vm(id: VmId, handle: VmHandle) {
-    let mut sos = SOS.lock();
-    sos.requests.forget_vm(handle);
-    sos.ended[id.index()] = false;
-    set_starved(id, false);
-}
-
-/// A guest's slot is free.
-pub fn vm_gone() {
-    resume_starved(&mut SOS.lock());
-    off_if_idle();
 }

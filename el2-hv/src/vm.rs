@@ -6,6 +6,9 @@
 //! ```
 //! The service partition's slot goes Free -> Loading -> Running -> Stopping -> Dying -> Free.
 
+mod build;
+mod reap;
+
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use hv_abi::VmHandle;
@@ -15,23 +18,22 @@ use hv_abi::handle::Label;
 use hv_abi::record::EndReason;
 use hv_arch::guest::VmRegisters;
 use hv_arch::ram::NoNewTables;
-use hv_arch::{counter, ram, tlb};
-use hv_core::addr::{CpuId, FRAME_SIZE, Ipa, Pa, PaRange, VcpuId, VcpuIdx, VmId, Vmid};
-use hv_core::frames::Owner;
+use hv_arch::{counter, tlb};
+use hv_core::addr::{CpuId, Ipa, Pa, PaRange, VcpuId, VcpuIdx, VmId, Vmid};
 use hv_core::psci::{Outcome, PowerCall, VcpuPower, VmPower};
-use hv_core::sched::{Block, MAX_CPUS};
-use hv_core::stage2::{Piece, Stage2};
+use hv_core::sched::MAX_CPUS;
+use hv_core::stage2::Stage2;
 use hv_core::vgic::{Kicks, Vgic};
 use spin::{Mutex, MutexGuard, Once};
 
-use crate::cpu::Local;
 use crate::devices::Serial;
 use crate::machine::machine;
 use crate::mailbox::Mailbox;
-use crate::memory::{bytes_of, frames};
 use crate::ports::Ports;
-use crate::vcpu::Loaded;
 use crate::{SCHEDULER, VCPUS, VMS, console, cpu, sos, vcpu};
+
+pub use build::{CreateError, begin_loading, create, loaded, set_up, start};
+pub use reap::{begin_dying, destroy, reap};
 
 /// The service partition's slot.
 pub const SOS_VM: VmId = VmId(0);
@@ -311,106 +313,6 @@ pub fn by_handle(handle: VmHandle) -> Option<(VmId, &'static Vm)> {
     (vm.phase() != Phase::Free && vm.handle(VmId(index)) == handle).then_some((VmId(index), vm))
 }
 
-/// Why a VM could not be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CreateError {
-    /// A VM has the label.
-    LabelTaken,
-    /// No slot, vCPU or frame is free.
-    NoRoom,
-}
-
-/// Makes a guest with tables and vCPUs and no memory.
-pub fn create(label: Label, vcpus: u8) -> Result<VmHandle, CreateError> {
-    let guests = 1..VMS.len();
-    if guests.clone().any(|id| VMS[id].phase() != Phase::Free && VMS[id].label() == Some(label)) {
-        return Err(CreateError::LabelTaken);
-    }
-    let id = guests.clone().find(|&id| VMS[id].phase() == Phase::Free).ok_or(CreateError::NoRoom)?;
-    let id = VmId(id as u8);
-    let root = frames().allocate(hv_core::stage2::ROOT_SIZE, Owner::Tables).map_err(|_| CreateError::NoRoom)?;
-    if !set_up(id, label, vcpus, root) {
-        frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);
-        return Err(CreateError::NoRoom);
-    }
-    let vm = &VMS[id.index()];
-    vm.enter(Phase::Building);
-    Ok(vm.handle(id))
-}
-
-/// Fills a slot; whether there were vCPUs for it.
-pub fn set_up(id: VmId, label: Label, vcpus: u8, root: Pa) -> bool {
-    let vm = &VMS[id.index()];
-    if !claim_vcpus(id, vm, vcpus) {
-        return false;
-    }
-    let mut control = vm.control.lock();
-    *control = Control::new();
-    control.label = Some(label);
-    control.stage2 = Some(Stage2::new(root));
-    control.power = VmPower::new(usize::from(vcpus)).unwrap_or(VmPower::NONE);
-    drop(control);
-    vm.root.store(root.0, Ordering::Relaxed);
-    vm.gic.lock().reset(vcpus);
-    vm.serial.lock().reset();
-    vm.complaints.store(0, Ordering::Relaxed);
-    vm.last_here.iter().for_each(|last| last.store(NO_VCPU, Ordering::Relaxed));
-    true
-}
-
-fn claim_vcpus(id: VmId, vm: &Vm, count: u8) -> bool {
-    let mut claimed = 0;
-    for (slot, vcpu) in VCPUS.iter().enumerate() {
-        if claimed == count {
-            break;
-        }
-        if vcpu.claim(id, VcpuIdx(claimed)) {
-            vm.vcpus[usize::from(claimed)].store(slot as u16, Ordering::Relaxed);
-            claimed += 1;
-        }
-    }
-    vm.vcpu_count.store(claimed, Ordering::Relaxed);
-    if claimed < count {
-        free_vcpus(vm);
-    }
-    claimed == count
-}
-
-fn free_vcpus(vm: &Vm) {
-    for index in 0..vm.vcpu_count() {
-        VCPUS[vm.vcpu(VcpuIdx(index)).index()].free();
-    }
-    vm.vcpu_count.store(0, Ordering::Relaxed);
-}
-
-/// Starts a VM that is built; whether it has an entry.
-pub fn start(id: VmId) -> bool {
-    let vm = &VMS[id.index()];
-    let mut control = vm.control.lock();
-    let (Some((entry, x0)), Some(label)) = (control.entry, control.label) else {
-        return false;
-    };
-    control.started = counter::now();
-    control.power.boot();
-    // The virtual counter begins at 0 with the VM (Arm ARM D11.2.2).
-    vm.counter_offset.store(control.started, Ordering::Relaxed);
-    drop(control);
-    let boot = vm.vcpu(VcpuIdx(0));
-    VCPUS[boot.index()].prepare(entry, x0, machine().list_registers);
-    vm.live.store(1, Ordering::SeqCst);
-    vm.enter(Phase::Running);
-    if id != SOS_VM {
-        hv_arch::cache::invalidate_instructions();
-        log::info!("vm {label}: started");
-        console::started(id, label);
-        crate::machine::note_first_guest();
-        hv_arch::boot::mark_started();
-    }
-    SCHEDULER.lock().add(boot);
-    cpu::wake(boot);
-    true
-}
-
 /// A guest's power call.
 pub fn power(id: VmId, caller: VcpuIdx, call: PowerCall) -> Outcome {
     let vm = &VMS[id.index()];
@@ -487,130 +389,6 @@ pub fn vcpu_is_off(id: VmId) {
     sos::vm_ended(id, end);
 }
 
-/// Begins to scrub and return a VM that does not run; whether it may.
-pub fn destroy(id: VmId) -> bool {
-    let vm = &VMS[id.index()];
-    if !matches!(vm.phase(), Phase::Building | Phase::Stopped) {
-        return false;
-    }
-    // Nobody reaches its memory through EL2 from here on.
-    vm.mailbox.lock().detach();
-    vm.ports().reset(0);
-    vm.port_count.store(0, Ordering::Relaxed);
-    vm.set_grants(Grants::NONE);
-    tlb::invalidate_vmid(vm.vttbr(id));
-    vm.enter(Phase::Dying);
-    // Its first vCPU's place in the queue pays for the work.
-    let reaper = vm.vcpu(VcpuIdx(0));
-    SCHEDULER.lock().add(reaper);
-    cpu::wake(reaper);
-    true
-}
-
-/// Bytes that are scrubbed between two looks for interrupts.
-const SCRUB_STEP: u64 = 4 * FRAME_SIZE;
-
-/// A turn of a dying VM: scrubs and returns memory until all is back, an interrupt waits, or its slice is over.
-pub fn reap(local: &mut Local, resident: &mut Option<Loaded>, reaper: VcpuId) {
-    let id = VCPUS[reaper.index()].vm();
-    loop {
-        while hv_arch::cpu::interrupt_pending() {
-            if crate::interrupts::while_reaping(local, resident.as_mut()) {
-                return give_way(local, reaper);
-            }
-        }
-        let done = if id == SOS_VM { sos::scrub_step() } else { reap_step(id) };
-        if done {
-            SCHEDULER.lock().remove(reaper);
-            finish(id);
-            return;
-        }
-    }
-}
-
-/// Its slice is over: to the end of the queue, if somebody waits there.
-fn give_way(local: &Local, reaper: VcpuId) {
-    let mut scheduler = SCHEDULER.lock();
-    // Nothing of it is in the CPU: it may go on anywhere.
-    let _ = scheduler.slice_over(local.id) == Block::Blocked;
-    let kick = scheduler.release(reaper);
-    drop(scheduler);
-    cpu::act(kick);
-}
-
-/// Scrubs one step, or takes the next piece out of the tables. Returns whether all is back.
-fn reap_step(id: VmId) -> bool {
-    let vm = &VMS[id.index()];
-    let mut control = vm.control.lock();
-    let control = &mut *control;
-    if let Some(left) = control.reaping {
-        let step = PaRange { start: left.start, size: left.size.min(SCRUB_STEP) };
-        ram::zero(step);
-        return_frames(step, id);
-        let rest = left.size - step.size;
-        control.reaping = (rest > 0).then_some(PaRange { start: step.end(), size: rest });
-        return false;
-    }
-    let Some(stage2) = &mut control.stage2 else {
-        return true;
-    };
-    match stage2.take_piece(&mut NoNewTables) {
-        Some(Piece::Block(range)) => {
-            let owner = frames().table().owner(range.start);
-            let its_own = owner == Some(Owner::Vm(id)) || owner == Some(Owner::Mailboxes);
-            assert!(its_own, "vm {id}: maps {} of {owner:?}", range.start);
-            control.reaping = Some(range);
-        }
-        Some(Piece::Table(table)) => {
-            frames().free(PaRange { start: table, size: FRAME_SIZE }, Owner::Tables);
-        }
-        None => {
-            let root = PaRange { start: stage2.root(), size: hv_core::stage2::ROOT_SIZE };
-            frames().free(root, Owner::Tables);
-            control.stage2 = None;
-            return true;
-        }
-    }
-    false
-}
-
-/// Gives scrubbed frames back, by blocks that are aligned to their size.
-fn return_frames(range: PaRange, id: VmId) {
-    let mut frames = frames();
-    let owner = frames.table().owner(range.start).unwrap_or(Owner::Vm(id));
-    let mut at = range.start;
-    while at.0 < range.end().0 {
-        let left = range.end().0 - at.0;
-        let aligned = 1 << at.0.trailing_zeros().min(left.ilog2());
-        frames.free(PaRange { start: at, size: aligned }, owner);
-        at.0 += aligned;
-    }
-}
-
-/// Everything is back: the slot is free, its next life has another handle.
-fn finish(id: VmId) {
-    let vm = &VMS[id.index()];
-    // The VMID is used again by the slot's next life.
-    tlb::invalidate_vmid(vm.vttbr(id));
-    let handle = vm.handle(id);
-    let label = vm.control.lock().label.take();
-    if id != SOS_VM {
-        let leaked = bytes_of(Owner::Vm(id));
-        assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
-        sos::forget_vm(id, handle);
-    }
-    free_vcpus(vm);
-    vm.generation.fetch_add(1, Ordering::Relaxed);
-    vm.enter(Phase::Free);
-    if id == SOS_VM {
-        return sos::scrubbed();
-    }
-    if let Some(label) = label {
-        log::info!("vm {label}: memory returned");
-    }
-    sos::vm_gone();
-}
-
 /// Destroys what a life of the service partition has left half built.
 pub fn destroy_half_built() {
     for id in (1..VMS.len()).map(|id| VmId(id as u8)) {
@@ -625,36 +403,4 @@ pub fn destroy_half_built() {
 /// Whether a guest exists in any form.
 pub fn any_guest() -> bool {
     VMS[1..].iter().any(|vm| vm.phase() != Phase::Free)
-}
-
-/// The service partition is built by EL2: from now on its vCPU is picked.
-pub fn begin_loading() {
-    let vm = &VMS[SOS_VM.index()];
-    vm.enter(Phase::Loading);
-    let boot = vm.vcpu(VcpuIdx(0));
-    SCHEDULER.lock().add(boot);
-    cpu::wake(boot);
-}
-
-/// The service partition has stopped, or could not be loaded: take its memory down.
-pub fn begin_dying(id: VmId) {
-    let vm = &VMS[id.index()];
-    vm.mailbox.lock().detach();
-    vm.enter(Phase::Dying);
-    let reaper = vm.vcpu(VcpuIdx(0));
-    SCHEDULER.lock().add(reaper);
-    cpu::wake(reaper);
-}
-
-/// The service partition's vCPU, which was picked to load it, runs from now on.
-pub fn loaded(entry: u64, x0: u64) {
-    let vm = &VMS[SOS_VM.index()];
-    let mut control = vm.control.lock();
-    control.started = counter::now();
-    control.power.boot();
-    drop(control);
-    vm.counter_offset.store(0, Ordering::Relaxed);
-    VCPUS[vm.vcpu(VcpuIdx(0)).index()].prepare(entry, x0, machine().list_registers);
-    vm.live.store(1, Ordering::SeqCst);
-    vm.enter(Phase::Running);
 }

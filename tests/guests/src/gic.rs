@@ -16,6 +16,8 @@ const ARE_AND_GROUP1: u32 = 1 << 4 | 1 << 1;
 const PROCESSOR_SLEEP: u32 = 1 << 1;
 const CHILDREN_ASLEEP: u32 = 1 << 2;
 const PRIORITY: u8 = 0xa0;
+/// As many interrupts as there can be.
+const DRAIN_MAX: u32 = 1024;
 
 /// An acknowledged INTID at or above this is none (IHI0069 §2.2.1).
 pub const SPECIAL: u32 = 1020;
@@ -99,6 +101,16 @@ pub fn end(interrupt: u32) {
 /// Value for ICC_SGI1R_EL1 that sends SGI `interrupt` to vCPU `cpu` (IHI0069 §12.2.10).
 pub const fn sgi_to(interrupt: u32, cpu: usize) -> u64 {
     (interrupt as u64) << 24 | 1 << cpu
+}
+
+/// Acknowledges and ends what is pending, as far as it ends: a line that stays high comes again and again.
+pub fn drain() {
+    for _ in 0..DRAIN_MAX {
+        match acknowledge() {
+            none if none >= SPECIAL => return,
+            interrupt => end(interrupt),
+        }
+    }
 }
 
 /// Sends SGI `interrupt` to vCPU `cpu`.

@@ -35,10 +35,11 @@ pub fn disarm() {
     write_register!("cntv_ctl_el0", 0);
 }
 
-/// Sleeps in WFI, interrupts masked, until `deadline`; any other pending interrupt ends it too.
-/// The timer's PPI must be enabled, and is acknowledged by nobody: it is level and gone when disarmed.
+/// Sleeps in WFI, interrupts masked, until `deadline`; any other pending interrupt ends it too. The
+/// timer's PPI must be enabled. Everything that is pending is taken and ended.
 pub fn sleep_until(deadline: u64) {
     arm(deadline);
     crate::cpu::wait();
     disarm();
+    crate::gic::drain();
 }

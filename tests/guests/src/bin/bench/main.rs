@@ -60,6 +60,7 @@ fn report(name: &str, mut samples: Vec<u64>) {
     let Some(last) = samples.len().checked_sub(1) else {
         return;
     };
-    println!("BENCH {name} {}", samples[0]);
+    // What was written to measure may not have ended its line.
+    println!("\r\nBENCH {name} {}", samples[0]);
     println!("STAT {name} {} {} {}", samples[last / 2], samples[last * 99 / 100], samples[last]);
 }

@@ -86,7 +86,7 @@ impl<'m> Attacker<'m> {
         let syndrome = self.run(code, arguments);
         timer::disarm();
         // A timer that struck late is still pending, and would end the next attempt before it begins.
-        drain();
+        gic::drain();
         syndrome
     }
 
@@ -99,7 +99,7 @@ impl<'m> Attacker<'m> {
         test_guests::write_register!("cntp_ctl_el0", 0);
         gic::forget();
         gic::revive_timer();
-        drain();
+        gic::drain();
         test_guests::console::reset();
     }
 
@@ -111,16 +111,6 @@ impl<'m> Attacker<'m> {
             if !own.contains(&address) && !own.contains(&(address + 64)) {
                 return address;
             }
-        }
-    }
-}
-
-/// Ends every interrupt that is pending.
-pub(crate) fn drain() {
-    for _ in 0..1024 {
-        match gic::acknowledge() {
-            none if none >= gic::SPECIAL => return,
-            interrupt => gic::end(interrupt),
         }
     }
 }

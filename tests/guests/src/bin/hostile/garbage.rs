@@ -1,6 +1,6 @@
 //! Random words as instructions: at EL1, at EL0, and at EL0 in AArch32.
 
-use crate::code::{Attacker, drain};
+use crate::code::Attacker;
 use core::arch::global_asm;
 use hv_abi::guest_map::{GICD_BASE, UART_BASE};
 use test_guests::{gic, timer};
@@ -86,5 +86,5 @@ fn drop_to(attacker: &mut Attacker<'_>, words: &[u32], mode: u64) {
     timer::arm(timer::now() + timer::ticks(WATCHDOG_NS));
     attacker.run(hostile_drop as *const () as u64, [code, mode, register]);
     timer::disarm();
-    drain();
+    gic::drain();
 }

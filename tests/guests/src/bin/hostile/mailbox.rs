@@ -1,6 +1,6 @@
 //! The mailbox page with everything wrong that can be wrong.
 
-use crate::code::{Attacker, drain};
+use crate::code::Attacker;
 use hv_abi::mailbox::{
     INBOUND_CONSUMER, INBOUND_PRODUCER, MAGIC, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
     SLOT_SIZE, SLOTS, VERSION, slot_offset,
@@ -42,7 +42,6 @@ pub(crate) fn frames(attacker: &mut Attacker<'_>) {
         } else {
             take_replies();
             timer::sleep_until(timer::now() + timer::ticks(PATIENCE_NS));
-            drain();
         }
         bell(attacker);
         // Sometimes replies are taken, sometimes the inbound ring stays full.

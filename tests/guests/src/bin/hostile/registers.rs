@@ -1,6 +1,6 @@
 //! Every system register and instruction that can be encoded.
 
-use crate::code::{Attacker, drain};
+use crate::code::Attacker;
 use test_guests::{gic, timer};
 
 /// Encodings with op0 from 0 to 3: op0, op1, CRn, CRm, op2 are bits 20 to 5.
@@ -79,7 +79,7 @@ pub(crate) fn interrupt_controller(attacker: &mut Attacker<'_>) {
             timer::arm(timer::now());
             gic::send(attacker.random.below(16) as u32, 0);
             timer::disarm();
-            drain();
+            gic::drain();
         }
         if round % 256 == 0 {
             attacker.restore();

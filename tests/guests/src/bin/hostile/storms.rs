@@ -1,6 +1,6 @@
 //! What is allowed, far too often.
 
-use crate::code::{Attacker, drain};
+use crate::code::Attacker;
 use test_guests::{console, gic, timer};
 
 /// DC ISW, DC CSW, DC CISW with x1.
@@ -76,10 +76,10 @@ pub(crate) fn sgi(attacker: &mut Attacker<'_>) {
         test_guests::write_register!("S3_0_C12_C11_5", interrupt | target & !(0xf << 24));
         attacker.attempts += 1;
         if attacker.random.below(4) == 0 {
-            drain();
+            gic::drain();
         }
     }
-    drain();
+    gic::drain();
     gic::init_cpu();
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn timers(attacker: &mut Attacker<'_>) {
 fn drain_disarmed() {
     timer::disarm();
     test_guests::write_register!("cntp_ctl_el0", 0);
-    drain();
+    gic::drain();
 }
 
 /// More characters than any ring holds, of every value.

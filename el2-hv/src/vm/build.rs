@@ -1,0 +1,138 @@
+//! From a free slot to a VM that runs.
+
+use core::sync::atomic::Ordering;
+
+use hv_abi::VmHandle;
+use hv_abi::handle::Label;
+use hv_arch::counter;
+use hv_core::addr::{Pa, PaRange, VcpuIdx, VmId};
+use hv_core::frames::Owner;
+use hv_core::psci::VmPower;
+use hv_core::stage2::Stage2;
+
+use super::{Control, NO_VCPU, Phase, SOS_VM, Vm};
+use crate::machine::machine;
+use crate::memory::frames;
+use crate::{SCHEDULER, VCPUS, VMS, console, cpu};
+
+/// Why a VM could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateError {
+    /// A VM has the label.
+    LabelTaken,
+    /// No slot, vCPU or frame is free.
+    NoRoom,
+}
+
+/// Makes a guest with tables and vCPUs and no memory.
+pub fn create(label: Label, vcpus: u8) -> Result<VmHandle, CreateError> {
+    let guests = 1..VMS.len();
+    if guests.clone().any(|id| VMS[id].phase() != Phase::Free && VMS[id].label() == Some(label)) {
+        return Err(CreateError::LabelTaken);
+    }
+    let id = guests.clone().find(|&id| VMS[id].phase() == Phase::Free).ok_or(CreateError::NoRoom)?;
+    let id = VmId(id as u8);
+    let root = frames().allocate(hv_core::stage2::ROOT_SIZE, Owner::Tables).map_err(|_| CreateError::NoRoom)?;
+    if !set_up(id, label, vcpus, root) {
+        frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);
+        return Err(CreateError::NoRoom);
+    }
+    let vm = &VMS[id.index()];
+    vm.enter(Phase::Building);
+    Ok(vm.handle(id))
+}
+
+/// Fills a slot; whether there were vCPUs for it.
+pub fn set_up(id: VmId, label: Label, vcpus: u8, root: Pa) -> bool {
+    let vm = &VMS[id.index()];
+    if !claim_vcpus(id, vm, vcpus) {
+        return false;
+    }
+    let mut control = vm.control.lock();
+    *control = Control::new();
+    control.label = Some(label);
+    control.stage2 = Some(Stage2::new(root));
+    control.power = VmPower::new(usize::from(vcpus)).unwrap_or(VmPower::NONE);
+    drop(control);
+    vm.root.store(root.0, Ordering::Relaxed);
+    vm.gic.lock().reset(vcpus);
+    vm.serial.lock().reset();
+    vm.complaints.store(0, Ordering::Relaxed);
+    vm.last_here.iter().for_each(|last| last.store(NO_VCPU, Ordering::Relaxed));
+    true
+}
+
+fn claim_vcpus(id: VmId, vm: &Vm, count: u8) -> bool {
+    let mut claimed = 0;
+    for (slot, vcpu) in VCPUS.iter().enumerate() {
+        if claimed == count {
+            break;
+        }
+        if vcpu.claim(id, VcpuIdx(claimed)) {
+            vm.vcpus[usize::from(claimed)].store(slot as u16, Ordering::Relaxed);
+            claimed += 1;
+        }
+    }
+    vm.vcpu_count.store(claimed, Ordering::Relaxed);
+    if claimed < count {
+        free_vcpus(vm);
+    }
+    claimed == count
+}
+
+pub(super) fn free_vcpus(vm: &Vm) {
+    for index in 0..vm.vcpu_count() {
+        VCPUS[vm.vcpu(VcpuIdx(index)).index()].free();
+    }
+    vm.vcpu_count.store(0, Ordering::Relaxed);
+}
+
+/// Starts a VM that is built; whether it has an entry.
+pub fn start(id: VmId) -> bool {
+    let vm = &VMS[id.index()];
+    let mut control = vm.control.lock();
+    let (Some((entry, x0)), Some(label)) = (control.entry, control.label) else {
+        return false;
+    };
+    control.started = counter::now();
+    control.power.boot();
+    // The virtual counter begins at 0 with the VM (Arm ARM D11.2.2).
+    vm.counter_offset.store(control.started, Ordering::Relaxed);
+    drop(control);
+    let boot = vm.vcpu(VcpuIdx(0));
+    VCPUS[boot.index()].prepare(entry, x0, machine().list_registers);
+    vm.live.store(1, Ordering::SeqCst);
+    vm.enter(Phase::Running);
+    if id != SOS_VM {
+        hv_arch::cache::invalidate_instructions();
+        log::info!("vm {label}: started");
+        console::started(id, label);
+        crate::machine::note_first_guest();
+        hv_arch::boot::mark_started();
+    }
+    SCHEDULER.lock().add(boot);
+    cpu::wake(boot);
+    true
+}
+
+/// The service partition is built by EL2: from now on its vCPU is picked.
+pub fn begin_loading() {
+    let vm = &VMS[SOS_VM.index()];
+    vm.enter(Phase::Loading);
+    let boot = vm.vcpu(VcpuIdx(0));
+    SCHEDULER.lock().add(boot);
+    cpu::wake(boot);
+}
+
+/// The service partition's vCPU, which was picked to load it, runs from now on.
+pub fn loaded(entry: u64, x0: u64) {
+    let vm = &VMS[SOS_VM.index()];
+    let mut control = vm.control.lock();
+    control.started = counter::now();
+    control.power.boot();
+    drop(control);
+    vm.counter_offset.store(0, Ordering::Relaxed);
+    VCPUS[vm.vcpu(VcpuIdx(0)).index()].prepare(entry, x0, machine().list_registers);
+    vm.live.store(1, Ordering::SeqCst);
+    vm.enter(Phase::Running);
+}

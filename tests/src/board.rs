@@ -25,6 +25,15 @@ pub enum Entry {
     WithoutTree,
 }
 
+/// What a reset of the board does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reset {
+    /// It ends QEMU.
+    Ends,
+    /// It starts the board again; RAM keeps what QEMU does not load anew.
+    Restarts,
+}
+
 /// QEMU's `virt` board with EL2.
 #[derive(Clone, Debug)]
 pub struct Board {
@@ -44,6 +53,8 @@ pub struct Board {
     pub append: Option<String>,
     /// `-seed`.
     pub seed: u32,
+    /// What a reset does.
+    pub reset: Reset,
 }
 
 impl Default for Board {
@@ -57,6 +68,7 @@ impl Default for Board {
             kernel: None,
             append: None,
             seed: 1,
+            reset: Reset::Ends,
         }
     }
 }
@@ -140,13 +152,11 @@ impl Board {
             "-nodefaults",
             "-display",
             "none",
-            "-monitor",
-            "none",
-            "-no-reboot",
         ]
         .map(String::from)
         .into();
         let mut add = |option: &str, value: &str| arguments.extend([option.into(), value.into()]);
+        add("-action", if self.reset == Reset::Ends { "reboot=shutdown" } else { "reboot=reset" });
         if self.clock == Clock::Instructions {
             add("-icount", "shift=0,sleep=off");
         }

@@ -17,7 +17,7 @@ pub mod line;
 pub mod run;
 pub mod system;
 
-pub use board::{Board, Clock, Entry};
+pub use board::{Board, Clock, Entry, Reset};
 pub use debian::Shell;
 pub use description::{Description, Guest, Partition};
 pub use run::Run;

@@ -1,9 +1,11 @@
 //! QEMU as a child: two serial lines, typing, its end, and the report of a failure.
 
+use crate::artifact;
 use crate::line::{Line, Missing, end_of};
 use crate::system::Directory;
 use std::io::Write;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ pub struct Run {
     pub console: Line,
     /// The second PL011: EL2's log.
     pub log: Line,
+    monitor: UnixStream,
     command: String,
     seed: u32,
     /// The system that was booted.
@@ -33,29 +36,26 @@ impl Run {
     /// Starts QEMU with `arguments` and both serial lines.
     pub(crate) fn start(arguments: &[String], seed: u32) -> Self {
         let turn = Turn::take();
-        let socket = std::env::temp_dir().join(format!("dormouse-log-{}-{}", std::process::id(), turn.number));
-        let _ = std::fs::remove_file(&socket);
-        let listener = UnixListener::bind(&socket).expect("socket for EL2's log");
+        let (log, monitor) = (Socket::new("log", turn.number), Socket::new("monitor", turn.number));
         let mut command = Command::new("qemu-system-aarch64");
         command
             .args(arguments)
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
-            .args(["-chardev", &format!("socket,id=log,path={}", socket.display()), "-serial", "chardev:log"])
+            .args(["-chardev", &format!("socket,id=log,path={}", log.path()), "-serial", "chardev:log"])
+            .args(["-chardev", &format!("socket,id=monitor,path={}", monitor.path()), "-mon", "chardev=monitor"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
         let mut child = command.spawn().expect("qemu-system-aarch64 starts");
         // QEMU connects before it starts the board, or ends at once with a message on stderr.
-        let log = accept(&listener, &mut child);
-        let _ = std::fs::remove_file(&socket);
+        let log = Line::new(log.accept(&mut child));
+        let monitor = monitor.accept(&mut child);
         Self {
             input: child.stdin.take(),
             console: Line::new(child.stdout.take().expect("a pipe was asked for")),
             log,
-            command: format!(
-                "qemu-system-aarch64 {} -serial mon:stdio -serial file:el2.log",
-                arguments.join(" ").replace("-monitor none ", "")
-            ),
+            monitor,
+            command: format!("qemu-system-aarch64 {} -serial mon:stdio -serial file:el2.log", arguments.join(" ")),
             child,
             seed,
             files: None,
@@ -92,6 +92,11 @@ impl Run {
     pub fn send(&mut self, text: &str) {
         let input = self.input.as_mut().expect("standard input is open");
         input.write_all(text.as_bytes()).and_then(|()| input.flush()).expect("QEMU reads its console");
+    }
+
+    /// Presses the board's reset button.
+    pub fn reset(&mut self) {
+        self.monitor.write_all(b"system_reset\n").expect("QEMU reads its monitor");
     }
 
     /// Closes QEMU's standard input, as a script that has nothing more to say.
@@ -205,17 +210,42 @@ fn tail(text: &str) -> String {
     text.chars().skip(skip).collect()
 }
 
-fn accept(listener: &UnixListener, child: &mut Child) -> Line {
-    listener.set_nonblocking(true).expect("non-blocking socket");
-    let end = Instant::now() + crate::seconds(20);
-    loop {
-        if let Ok((stream, _)) = listener.accept() {
-            stream.set_nonblocking(false).expect("blocking socket");
-            return Line::new(stream);
+/// A socket to which QEMU connects.
+struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Socket {
+    fn new(name: &str, number: u64) -> Self {
+        let path = std::env::temp_dir().join(format!("dormouse-{name}-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).expect("socket for QEMU");
+        listener.set_nonblocking(true).expect("non-blocking socket");
+        Self { path, listener }
+    }
+
+    fn path(&self) -> &str {
+        artifact::text(&self.path)
+    }
+
+    fn accept(&self, child: &mut Child) -> UnixStream {
+        let end = Instant::now() + crate::seconds(20);
+        loop {
+            if let Ok((stream, _)) = self.listener.accept() {
+                stream.set_nonblocking(false).expect("blocking socket");
+                return stream;
+            }
+            let ended = child.try_wait().expect("QEMU is our child");
+            assert!(ended.is_none() && Instant::now() < end, "QEMU does not start: {ended:?}");
+            std::thread::sleep(POLL);
         }
-        let ended = child.try_wait().expect("QEMU is our child");
-        assert!(ended.is_none() && Instant::now() < end, "QEMU does not start: {ended:?}");
-        std::thread::sleep(POLL);
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The test guests on QEMU's own machine, without EL2: what they find there is what a guest must find.
 
-use dormouse_tests::{Board, Clock, Entry, Run, Shell, System, artifact, seconds};
+use dormouse_tests::{Board, Clock, Entry, Reset, Run, Shell, System, artifact, seconds};
 
 fn boot(guest: &str, bootargs: &str, board: Board) -> Run {
     // Only for its directory.
@@ -64,6 +64,16 @@ fn bench_measures_everything_that_needs_no_hypervisor() {
     ] {
         assert!(output.contains(&format!("BENCH {name} ")), "{name} in {output}");
     }
+}
+
+#[test]
+fn residue_finds_what_it_left_before_a_reset() {
+    let mut run = boot("residue", "end=stay", Board { reset: Reset::Restarts, ..Board::default().cpus(1) });
+    run.expect("RESIDUE found 0 marks", seconds(30));
+    run.expect("RESIDUE left", seconds(30));
+    run.reset();
+    let words = (256 - 16) * 1024 * 1024 / 8;
+    run.expect(&format!("RESIDUE found {words} marks"), seconds(30));
 }
 
 #[test]

@@ -54,6 +54,17 @@ fn debian_boots_on_a_cpu_with_every_extension() {
 }
 
 #[test]
+fn a_small_guest_runs_on_every_model_of_cpu() {
+    let system = System::new(&Description::with("tiny", Guest::bare("tiny", "").vcpus(2)));
+    for cpu in ["cortex-a53", "cortex-a57", "cortex-a76", "neoverse-n1", "neoverse-v1", "max"] {
+        let mut run = Board { cpu: cpu.into(), ..Board::default().cpus(2) }.boot(&system);
+        run.expect("tiny: beat 1", seconds(30));
+        run.send("o");
+        assert!(run.expect_end(seconds(30)).success(), "{cpu}");
+    }
+}
+
+#[test]
 fn el2_tells_what_it_starts() {
     let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));
     let mut run = Board::default().boot(&system);

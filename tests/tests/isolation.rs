@@ -95,3 +95,18 @@ fn two_vms_of_two_vcpus_on_one_cpu_all_progress_every_20_ms() {
     let mut run = Board::counting(1).boot(&second);
     run.expect("PROGRESS ok", seconds(300));
 }
+
+#[test]
+fn three_vcpus_share_two_cpus_fairly_so_they_migrate() {
+    let guest = Guest::bare("progress", "seconds=2 limit-ms=20").vcpus(3);
+    let mut run = Board::counting(2).boot(&System::new(&Description::with("progress", guest)));
+    let report = run.expect("PROGRESS ok", seconds(300));
+    let steps = report
+        .lines()
+        .filter_map(|line| line.strip_prefix("PROGRESS vcpu ")?.split_whitespace().nth(2)?.parse().ok())
+        .collect::<Vec<f64>>();
+    let most = steps.iter().copied().fold(0.0, f64::max);
+    let least = steps.iter().copied().fold(f64::MAX, f64::min);
+    // Each gets two thirds of a CPU. Were they bound to CPUs, two would get a half and one the whole.
+    assert!(steps.len() == 3 && most / least < 1.5, "{report}");
+}

@@ -1,6 +1,6 @@
 //! Lives of the service partition, and the ends of VMs.
 
-use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
+use dormouse_tests::{Board, Description, Guest, Reset, Shell, System, seconds};
 
 #[test]
 fn fifty_wakes_lose_nothing_and_the_frames_come_back() {
@@ -63,26 +63,54 @@ fn a_guest_whose_vector_cannot_be_fetched_is_crashed_and_starts_again() {
     end_of_tiny('c', "crashed");
 }
 
-#[test]
-fn a_crash_of_the_last_guest_is_no_success() {
-    let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));
-    let mut run = Board::default().boot(&system);
+/// After its last guest has ended the board is on, and somebody reads the console.
+fn stays(character: char, how: &str, when_idle: &'static str) {
+    let description = Description::with("tiny", Guest::bare("tiny", ""))
+        .partition(|partition| (partition.when_idle, partition.idle_timeout_ms) = (when_idle, 100));
+    let mut run = Board::default().boot(&System::new(&description));
     run.expect("tiny: vcpus", seconds(30));
-    run.send("c");
-    run.expect_log("vm tiny: crashed", seconds(30));
-    run.close_input();
+    run.send(&character.to_string());
+    run.expect_log(&format!("vm tiny: {how}"), seconds(30));
+    run.expect_log("sos: off", seconds(30));
+    run.expect("[console: dormouse log]", seconds(30));
+    run.send("\u{1d}");
+    run.expect("[console: dormouse log]", seconds(30));
+}
+
+#[test]
+fn a_crash_of_the_last_guest_is_no_reason_to_power_off() {
+    stays('c', "crashed", "poweroff");
 }
 
 #[test]
 fn the_board_stays_when_the_description_says_so() {
+    stays('o', "powered off", "stay");
+}
+
+#[test]
+fn a_guest_never_sees_what_an_earlier_one_left() {
+    // Together they are larger than RAM.
+    let residue = || Guest::bare("residue", "").memory(512 << 20);
     let description =
-        Description::with("tiny", Guest::bare("tiny", "")).partition(|partition| partition.when_idle = "stay");
-    let system = System::new(&description);
-    let mut run = Board::default().boot(&system);
-    run.expect("tiny: vcpus", seconds(30));
-    run.send("o");
-    run.expect_log("vm tiny: powered off", seconds(30));
-    run.expect_log("sos: off", seconds(30));
-    let ended = run.log.wait(seconds(3), |_| None);
-    assert_eq!(ended, Err(dormouse_tests::line::Missing::TimeOut), "QEMU runs on");
+        Description::with("debian", Guest::debian(1)).and("one", residue()).and("two", residue().manual());
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
+    shell.run.expect_log("vm one: powered off", seconds(60));
+    shell.run.expect_log("vm one: memory returned", seconds(60));
+    shell.hvctl("vm start two");
+    shell.run.expect_log("vm two: started", seconds(60));
+    shell.run.expect_log("vm two: ", seconds(60));
+    assert_eq!(shell.run.expect_log("\n", seconds(30)).trim(), "powered off");
+}
+
+#[test]
+fn after_a_warm_reset_a_guest_sees_nothing_of_the_time_before() {
+    let guest = Guest::bare("residue", "end=stay").memory(512 << 20);
+    let system = System::new(&Description::with("residue", guest));
+    let mut run = Board { reset: Reset::Restarts, ..Board::default() }.boot(&system);
+    for _ in 0..2 {
+        run.expect("RESIDUE found 0 marks", seconds(60));
+        run.expect("RESIDUE left", seconds(60));
+        run.reset();
+    }
+    run.expect_log("warm reset", seconds(30));
 }

@@ -270,10 +270,8 @@ pub enum HvErrorKind {
     SosFailed = 3,
     /// The service partition crashes again and again, and is not started for a while.
     SosDown = 4,
-    /// The asker has too many requests open.
-    TooMany = 5,
     /// There is no such query.
-    NoSuchQuery = 6,
+    NoSuchQuery = 5,
 }
 
 impl HvErrorKind {
@@ -284,8 +282,7 @@ impl HvErrorKind {
             2 => Self::BadFrame,
             3 => Self::SosFailed,
             4 => Self::SosDown,
-            5 => Self::TooMany,
-            6 => Self::NoSuchQuery,
+            5 => Self::NoSuchQuery,
             _ => return None,
         })
     }
@@ -298,7 +295,6 @@ impl core::fmt::Display for HvErrorKind {
             Self::BadFrame => "the hypervisor could not read the request's header",
             Self::SosFailed => "the service partition failed while it worked on the request; it may be done in part",
             Self::SosDown => "the service partition keeps failing and is held off for a while",
-            Self::TooMany => "too many requests are open",
             Self::NoSuchQuery => "the hypervisor knows no such query",
         })
     }

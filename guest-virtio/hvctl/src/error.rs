@@ -129,7 +129,6 @@ const fn advice(kind: HvErrorKind) -> &'static str {
         HvErrorKind::BadFrame | HvErrorKind::NoSuchQuery => VERSIONS,
         HvErrorKind::SosFailed => "look with `hvctl vm list`, then ask again if it is not done",
         HvErrorKind::SosDown => "try again in a while; `hvctl hv log` says why",
-        HvErrorKind::TooMany => "try again",
     }
 }
 

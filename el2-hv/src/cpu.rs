@@ -201,6 +201,7 @@ pub fn run(mut local: Local) -> ! {
 /// timer wakes it and nobody else waits.
 fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
     local.reschedule = false;
+    expect_next(local, resident);
     while !local.reschedule {
         hv_arch::cpu::wait_for_interrupt();
         while hv_arch::cpu::interrupt_pending() && !local.reschedule {
@@ -209,6 +210,27 @@ fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
                 return;
             }
         }
+    }
+}
+
+/// Loads the sleeping vCPU whose timer is due first, so that the switch is over before it wakes.
+fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
+    let Some((key, deadline)) = local.timers.first() else {
+        return;
+    };
+    let vcpu = key.vcpu;
+    if key == SOS_DEADLINE {
+        return;
+    }
+    if resident.as_mut().is_some_and(|loaded| loaded.id == vcpu || loaded.wakes_before(deadline)) {
+        return;
+    }
+    if let Some(old) = resident.take() {
+        release(local, old);
+    }
+    if SCHEDULER.lock().adopt(local.id, vcpu) {
+        local.watch(vcpu, None);
+        *resident = Some(Loaded::load(local, vcpu));
     }
 }
 

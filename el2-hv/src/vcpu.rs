@@ -210,6 +210,12 @@ impl Loaded {
         vm::notify_all(self.vm, unloaded.kicks.union(kicks));
     }
 
+    /// Whether one of its timers is due before `deadline`.
+    pub fn wakes_before(&mut self, deadline: u64) -> bool {
+        self.core.context.read_timer();
+        self.next_deadline().is_some_and(|own| own <= deadline)
+    }
+
     /// When one of its timers is due, on the physical counter.
     fn next_deadline(&self) -> Option<u64> {
         let context = &self.core.context;

@@ -70,10 +70,12 @@ fn bench_measures_everything_that_needs_no_hypervisor() {
 fn residue_finds_what_it_left_before_a_reset() {
     let mut run = boot("residue", "end=stay", Board { reset: Reset::Restarts, ..Board::default().cpus(1) });
     run.expect("RESIDUE found 0 marks", seconds(30));
-    run.expect("RESIDUE left", seconds(30));
+    run.expect_line("RESIDUE left", seconds(30));
     run.reset();
-    let words = (256 - 16) * 1024 * 1024 / 8;
-    run.expect(&format!("RESIDUE found {words} marks"), seconds(30));
+    // QEMU loads the kernel and the tree anew, over a small part of them.
+    let line = run.expect_line("RESIDUE found ", seconds(30));
+    let marks = line.split_whitespace().nth(2).and_then(|count| count.parse::<u64>().ok());
+    assert!(marks.is_some_and(|marks| marks > 200 << 17), "{line}");
 }
 
 #[test]

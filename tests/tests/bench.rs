@@ -56,7 +56,9 @@ fn every_figure_is_within_its_limit() {
 
     // On one CPU, so that it is shared for certain, with a neighbour that wakes in between.
     let shared = description("wfi_wake_shared", 1).and("sleeper", Guest::bare("sleeper", "period-us=300"));
-    measured.read(&output(&mut Board::counting(1).boot(&System::new(&shared))));
+    let text = output(&mut Board::counting(1).boot(&System::new(&shared)));
+    measured.read(&text);
+    print_statistics(&text);
 
     let boot = System::new(&description("info", 1));
     let text = output(&mut Board::counting(1).boot(&boot));

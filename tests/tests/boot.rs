@@ -55,7 +55,9 @@ fn debian_boots_on_a_cpu_with_every_extension() {
 
 #[test]
 fn a_small_guest_runs_on_every_model_of_cpu() {
-    let system = System::new(&Description::with("tiny", Guest::bare("tiny", "").vcpus(2)));
+    let description = Description::with("tiny", Guest::bare("tiny", "period-ms=50").vcpus(2))
+        .partition(|partition| partition.idle_timeout_ms = 100);
+    let system = System::new(&description);
     for cpu in ["cortex-a53", "cortex-a57", "cortex-a76", "neoverse-n1", "neoverse-v1", "max"] {
         let mut run = Board { cpu: cpu.into(), ..Board::default().cpus(2) }.boot(&system);
         run.expect("tiny: beat 1", seconds(30));

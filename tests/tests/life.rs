@@ -71,6 +71,7 @@ fn stays(character: char, how: &str, when_idle: &'static str) {
     run.expect("tiny: vcpus", seconds(30));
     run.send(&character.to_string());
     run.expect_log(&format!("vm tiny: {how}"), seconds(30));
+    run.expect_log("vm tiny: memory returned", seconds(30));
     run.expect_log("sos: off", seconds(30));
     run.expect("[console: dormouse log]", seconds(30));
     run.send("\u{1d}");
@@ -109,7 +110,7 @@ fn after_a_warm_reset_a_guest_sees_nothing_of_the_time_before() {
     let mut run = Board { reset: Reset::Restarts, ..Board::default() }.boot(&system);
     for _ in 0..2 {
         run.expect("RESIDUE found 0 marks", seconds(60));
-        run.expect("RESIDUE left", seconds(60));
+        run.expect_line("RESIDUE left", seconds(60));
         run.reset();
     }
     run.expect_log("warm reset", seconds(30));

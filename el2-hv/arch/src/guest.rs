@@ -256,10 +256,15 @@ impl VcpuContext {
         crate::cpu::isb();
     }
 
-    /// Stores the CPU's state, and turns the virtual timer off.
-    pub fn save(&mut self) {
+    /// Looks at the virtual timer of a vCPU that is loaded.
+    pub fn read_timer(&mut self) {
         self.timer_control = mrs!("cntv_ctl_el0");
         self.timer_compare = mrs!("cntv_cval_el0");
+    }
+
+    /// Stores the CPU's state, and turns the virtual timer off.
+    pub fn save(&mut self) {
+        self.read_timer();
         msr!("cntv_ctl_el0", 0);
         self.tcr = mrs!("tcr_el1");
         let hcr = mrs!("hcr_el2");

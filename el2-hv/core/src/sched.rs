@@ -191,6 +191,19 @@ impl Scheduler {
         true
     }
 
+    /// `cpu`, where nobody is resident, takes a sleeping vCPU's registers in before it wakes. Whether it may: no
+    /// other CPU has them.
+    pub fn adopt(&mut self, cpu: CpuId, vcpu: VcpuId) -> bool {
+        let Some(entry) = self.entries.get_mut(vcpu.index()) else {
+            return false;
+        };
+        let homeless = entry.state == RunState::Blocked && entry.resident.is_none();
+        if homeless {
+            entry.resident = Some(cpu);
+        }
+        homeless
+    }
+
     /// `cpu` was kicked while it runs a vCPU: whether that one gets a slice now, because somebody waits.
     pub const fn share(&mut self, cpu: CpuId) -> bool {
         let contended = self.length > 0;

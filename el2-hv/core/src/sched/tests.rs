@@ -66,6 +66,25 @@ impl Board {
         }
     }
 
+    /// What the image does when it expects that an idle CPU needs `vcpu` next.
+    fn adopt(&mut self, cpu: usize, vcpu: usize) -> bool {
+        assert_eq!(self.running[cpu], None);
+        if let Some(old) = self.resident[cpu].take() {
+            let kick = self.scheduler.release(old);
+            self.note(kick);
+        }
+        let vcpu = VcpuId(vcpu as u16);
+        let adopted = self.scheduler.adopt(CpuId(cpu as u8), vcpu);
+        if adopted {
+            assert!(
+                !self.resident.contains(&Some(vcpu)) && !self.running.contains(&Some(vcpu)),
+                "{vcpu:?} is elsewhere"
+            );
+            self.resident[cpu] = Some(vcpu);
+        }
+        adopted
+    }
+
     fn slice_over(&mut self, cpu: usize) {
         if let Some(vcpu) = self.running[cpu]
             && self.scheduler.slice_over(CpuId(cpu as u8)) == Block::Blocked
@@ -160,6 +179,21 @@ fn a_vcpu_that_sleeps_alone_resumes_at_once_and_not_while_somebody_waits() {
 }
 
 #[test]
+fn an_idle_cpu_adopts_a_sleeper_that_no_cpu_has_and_resumes_it_without_a_pick() {
+    let mut board = Board::new(2, 2);
+    (0..2).for_each(|vcpu| board.wake(vcpu));
+    board.deliver();
+    (0..2).for_each(|cpu| board.block(cpu));
+    assert!(!board.adopt(0, 1), "CPU 1 has it");
+    assert!(board.adopt(0, 0), "CPU 0 has let go of it");
+    assert!(!board.adopt(1, 0), "CPU 0 has it again");
+    assert!(!board.scheduler.adopt(CpuId(0), VcpuId(u16::MAX)), "there is none");
+    assert!(board.scheduler.resume(CpuId(0), VcpuId(0)));
+    board.running[0] = Some(VcpuId(0));
+    assert!(!board.adopt(1, 0), "it runs");
+}
+
+#[test]
 fn a_removed_vcpu_never_runs_again_and_the_others_keep_their_order() {
     let mut board = Board::new(1, 4);
     (0..4).for_each(|vcpu| board.wake(vcpu));
@@ -188,9 +222,10 @@ fn under_random_events_nobody_who_is_awake_waits_for_ever() {
             random ^= random >> 7;
             random ^= random << 17;
             let (cpu, vcpu) = ((random >> 8) as usize % cpus, (random >> 16) as usize % vcpus);
-            match random % 3 {
+            match random % 4 {
                 0 => board.wake(vcpu),
                 1 => board.block(cpu),
+                2 if board.running[cpu].is_none() => drop(board.adopt(cpu, vcpu)),
                 _ => board.slice_over(cpu),
             }
             if random & 0x100000 != 0 {

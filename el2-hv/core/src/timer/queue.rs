@@ -70,6 +70,11 @@ impl<const N: usize> TimerQueue<N> {
         self.entries.last().map(|entry| entry.deadline)
     }
 
+    /// Whose the earliest deadline is.
+    pub fn first(&self) -> Option<(TimerKey, u64)> {
+        self.entries.last().map(|entry| (entry.key, entry.deadline))
+    }
+
     /// Takes out the earliest deadline that is not after `now`. Called until it gives `None`.
     #[inline]
     pub fn pop_expired(&mut self, now: u64) -> Option<TimerKey> {

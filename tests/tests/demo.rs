@@ -3,10 +3,15 @@
 use dormouse_tests::{artifact, seconds};
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+/// The script's log is a file of the build: one run at a time.
+static RUN: Mutex<()> = Mutex::new(());
 
 /// Runs the demo with more QEMU options and `input` on its standard input, which then ends.
 fn demo(options: &str, input: &str) -> Output {
+    let _one = RUN.lock().unwrap_or_else(PoisonError::into_inner);
     artifact::built("demo.cpio");
     let start = Instant::now();
     let mut child = Command::new(artifact::root().join("board/setup/run.sh"))

@@ -45,6 +45,8 @@ struct Entry {
 struct Cpu {
     /// Sleeps, waiting for a kick.
     idle: bool,
+    /// Runs a vCPU.
+    running: bool,
     /// Has a slice armed.
     sliced: bool,
     /// A resident vCPU that was woken.
@@ -98,7 +100,7 @@ impl Scheduler {
     pub const fn new() -> Self {
         Self {
             entries: [Entry { state: RunState::Off, resident: None, woken: false }; MAX_VCPUS_TOTAL],
-            cpus: [Cpu { idle: false, sliced: false, own: None }; MAX_CPUS],
+            cpus: [Cpu { idle: false, running: false, sliced: false, own: None }; MAX_CPUS],
             queue: [VcpuId(0); MAX_VCPUS_TOTAL],
             head: 0,
             length: 0,
@@ -146,8 +148,7 @@ impl Scheduler {
             self.cpus[cpu].idle = false;
             return Kick::Cpu(CpuId(cpu as u8));
         }
-        let busy = |cpu: usize| self.entries.iter().any(|entry| entry.state == RunState::Running(CpuId(cpu as u8)));
-        match (0..MAX_CPUS).find(|&cpu| !self.cpus[cpu].sliced && busy(cpu)) {
+        match self.cpus.iter().position(|cpu| cpu.running && !cpu.sliced) {
             Some(cpu) => {
                 self.cpus[cpu].sliced = true;
                 Kick::Cpu(CpuId(cpu as u8))
@@ -167,12 +168,11 @@ impl Scheduler {
     pub fn pick(&mut self, cpu: CpuId) -> Pick {
         let own = self.cpus[cpu.index()].own.take();
         let Some(vcpu) = own.or_else(|| self.dequeue()) else {
-            self.cpus[cpu.index()] = Cpu { idle: true, sliced: false, own: None };
+            self.cpus[cpu.index()] = Cpu { idle: true, running: false, sliced: false, own: None };
             return Pick::Idle;
         };
         self.entries[vcpu.index()] = Entry { state: RunState::Running(cpu), resident: Some(cpu), woken: false };
-        self.cpus[cpu.index()].idle = false;
-        self.cpus[cpu.index()].sliced = self.length > 0;
+        self.cpus[cpu.index()] = Cpu { idle: false, running: true, sliced: self.length > 0, own: None };
         if self.length > 0 { Pick::RunSlice(vcpu) } else { Pick::Run(vcpu) }
     }
 
@@ -188,6 +188,7 @@ impl Scheduler {
         entry.state = RunState::Running(cpu);
         entry.woken = false;
         self.cpus[cpu.index()].idle = false;
+        self.cpus[cpu.index()].running = true;
         true
     }
 
@@ -224,6 +225,9 @@ impl Scheduler {
             entry.woken = false;
             return Block::Woken;
         }
+        if let RunState::Running(cpu) = entry.state {
+            self.cpus[cpu.index()].running = false;
+        }
         entry.state = RunState::Blocked;
         Block::Blocked
     }
@@ -234,7 +238,10 @@ impl Scheduler {
         let entry = &mut self.entries[vcpu.index()];
         let home = entry.resident.take();
         match entry.state {
-            RunState::Running(_) => self.enqueue(vcpu),
+            RunState::Running(cpu) => {
+                self.cpus[cpu.index()].running = false;
+                self.enqueue(vcpu)
+            }
             RunState::Queued => {
                 if let Some(cpu) = home {
                     self.cpus[cpu.index()].own = None;
@@ -254,6 +261,9 @@ impl Scheduler {
             } else {
                 self.unqueue(vcpu);
             }
+        }
+        if let RunState::Running(cpu) = entry.state {
+            self.cpus[cpu.index()].running = false;
         }
         self.entries[vcpu.index()] = Entry { state: RunState::Off, resident: None, woken: false };
     }

@@ -231,6 +231,9 @@ fn under_random_events_nobody_who_is_awake_waits_for_ever() {
             if random & 0x100000 != 0 {
                 board.deliver();
             }
+            for (cpu, running) in board.running.iter().enumerate() {
+                assert_eq!(board.scheduler.cpus[cpu].running, running.is_some(), "seed {seed}: CPU {cpu}");
+            }
         }
         board.deliver();
         (0..vcpus).for_each(|vcpu| board.wake(vcpu));

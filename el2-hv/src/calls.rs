@@ -53,7 +53,13 @@ pub fn serve(_local: &mut Local, loaded: &mut Loaded, call: Call) -> Next {
 fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
     match call {
         Call::VmCreate => create([x[0], x[1], x[2], x[3]], x[4], results),
-        Call::VmMemory => memory(x[0], x[1], x[2], results),
+        Call::VmMemory => {
+            let answer = memory(x[0], x[1], x[2], results);
+            if results[0] > 0 {
+                sos::progress();
+            }
+            answer
+        }
         Call::VmCopyIn => copy_in(x[0], [x[1], x[2], x[3]], results),
         Call::VmDevice => device(x[0], x[1], x[2]),
         Call::VcpuInit => vcpu_init(x[0], x[1], x[2]),
@@ -159,6 +165,7 @@ fn copy_in(handle: u64, [target, source, bytes]: [u64; 3], results: &mut Results
         }
     }
     results[0] = done;
+    sos::progress();
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Characters of each line that a failure prints.
-const TAIL: usize = 4000;
+const TAIL: usize = 10_000;
 /// Between two looks at whether QEMU has ended.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -79,6 +79,20 @@ impl Run {
     pub fn expect_log(&mut self, needle: &str, time: Duration) -> String {
         let found = self.log.wait(time, |text| end_of(text, needle));
         found.unwrap_or_else(|missing| fail("EL2's log", needle, missing, time))
+    }
+
+    /// Waits until EL2's log says that `vm` has ended; how it has.
+    ///
+    /// # Panics
+    /// If it does not say so within `time`.
+    pub fn expect_vm_end(&mut self, vm: &str, time: Duration) -> &'static str {
+        let ended = |text: &str| {
+            let ends = ENDS.iter().filter_map(|end| Some((end_of(text, &format!("] vm {vm}: {end}"))?, *end)));
+            ends.min()
+        };
+        let found = self.log.wait(time, |text| ended(text).map(|(length, _)| length));
+        let text = found.unwrap_or_else(|missing| fail("EL2's log", &format!("end of {vm}"), missing, time));
+        ended(&text).map_or("", |(_, end)| end)
     }
 
     /// Waits for a whole line of the console that begins with `start`; the line.
@@ -168,21 +182,10 @@ impl Run {
             self.command
         )
     }
-
-    /// SIGTERM, and SIGKILL where that does not help: QEMU with -icount may ignore the first.
-    fn kill(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let end = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < end {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(POLL);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
+
+/// How EL2's log says that a VM has ended.
+const ENDS: [&str; 4] = ["powered off", "reset", "crashed", "stopped"];
 
 /// What every fatal line of EL2 contains.
 pub const FATAL: &str = "dormouse: fatal:";
@@ -192,9 +195,9 @@ impl Drop for Run {
         if std::thread::panicking() {
             eprintln!("{}", self.report());
         }
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.kill();
-        }
+        // QEMU keeps nothing that it would have to put in order.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -12,7 +12,7 @@ fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &
     let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
     let system = System::new(&description);
     let mut shell = Shell::enter(Board { seed, ..Board::default() }.boot(&system));
-    shell.run.expect_log("vm hostile: powered off", seconds(240));
+    assert_eq!(shell.run.expect_vm_end("hostile", seconds(240)), "powered off");
     let list = shell.hvctl("vm list");
     assert!(
         list.as_array().is_some_and(|list| list.iter().any(|vm| vm["name"] == "debian" && vm["state"] == "running")),
@@ -40,7 +40,7 @@ fn a_hostile_guest_that_crashes_at_the_end_is_only_that() {
     let hostile = Guest::bare("hostile", "phases=smccc calls=1000 end=crash");
     let system = System::new(&Description::with("debian", Guest::debian(1)).and("hostile", hostile));
     let mut shell = Shell::enter(Board::default().boot(&system));
-    shell.run.expect_log("vm hostile: crashed", seconds(60));
+    assert_eq!(shell.run.expect_vm_end("hostile", seconds(60)), "crashed");
     assert!(shell.hvctl("vm list").is_array());
 }
 
@@ -56,7 +56,7 @@ fn asids(guests: u32, board: &Board) {
     // The others' verdicts are on their own consoles.
     for seed in 2..=guests {
         let name = format!("a{seed}");
-        run.expect_log(&format!("vm {name}: powered off"), seconds(300));
+        assert_eq!(run.expect_vm_end(&name, seconds(300)), "powered off");
     }
     let log = run.log.text();
     assert!(!log.contains("crashed"), "{log}");

@@ -95,12 +95,10 @@ fn a_guest_never_sees_what_an_earlier_one_left() {
     let description =
         Description::with("debian", Guest::debian(1)).and("one", residue()).and("two", residue().manual());
     let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
-    shell.run.expect_log("vm one: powered off", seconds(60));
+    assert_eq!(shell.run.expect_vm_end("one", seconds(60)), "powered off");
     shell.run.expect_log("vm one: memory returned", seconds(60));
     shell.hvctl("vm start two");
-    shell.run.expect_log("vm two: started", seconds(60));
-    shell.run.expect_log("vm two: ", seconds(60));
-    assert_eq!(shell.run.expect_log("\n", seconds(30)).trim(), "powered off");
+    assert_eq!(shell.run.expect_vm_end("two", seconds(60)), "powered off");
 }
 
 #[test]

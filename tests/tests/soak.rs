@@ -31,7 +31,7 @@ fn hostile_guests_of_many_seeds_harm_nobody() {
         let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
         let system = System::new(&description);
         let mut shell = Shell::enter(Board { seed, ..Board::default() }.boot(&system));
-        shell.run.expect_log("vm hostile: powered off", seconds(900));
+        assert_eq!(shell.run.expect_vm_end("hostile", seconds(900)), "powered off", "seed {seed}");
         assert!(shell.hvctl("vm list").is_array(), "seed {seed}");
         assert!(!shell.run.log.text().contains("dormouse: fatal:"), "seed {seed}");
     }

@@ -230,6 +230,10 @@ impl SosLife {
                 self.last_progress = now;
                 Ok(Action::Nothing)
             }
+            (S::Draining, Event::Deadline { .. }) if !self.agreed && now < self.last_progress + self.times.boot => {
+                // It works on what it began before it was asked, and answers then.
+                Ok(self.enter(S::Draining, Some(self.last_progress + self.times.boot), Action::Nothing))
+            }
             (S::Booting | S::Draining, Event::Deadline { .. }) if !self.agreed => Ok(self.fail(LifeEnd::Hung)),
             (S::Booting | S::Ready | S::Draining, Event::Crash) if !self.agreed => Ok(self.fail(LifeEnd::Crashed)),
             (S::Faulted | S::Draining, Event::Scrubbed { waiting }) if self.state == S::Faulted || self.agreed => {

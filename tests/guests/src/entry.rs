@@ -105,5 +105,6 @@ extern "C" fn main(tree: u64) -> ! {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     console::println!("GUEST panic: {info}");
-    power::off()
+    // EL2's log then tells it from an end that was meant.
+    power::reset()
 }

@@ -112,7 +112,7 @@ pub unsafe fn attempt(code: u64, arguments: [u64; 3]) -> u64 {
 
 extern "C" fn unexpected(esr: u64, elr: u64, far: u64, isr: u64) -> ! {
     crate::println!("GUEST exception esr={esr:#x} elr={elr:#x} far={far:#x} isr={isr:#x}");
-    crate::power::off()
+    crate::power::reset()
 }
 
 /// Makes this vCPU use the vectors at `address`.

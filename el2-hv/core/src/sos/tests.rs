@@ -90,6 +90,17 @@ fn work_restarts_the_idle_time_and_a_request_in_progress_forbids_the_drain_until
 }
 
 #[test]
+fn one_that_works_on_when_asked_to_drain_has_time_until_it_stops_working() {
+    let mut life = machine(State::Draining);
+    let asked = life.deadline().unwrap();
+    let _ = life.on(Event::Progress, asked - MS);
+    assert_eq!(life.on(Event::Deadline { open: 0 }, asked), Ok(Action::Nothing));
+    let last = asked - MS + TIMES.boot;
+    assert_eq!((life.state(), life.deadline()), (State::Draining, Some(last)));
+    assert_eq!(life.on(Event::Deadline { open: 0 }, last), Ok(Action::TearDown(LifeEnd::Hung)));
+}
+
+#[test]
 fn one_that_is_always_busy_and_makes_no_progress_is_hung_in_the_end() {
     let mut life = machine(State::Ready);
     let (end, now) = loop {

@@ -163,7 +163,8 @@ impl Run {
         let end = Instant::now() + time;
         loop {
             let (log, console) = (self.log.text(), self.console.text());
-            let mut lines = log.lines().chain(console.lines());
+            // A line that has not ended may lack what the caller looks for.
+            let mut lines = whole_lines(&log).chain(whole_lines(&console));
             if let Some(line) = lines.find(|line| line.contains(needle)) {
                 return line.trim_end().to_owned();
             }
@@ -211,6 +212,11 @@ fn fail(line: &str, needle: &str, missing: Missing, time: Duration) -> ! {
 fn tail(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(TAIL);
     text.chars().skip(skip).collect()
+}
+
+/// The lines of `text` that have come to their end.
+fn whole_lines(text: &str) -> std::str::Lines<'_> {
+    text.rfind('\n').map_or("", |end| &text[..end]).lines()
 }
 
 /// A socket to which QEMU connects.

@@ -151,8 +151,8 @@ fn a_guest_image_without_a_header_is_named_and_starts_nothing() {
     let file = system.file("bad.img", &[0; 70_000]);
     system.member("tiny.img", file);
     let mut run = Board::default().boot(&system);
-    let line = run.expect_on_any("tiny.img", seconds(30));
-    assert!(line.contains("\"tiny\"") && line.contains("no arm64 Linux Image"), "{line}");
+    let line = run.expect_on_any("no arm64 Linux Image", seconds(30));
+    assert!(line.contains("\"tiny\"") && line.contains("tiny.img"), "{line}");
     run.expect_fatal(seconds(30));
 }
 

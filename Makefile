@@ -12,6 +12,8 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 EL2 := aarch64-unknown-none-softfloat
 EL1 := aarch64-unknown-none
 LINUX := aarch64-unknown-linux-musl
+# For miri only.
+NIGHTLY := nightly-2026-04-15
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --release
 TOOL := $(TARGET)/release/dormouse-image
@@ -63,7 +65,7 @@ fuzz: setup ## The random tests of parsers and state machines, hundred times lon
 
 miri: ## The contract's tests in the interpreter that finds undefined behavior
 	@board/setup/install.sh miri
-	PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p hv-abi -- --skip mutated --skip random
+	PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +$(NIGHTLY) miri test -p hv-abi -- --skip mutated --skip random
 
 clean: ## Remove what was built; what was downloaded stays in .cache
 	rm -rf build

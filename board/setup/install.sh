@@ -13,7 +13,8 @@ exec </dev/null
 
 RUST_TARGETS=(aarch64-unknown-none-softfloat aarch64-unknown-none aarch64-unknown-linux-musl)
 RUST_COMPONENTS=(rustfmt clippy)
-RUST_MIN=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+RUST_PINNED=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+RUST_NIGHTLY=$(sed -n 's/^NIGHTLY := //p' Makefile)
 BACKPORTS=/etc/apt/sources.list.d/dormouse-backports.list
 
 packages=()
@@ -133,18 +134,34 @@ missing_of() {
     done
 }
 
+# The toolchain of rust-toolchain.toml. An installed `stable` of that very version serves as well, and saves a
+# download. `rustup run` is asked, because any proxy would install what is absent without a word.
+install_toolchain() {
+    local overridden=no
+    if [ -n "${RUSTUP_TOOLCHAIN:-}" ] || rustup toolchain list | grep -q "^$RUST_PINNED-"; then
+        return
+    fi
+    if rustup override list | grep -q "^$PWD[[:space:]]"; then
+        overridden=yes
+    fi
+    if rustup run stable rustc --version 2>/dev/null | grep -qF "rustc $RUST_PINNED "; then
+        if [ $overridden = no ]; then
+            say "will use the stable Rust toolchain in this folder (rustup override): it is the $RUST_PINNED of rust-toolchain.toml"
+            rustup override set stable
+        fi
+        return
+    fi
+    if [ $overridden = yes ]; then
+        say "will take back this folder's rustup override: it is not $RUST_PINNED any more"
+        rustup override unset
+    fi
+    say "will install the Rust toolchain $RUST_PINNED by rustup: the compiler"
+    rustup toolchain install "$RUST_PINNED" --profile minimal --no-self-update
+}
+
 install_rust() {
-    local version missing
-    # Asking for anything else while the toolchain is absent would install it without a word.
-    if ! rustup toolchain list | grep -q '^stable-' && [ -z "${RUSTUP_TOOLCHAIN:-}" ]; then
-        say "will install the stable Rust toolchain by rustup: the compiler"
-        rustup toolchain install stable --profile minimal --no-self-update
-    fi
-    version=$(rustc --version | sed 's/rustc \([0-9.]*\).*/\1/')
-    if ! version_at_least "$version" "$RUST_MIN"; then
-        say "will update the stable Rust toolchain by rustup: it is $version, $RUST_MIN or later is needed"
-        rustup update stable --no-self-update
-    fi
+    local missing
+    install_toolchain
     mapfile -t missing < <(missing_of "$(rustup target list --installed)" "${RUST_TARGETS[@]}")
     if [ ${#missing[@]} != 0 ]; then
         say "will add Rust targets by rustup: ${missing[*]}"
@@ -158,13 +175,9 @@ install_rust() {
 }
 
 install_miri() {
-    if ! rustup toolchain list | grep -q '^nightly-'; then
-        say "will install the nightly Rust toolchain by rustup: miri, which finds undefined behavior, is part of it"
-        rustup toolchain install nightly --profile minimal --no-self-update
-    fi
-    if ! rustup component list --toolchain nightly --installed | grep -q '^miri'; then
-        say "will add miri to the nightly Rust toolchain by rustup: it finds undefined behavior"
-        rustup component add --toolchain nightly miri rust-src
+    if ! rustup toolchain list | grep -q "^$RUST_NIGHTLY-"; then
+        say "will install the Rust toolchain $RUST_NIGHTLY by rustup: miri, which finds undefined behavior, is part of it"
+        rustup toolchain install "$RUST_NIGHTLY" --profile minimal --component miri,rust-src --no-self-update
     fi
 }
 

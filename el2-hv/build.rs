@@ -5,7 +5,7 @@ fn main() {
     println!("cargo:rerun-if-changed={}", script.display());
     println!("cargo:rustc-link-arg-bins=-T{}", script.display());
     for argument in
-        ["-pie", "--no-dynamic-linker", "-znotext", "-zmax-page-size=4096", "--no-eh-frame-hdr", "--build-id=none"]
+        ["-pie", "--no-dynamic-linker", "-znotext", "-zpack-relative-relocs", "-zmax-page-size=4096", "--no-eh-frame-hdr", "--build-id=none"]
     {
         println!("cargo:rustc-link-arg-bins={argument}");
     }

@@ -8,7 +8,7 @@ use crate::elf::Program;
 use crate::error::Result;
 use crate::file::Input;
 use object::Endianness;
-use object::elf::{FileHeader64, R_AARCH64_RELATIVE, SHF_ALLOC};
+use object::elf::{FileHeader64, SHF_ALLOC};
 use object::read::elf::{FileHeader as _, Rela as _, SectionHeader as _};
 
 const HEADER_SIZE: usize = 64;
@@ -52,7 +52,7 @@ fn check_header(input: &Input, image: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The entry code knows one kind of relocation; any other would be left undone in silence.
+/// The entry code applies packed relative relocations (SHT_RELR); any other would be left undone in silence.
 fn check_relocations(input: &Input) -> Result<()> {
     let data = input.bytes.as_slice();
     let header = FileHeader64::<Endianness>::parse(data).map_err(|error| input.elf_error(error.to_string()))?;
@@ -62,14 +62,10 @@ fn check_relocations(input: &Input) -> Result<()> {
         let Ok(Some((relocations, _))) = section.rela(endian, data) else {
             continue;
         };
-        for relocation in relocations {
-            let kind = relocation.r_type(endian, false);
-            if kind != R_AARCH64_RELATIVE {
-                let at = relocation.r_offset(endian);
-                let problem =
-                    format!("relocation of type {kind:?} at {at:#x}, only R_AARCH64_RELATIVE is applied at boot");
-                return Err(input.elf_error(problem));
-            }
+        if let Some(relocation) = relocations.first() {
+            let (kind, at) = (relocation.r_type(endian, false), relocation.r_offset(endian));
+            let problem = format!("relocation of type {kind:?} at {at:#x}, only packed relative ones are applied at boot");
+            return Err(input.elf_error(problem));
         }
     }
     Ok(())

@@ -79,21 +79,32 @@ _head:
 _start:
     msr     daifset, #0xf
     mov     x19, x0
-    // R_AARCH64_RELATIVE: *(base + offset) = base + addend (ELF for the Arm 64-bit Architecture, 5.7).
+    // Relative relocations, packed (ELF gABI, SHT_RELR): an even entry is the offset of a word to add the base
+    // to; an odd one is a map of the 63 words behind, bit n + 1 for word n.
     adrp    x20, _head
-    adrp    x9, __rela_start
-    add     x9, x9, :lo12:__rela_start
-    adrp    x10, __rela_end
-    add     x10, x10, :lo12:__rela_end
+    adrp    x9, __relr_start
+    add     x9, x9, :lo12:__relr_start
+    adrp    x10, __relr_end
+    add     x10, x10, :lo12:__relr_end
 1:  cmp     x9, x10
     b.hs    2f
-    ldp     x11, x12, [x9], #16
-    ldr     x13, [x9], #8
-    cmp     w12, #1027
-    b.ne    1b
+    ldr     x11, [x9], #8
+    tbnz    x11, #0, 7f
+    add     x12, x20, x11
+    ldr     x13, [x12]
     add     x13, x13, x20
-    str     x13, [x20, x11]
+    str     x13, [x12], #8
     b       1b
+7:  mov     x14, x12
+    add     x12, x12, #(63 * 8)
+8:  lsr     x11, x11, #1
+    cbz     x11, 1b
+    tbz     x11, #0, 9f
+    ldr     x13, [x14]
+    add     x13, x13, x20
+    str     x13, [x14]
+9:  add     x14, x14, #8
+    b       8b
 2:  adrp    x9, __bss_start
     adrp    x10, __bss_end
 3:  stp     xzr, xzr, [x9]
@@ -120,7 +131,7 @@ _start:
     bl      early_tables
     mov     x21, x0
     // What was written with the MMU off is in memory; lines of it that a cache may hold are stale.
-    adrp    x9, __data_start
+    adrp    x9, __rodata_start
     adrp    x10, __image_end
     mrs     x11, ctr_el0
     ubfx    x11, x11, #16, #4

@@ -42,17 +42,29 @@ _start:
     .long   0
 1:  mov     x19, x0
     adr     x20, _start
-    adrp    x1, __rela_start
-    add     x1, x1, :lo12:__rela_start
-    adrp    x2, __rela_end
-    add     x2, x2, :lo12:__rela_end
+    adrp    x1, __relr_start
+    add     x1, x1, :lo12:__relr_start
+    adrp    x2, __relr_end
+    add     x2, x2, :lo12:__relr_end
 2:  cmp     x1, x2
     b.hs    3f
-    ldp     x3, x4, [x1], #16   // offset, type (R_AARCH64_RELATIVE only: dormouse-image refuses others)
-    ldr     x5, [x1], #8        // addend
+    ldr     x3, [x1], #8        // SHT_RELR (dormouse-image refuses other relocations): an offset,
+    tbnz    x3, #0, 6f
+    add     x4, x20, x3
+    ldr     x5, [x4]
     add     x5, x5, x20
-    str     x5, [x20, x3]
+    str     x5, [x4], #8
     b       2b
+6:  mov     x6, x4              // or a map of the 63 words behind
+    add     x4, x4, #(63 * 8)
+7:  lsr     x3, x3, #1
+    cbz     x3, 2b
+    tbz     x3, #0, 8f
+    ldr     x5, [x6]
+    add     x5, x5, x20
+    str     x5, [x6]
+8:  add     x6, x6, #8
+    b       7b
 3:  adrp    x1, __bss_start
     add     x1, x1, :lo12:__bss_start
     adrp    x2, __bss_end

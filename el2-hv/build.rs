@@ -4,9 +4,15 @@ fn main() {
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("image.ld");
     println!("cargo:rerun-if-changed={}", script.display());
     println!("cargo:rustc-link-arg-bins=-T{}", script.display());
-    for argument in
-        ["-pie", "--no-dynamic-linker", "-znotext", "-zpack-relative-relocs", "-zmax-page-size=4096", "--no-eh-frame-hdr", "--build-id=none"]
-    {
+    for argument in [
+        "-pie",
+        "--no-dynamic-linker",
+        "-znotext",
+        "-zpack-relative-relocs",
+        "-zmax-page-size=4096",
+        "--no-eh-frame-hdr",
+        "--build-id=none",
+    ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
 }

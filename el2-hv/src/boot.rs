@@ -9,6 +9,7 @@ use hv_abi::sos_image::{SosLayout, crc32};
 use hv_arch::boot::{ImageParts, SecondaryStart};
 use hv_arch::frames::Frames;
 use hv_arch::guest::TrapControls;
+use hv_arch::lock::Mutex;
 use hv_arch::paging::{El2Map, Rights};
 use hv_arch::{checksum, counter, cpu, ram, vgic};
 use hv_board::gicv3::{Distributor, Redistributor, SgiTarget};
@@ -24,7 +25,7 @@ use hv_core::psci::{Mitigations, Workaround};
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2;
 use hv_core::trap_config::{CNTHCTL_GUEST, CPTR_GUEST, HCR_GUEST, HCRX_GUEST, mdcr_guest};
-use spin::{Mutex, Once};
+use spin::Once;
 
 use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, run};
 use crate::interrupts::{HYPERVISOR_TIMER, MAINTENANCE};

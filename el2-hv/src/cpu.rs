@@ -2,11 +2,11 @@
 
 use hv_arch::counter;
 use hv_arch::guest::{self, Trap};
+use hv_arch::lock::MutexGuard;
 use hv_board::gicv3::Redistributor;
 use hv_core::addr::{CpuId, IntId, VcpuId};
 use hv_core::sched::{Block, Kick, Pick, SLICE_NS};
 use hv_core::timer::{TimerKey, TimerKind, TimerQueue};
-use spin::MutexGuard;
 
 use crate::machine::{Machine, machine};
 use crate::vcpu::{self, Loaded};

@@ -27,9 +27,10 @@ mod vcpu;
 mod vm;
 
 use hv_arch::frames::Frames;
+use hv_arch::lock::Mutex;
 use hv_core::frames::MAX_VMS;
 use hv_core::sched::{MAX_CPUS, MAX_VCPUS_TOTAL, Scheduler};
-use spin::{Mutex, Once};
+use spin::Once;
 
 /// What does not change after boot.
 static MACHINE: Once<machine::Machine> = Once::new();

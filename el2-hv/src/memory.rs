@@ -3,8 +3,8 @@
 use hv_abi::Status;
 use hv_abi::call::{NOTE_MAX, NOTES};
 use hv_arch::frames::Frames;
+use hv_arch::lock::{Mutex, MutexGuard};
 use hv_core::frames::Owner;
-use spin::{Mutex, MutexGuard};
 
 use crate::FRAMES;
 

@@ -4,11 +4,11 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
 use hv_arch::guest::{GuestRegisters, VcpuContext, VmRegisters};
+use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::vgic::{self, InterfaceState};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
 use hv_core::timer::PhysicalTimer;
 use hv_core::vgic::{Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
-use spin::{Mutex, MutexGuard};
 
 use crate::cpu::Local;
 use crate::vm::{self, Vm};

@@ -17,6 +17,7 @@ use hv_abi::guest_map::MAX_VCPUS;
 use hv_abi::handle::Label;
 use hv_abi::record::EndReason;
 use hv_arch::guest::VmRegisters;
+use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::ram::NoNewTables;
 use hv_arch::{counter, tlb};
 use hv_core::addr::{CpuId, Ipa, Pa, PaRange, VcpuId, VcpuIdx, VmId, Vmid};
@@ -24,7 +25,7 @@ use hv_core::psci::{Outcome, PowerCall, VcpuPower, VmPower};
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2::Stage2;
 use hv_core::vgic::{Kicks, Vgic};
-use spin::{Mutex, MutexGuard, Once};
+use spin::Once;
 
 use crate::devices::Serial;
 use crate::machine::machine;

@@ -64,7 +64,8 @@ fn check_relocations(input: &Input) -> Result<()> {
         };
         if let Some(relocation) = relocations.first() {
             let (kind, at) = (relocation.r_type(endian, false), relocation.r_offset(endian));
-            let problem = format!("relocation of type {kind:?} at {at:#x}, only packed relative ones are applied at boot");
+            let problem =
+                format!("relocation of type {kind:?} at {at:#x}, only packed relative ones are applied at boot");
             return Err(input.elf_error(problem));
         }
     }

@@ -12,6 +12,7 @@ pub mod counter;
 pub mod cpu;
 pub mod frames;
 pub mod guest;
+pub mod lock;
 pub mod paging;
 pub mod ram;
 pub mod tlb;

@@ -224,13 +224,16 @@ pub fn output(vm: VmId, serial: &mut Serial) {
     }
 }
 
+/// Whether input waits for `vm`.
+#[inline]
+pub fn has_input_for(vm: VmId) -> bool {
+    INPUT_WAITS.load(Ordering::Relaxed) && focus() == Focus::Vm(vm)
+}
+
 /// Gives `vm` what waits of input, as far as it wants it. Returns whether it got some.
 #[inline]
 pub fn input(vm: VmId, serial: &mut Serial) -> bool {
-    if !INPUT_WAITS.load(Ordering::Relaxed) || focus() != Focus::Vm(vm) {
-        return false;
-    }
-    take_input(serial)
+    has_input_for(vm) && take_input(serial)
 }
 
 fn take_input(serial: &mut Serial) -> bool {

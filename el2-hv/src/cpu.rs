@@ -4,9 +4,10 @@ use hv_arch::counter;
 use hv_arch::guest::{self, Trap};
 use hv_arch::lock::MutexGuard;
 use hv_board::gicv3::Redistributor;
-use hv_core::addr::{CpuId, IntId, VcpuId};
+use hv_core::addr::{CpuId, IntId, VcpuId, VmId};
+use hv_core::frames::MAX_VMS;
 use hv_core::sched::{Block, Kick, Pick, SLICE_NS};
-use hv_core::timer::{TimerKey, TimerKind, TimerQueue};
+use hv_core::timer::{TimerKey, TimerQueue};
 
 use crate::machine::{Machine, machine};
 use crate::vcpu::{self, Loaded};
@@ -21,11 +22,8 @@ pub const SGI_SCHEDULE: IntId = IntId(1);
 /// SGI to oneself: work that was put off, because locks were held where it came up.
 pub const SGI_SELF: IntId = IntId(2);
 
-/// Deadlines of one CPU: two for each vCPU, and one for the service partition's life.
-pub type Timers = TimerQueue<{ 2 * hv_core::sched::MAX_VCPUS_TOTAL + 1 }>;
-
-/// The key of the service partition's deadline: no vCPU has this number.
-const SOS_DEADLINE: TimerKey = TimerKey { vcpu: VcpuId(u16::MAX), kind: TimerKind::Virtual };
+/// Deadlines of one CPU: two for each vCPU, one for each VM, and one for the service partition's life.
+pub type Timers = TimerQueue<{ 2 * hv_core::sched::MAX_VCPUS_TOTAL + MAX_VMS + 1 }>;
 
 /// What a CPU has for itself.
 pub struct Local {
@@ -76,17 +74,23 @@ impl Local {
 
     /// Wakes a vCPU that is not loaded when its timer is due.
     pub fn watch(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
-        self.set(TimerKey { vcpu, kind: TimerKind::Virtual }, deadline);
+        self.set(TimerKey::Virtual(vcpu), deadline);
     }
 
     /// Looks after the emulated physical timer of the loaded vCPU.
     pub fn watch_physical(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
-        self.set(TimerKey { vcpu, kind: TimerKind::Physical }, deadline);
+        self.set(TimerKey::Physical(vcpu), deadline);
+    }
+
+    /// Looks after what a VM's emulated devices do by time. A deadline that an earlier call has left at another
+    /// CPU comes for nothing.
+    pub fn watch_devices(&mut self, vm: VmId, deadline: Option<u64>) {
+        self.set(TimerKey::Devices(vm), deadline);
     }
 
     /// Looks after the service partition's life.
     pub fn watch_sos(&mut self, deadline: Option<u64>) {
-        self.set(SOS_DEADLINE, deadline);
+        self.set(TimerKey::ServicePartition, deadline);
     }
 
     fn set(&mut self, key: TimerKey, deadline: Option<u64>) {
@@ -130,14 +134,16 @@ impl Local {
         let mut loaded = loaded;
         while let Some(key) = self.timers.pop_expired(now) {
             match (key, loaded.as_deref_mut()) {
-                (SOS_DEADLINE, _) => {
+                (TimerKey::ServicePartition, _) => {
                     let next = crate::sos::deadline_passed();
                     self.watch_sos(next);
                 }
-                (TimerKey { vcpu, kind: TimerKind::Physical }, Some(loaded)) if loaded.id == vcpu => {
-                    loaded.set_physical_line(true);
+                (TimerKey::Devices(vm), _) => {
+                    let next = crate::devices::deadline_passed(vm);
+                    self.watch_devices(vm, next);
                 }
-                (TimerKey { vcpu, .. }, _) => wake(vcpu),
+                (TimerKey::Physical(vcpu), Some(loaded)) if loaded.id == vcpu => loaded.set_physical_line(true),
+                (TimerKey::Virtual(vcpu) | TimerKey::Physical(vcpu), _) => wake(vcpu),
             }
         }
         let over = self.slice_end.is_some_and(|end| end <= now);
@@ -215,13 +221,9 @@ fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
 
 /// Loads the sleeping vCPU whose timer is due first, so that the switch is over before it wakes.
 fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
-    let Some((key, deadline)) = local.timers.first() else {
+    let Some((TimerKey::Virtual(vcpu) | TimerKey::Physical(vcpu), deadline)) = local.timers.first() else {
         return;
     };
-    let vcpu = key.vcpu;
-    if key == SOS_DEADLINE {
-        return;
-    }
     if resident.as_mut().is_some_and(|loaded| loaded.id == vcpu || loaded.wakes_before(deadline)) {
         return;
     }

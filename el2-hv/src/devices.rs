@@ -42,6 +42,9 @@ pub struct Serial {
 /// driver takes from one register to the next, shorter than a person notices.
 const SETTLE_NS: u64 = 5_000_000;
 
+/// The alarm is looked at again after this long at the latest: the clock of the board may be set meanwhile.
+const ALARM_STEP_S: u64 = 3600;
+
 impl Serial {
     /// A line that nobody has used.
     pub const fn new() -> Self {
@@ -65,12 +68,23 @@ impl Serial {
         (self.uart_line, self.rtc_line, self.was_full) = (false, false, false);
     }
 
-    /// Input came from the board: whether the guest is ready for it is looked at again.
+    /// Whether the guest is ready for input is looked at again.
     pub fn settle(&mut self) {
         let quiet = hv_arch::counter::now_relaxed().wrapping_sub(self.touched);
         if quiet >= machine().ticks(SETTLE_NS) {
             self.uart.settle();
         }
+    }
+
+    /// When [`deadline_passed`] has something to do: input waits for the line to settle, or the alarm is set.
+    fn deadline(&self, id: VmId) -> Option<u64> {
+        let settled = (self.uart.is_unsettled() && console::has_input_for(id))
+            .then(|| self.touched.saturating_add(machine().ticks(SETTLE_NS)));
+        let alarm = self.rtc.deadline().map(|at| {
+            let wait = at.saturating_sub(machine().seconds()).min(ALARM_STEP_S);
+            hv_arch::counter::now_relaxed().saturating_add(wait * machine().counter_hz)
+        });
+        [settled, alarm].into_iter().flatten().min()
     }
 
     fn has_room(&self) -> bool {
@@ -84,9 +98,9 @@ pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bo
     let page = access.ipa.0 & !0xfff;
     if page == UART_BASE {
         if access.ipa.0 == UART_BASE && access.direction == Direction::Write {
-            transmit(loaded, access);
+            transmit(local, loaded, access);
         } else {
-            serial(loaded, access);
+            serial(local, loaded, access);
         }
         return true;
     }
@@ -106,7 +120,7 @@ fn other(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
     if let Some(register) = GicRegister::at(access.ipa, loaded.vm.vcpu_count()) {
         gic(local, loaded, access, register);
     } else if page == RTC_BASE {
-        clock(loaded, access);
+        clock(local, loaded, access);
     } else if access.ipa.0.wrapping_sub(VIRTIO_BASE) < u64::from(VIRTIO_SLOTS) * VIRTIO_STRIDE {
         virtio(loaded, access);
     } else {
@@ -130,14 +144,14 @@ fn load(loaded: &mut Loaded, access: &MmioAccess, bus: u64) {
 
 /// A guest sends a byte. Where it has the console and nothing waits before it, it goes straight to the UART.
 #[inline(never)]
-fn transmit(loaded: &mut Loaded, access: &MmioAccess) {
+fn transmit(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
     let vm = loaded.vm;
     let mut serial = vm.serial.lock();
     let byte = loaded.core.registers.read(access.register);
     let straight = console::focus() == console::Focus::Vm(loaded.vm_id) && serial.output.is_empty();
     if !straight || !console::put(byte as u8) {
         drop(serial);
-        return self::serial(loaded, access);
+        return self::serial(local, loaded, access);
     }
     let _ = serial.uart.write(0, 4, byte, TxState::Room);
     serial.output.note(byte as u8);
@@ -147,7 +161,7 @@ fn transmit(loaded: &mut Loaded, access: &MmioAccess) {
 }
 
 #[inline(never)]
-fn serial(loaded: &mut Loaded, access: &MmioAccess) {
+fn serial(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
     let (offset, size) = (access.ipa.0 & 0xfff, access.size.bytes() as u8);
     let vm = loaded.vm;
     let focused = console::focus() == console::Focus::Vm(loaded.vm_id);
@@ -170,6 +184,9 @@ fn serial(loaded: &mut Loaded, access: &MmioAccess) {
         }
     }
     serial_changed(loaded.vm_id, &mut serial);
+    if serial.uart.is_unsettled() && console::has_input_for(loaded.vm_id) {
+        local.watch_devices(loaded.vm_id, serial.deadline(loaded.vm_id));
+    }
 }
 
 /// Something about a line has changed: gives it input, and its interrupt's level to the GIC.
@@ -195,7 +212,7 @@ fn set_line(id: VmId, spi: u32, line: bool) {
     vm::notify_all(vm, kicks);
 }
 
-fn clock(loaded: &mut Loaded, access: &MmioAccess) {
+fn clock(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
     let (offset, size) = (access.ipa.0 & 0xfff, access.size.bytes() as u8);
     let now = machine().seconds();
     let mut serial = loaded.vm.serial.lock();
@@ -204,13 +221,35 @@ fn clock(loaded: &mut Loaded, access: &MmioAccess) {
             let value = serial.rtc.read(offset, size, now);
             load(loaded, access, value);
         }
-        Direction::Write => serial.rtc.write(offset, size, stored(loaded, access), now),
+        Direction::Write => {
+            serial.rtc.write(offset, size, stored(loaded, access), now);
+            local.watch_devices(loaded.vm_id, serial.deadline(loaded.vm_id));
+        }
     }
+    clock_changed(loaded.vm_id, &mut serial);
+}
+
+/// Something about a clock has changed: gives its interrupt's level to the GIC.
+fn clock_changed(id: VmId, serial: &mut Serial) {
     let line = serial.rtc.line();
     if line != serial.rtc_line {
         serial.rtc_line = line;
-        set_line(loaded.vm_id, RTC_SPI, line);
+        set_line(id, RTC_SPI, line);
     }
+}
+
+/// A deadline of a VM's devices may have passed. Returns the next.
+pub fn deadline_passed(id: VmId) -> Option<u64> {
+    let vm = &VMS[id.index()];
+    if vm.phase() != vm::Phase::Running {
+        return None;
+    }
+    let mut serial = vm.serial.lock();
+    serial.rtc.tick(machine().seconds());
+    clock_changed(id, &mut serial);
+    serial.settle();
+    serial_changed(id, &mut serial);
+    serial.deadline(id)
 }
 
 fn gic(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, register: GicRegister) {

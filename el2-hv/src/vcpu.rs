@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
-use hv_arch::guest::{GuestRegisters, VcpuContext, VmRegisters};
+use hv_arch::guest::{self, GuestRegisters, VcpuContext, VmRegisters};
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::vgic::{self, InterfaceState};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
@@ -239,10 +239,14 @@ impl Loaded {
     }
 
     /// Brings list registers and model together.
-    pub fn sync_gic(&mut self, local: &mut Local) {
+    pub fn sync_gic(&mut self, local: &Local) {
+        let timer_fell = self.timer_fell();
         let used = self.read_list_registers();
         let mut gic = self.vm.gic.lock();
         let kicks = gic.fold(self.index, &mut self.core.list_registers);
+        if timer_fell {
+            gic.timer_fell(self.index);
+        }
         let refill = gic.refill(self.index, &mut self.core.list_registers);
         drop(gic);
         self.write_back(local, refill, used);
@@ -301,6 +305,12 @@ impl Loaded {
     #[inline]
     pub fn has_pending(&self) -> bool {
         self.core.list_registers.used != 0 && vgic::any_pending(self.core.list_registers.used)
+    }
+
+    /// Whether list register 0 was given the virtual timer's interrupt, and the timer does not ask for it any more:
+    /// hardware takes the pending state of a level back with the line, a list register keeps it.
+    fn timer_fell(&self) -> bool {
+        self.core.list_registers.holds_timer() && !guest::virtual_timer_line()
     }
 
     /// The virtual timer's physical interrupt has come, and stays active until the guest ends it.

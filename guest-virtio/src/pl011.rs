@@ -241,9 +241,14 @@ impl Pl011 {
         self.mask & (interrupt::RX | interrupt::RT) != 0 && self.control & RECEIVER_ON == RECEIVER_ON
     }
 
+    /// Whether [`Pl011::settle`] would make it ready for input.
+    pub fn is_unsettled(&self) -> bool {
+        self.readiness == Readiness::Unsettled && self.is_listening()
+    }
+
     /// Time has passed since the guest's last access: what it enabled it means.
     pub fn settle(&mut self) {
-        if self.readiness == Readiness::Unsettled && self.is_listening() {
+        if self.is_unsettled() {
             self.readiness = Readiness::Open;
         }
     }

@@ -45,6 +45,14 @@ fn other_lines_never_tear_the_focused_guests_output() {
 }
 
 #[test]
+fn input_that_comes_before_the_line_is_enabled_interrupts_without_more_of_it() {
+    let system = System::new(&Description::with("waits", Guest::bare("waits", "for=input")));
+    let mut run = Board::default().boot(&system);
+    run.send("k");
+    run.expect("WAITS input Some('k')", seconds(60));
+}
+
+#[test]
 fn input_that_comes_before_the_shell_is_not_lost() {
     let system = System::new(&Description::with("debian", Guest::debian(2)));
     let mut run = Board::default().boot(&system);

@@ -11,6 +11,20 @@ fn sleeps_by_the_physical_timer(description: Description) {
 }
 
 #[test]
+fn a_timer_that_is_disarmed_takes_its_interrupt_with_it() {
+    let system = System::new(&Description::with("waits", Guest::bare("waits", "for=timer")));
+    let mut run = Board::default().boot(&system);
+    run.expect("WAITS timer ok", seconds(60));
+}
+
+#[test]
+fn the_clocks_alarm_wakes_a_guest_that_does_not_look_at_the_clock() {
+    let system = System::new(&Description::with("waits", Guest::bare("waits", "for=alarm")));
+    let mut run = Board::default().boot(&system);
+    run.expect("WAITS alarm ok", seconds(60));
+}
+
+#[test]
 fn a_vcpu_that_sleeps_alone_is_woken_by_its_physical_timer() {
     sleeps_by_the_physical_timer(Description::with("ptimer", Guest::bare("ptimer", "")));
 }

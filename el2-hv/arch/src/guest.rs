@@ -278,6 +278,12 @@ impl VcpuContext {
     }
 }
 
+/// Whether the virtual timer asks for its interrupt: CNTV_CTL_EL0 is ENABLE and ISTATUS, and not IMASK.
+#[inline]
+pub fn virtual_timer_line() -> bool {
+    mrs!("cntv_ctl_el0") & 0b111 == 0b101
+}
+
 /// Sets EL2's controls of what traps, once for each CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct TrapControls {

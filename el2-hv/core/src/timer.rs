@@ -9,7 +9,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-pub use queue::{QueueFull, TimerKey, TimerKind, TimerQueue};
+pub use queue::{QueueFull, TimerKey, TimerQueue};
 
 /// CNTP_CTL_EL0.ENABLE.
 const CTL_ENABLE: u64 = 1 << 0;

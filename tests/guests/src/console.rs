@@ -58,6 +58,15 @@ pub fn listen() {
     write(IMSC, RX_INTERRUPTS);
 }
 
+/// As [`listen`], but the interrupts are unmasked before the line is on, as some drivers do it.
+pub fn listen_before_enabled() {
+    write(CR, 0);
+    write(LCR_H, LCR_8_BITS_FIFO);
+    write(ICR, 0x7ff);
+    write(IMSC, RX_INTERRUPTS);
+    write(CR, CR_ON);
+}
+
 /// Takes back the receive interrupts that are pending.
 pub fn acknowledge() {
     write(ICR, RX_INTERRUPTS);

@@ -2,29 +2,24 @@
 
 use arrayvec::ArrayVec;
 
-use crate::addr::VcpuId;
-
-/// What a deadline belongs to, besides its vCPU.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum TimerKind {
-    /// The virtual timer of a vCPU that is not in the hardware's.
-    Virtual,
-    /// The emulated physical timer.
-    Physical,
-}
+use crate::addr::{VcpuId, VmId};
 
 /// Whose deadline it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct TimerKey {
-    /// The vCPU.
-    pub vcpu: VcpuId,
-    /// Which of its timers.
-    pub kind: TimerKind,
+pub enum TimerKey {
+    /// The virtual timer of a vCPU that is not in the hardware's.
+    Virtual(VcpuId),
+    /// The emulated physical timer of a vCPU.
+    Physical(VcpuId),
+    /// The emulated devices of a VM.
+    Devices(VmId),
+    /// The life of the service partition.
+    ServicePartition,
 }
 
-/// All places of a timer queue are taken. It must have two for each vCPU that may run on the CPU.
+/// All places of a timer queue are taken. It must have one for each key that exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the timer queue has no place left for vCPU {}", .0.vcpu)]
+#[error("the timer queue has no place left for {0:?}")]
 pub struct QueueFull(pub TimerKey);
 
 #[derive(Clone, Copy, Debug)]

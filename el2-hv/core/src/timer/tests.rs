@@ -1,7 +1,7 @@
 //! The timer against Arm ARM D11.2.4, the queue against a sorted map.
 
 use super::*;
-use crate::addr::VcpuId;
+use crate::addr::{VcpuId, VmId};
 use TimerRegister::{CompareValue, Control, TimerValue};
 
 fn timer(control: u64, compare_value: u64) -> PhysicalTimer {
@@ -80,20 +80,16 @@ fn tval_reads_as_the_low_half_of_the_distance() {
     assert_eq!(timer(1, 1).read(TimerValue, u64::MAX), 2);
 }
 
-fn key(vcpu: u16, kind: TimerKind) -> TimerKey {
-    TimerKey { vcpu: VcpuId(vcpu), kind }
-}
-
 #[test]
 fn deadlines_come_out_in_order_and_not_early() {
     let mut queue = TimerQueue::<4>::new();
-    queue.insert(key(1, TimerKind::Virtual), 30).unwrap();
-    queue.insert(key(2, TimerKind::Virtual), 10).unwrap();
-    queue.insert(key(1, TimerKind::Physical), 20).unwrap();
+    queue.insert(TimerKey::Virtual(VcpuId(1)), 30).unwrap();
+    queue.insert(TimerKey::Virtual(VcpuId(2)), 10).unwrap();
+    queue.insert(TimerKey::Physical(VcpuId(1)), 20).unwrap();
     assert_eq!(queue.earliest(), Some(10));
     assert_eq!(queue.pop_expired(9), None);
-    assert_eq!(queue.pop_expired(20), Some(key(2, TimerKind::Virtual)));
-    assert_eq!(queue.pop_expired(20), Some(key(1, TimerKind::Physical)));
+    assert_eq!(queue.pop_expired(20), Some(TimerKey::Virtual(VcpuId(2))));
+    assert_eq!(queue.pop_expired(20), Some(TimerKey::Physical(VcpuId(1))));
     assert_eq!(queue.pop_expired(20), None);
     assert_eq!(queue.earliest(), Some(30));
 }
@@ -101,15 +97,15 @@ fn deadlines_come_out_in_order_and_not_early() {
 #[test]
 fn a_second_insert_replaces_even_when_full() {
     let mut queue = TimerQueue::<2>::new();
-    queue.insert(key(1, TimerKind::Virtual), 30).unwrap();
-    queue.insert(key(2, TimerKind::Virtual), 10).unwrap();
-    queue.insert(key(2, TimerKind::Virtual), 40).unwrap();
+    queue.insert(TimerKey::Virtual(VcpuId(1)), 30).unwrap();
+    queue.insert(TimerKey::Virtual(VcpuId(2)), 10).unwrap();
+    queue.insert(TimerKey::Virtual(VcpuId(2)), 40).unwrap();
     assert_eq!((queue.len(), queue.earliest()), (2, Some(30)));
-    let third = key(3, TimerKind::Virtual);
+    let third = TimerKey::Virtual(VcpuId(3));
     assert_eq!(queue.insert(third, 1), Err(QueueFull(third)));
     assert_eq!((queue.len(), queue.earliest()), (2, Some(30)));
-    assert_eq!(queue.remove(key(1, TimerKind::Virtual)), Some(30));
-    assert_eq!(queue.remove(key(1, TimerKind::Virtual)), None);
+    assert_eq!(queue.remove(TimerKey::Virtual(VcpuId(1))), Some(30));
+    assert_eq!(queue.remove(TimerKey::Virtual(VcpuId(1))), None);
     assert_eq!(queue.insert(third, 1), Ok(()));
 }
 
@@ -125,8 +121,12 @@ fn a_random_life_matches_a_list_in_order_of_insertion() {
     let mut queue = TimerQueue::<8>::new();
     let mut model: Vec<(TimerKey, u64)> = Vec::new();
     for _ in 0..100_000 {
-        let kind = if next(2) == 0 { TimerKind::Virtual } else { TimerKind::Physical };
-        let key = key(next(6) as u16, kind);
+        let number = next(6) as u8;
+        let key = match next(3) {
+            0 => TimerKey::Virtual(VcpuId(number.into())),
+            1 => TimerKey::Physical(VcpuId(number.into())),
+            _ => TimerKey::Devices(VmId(number)),
+        };
         match next(4) {
             0 | 1 => {
                 let deadline = next(20);

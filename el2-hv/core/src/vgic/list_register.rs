@@ -126,6 +126,12 @@ impl ListRegisters {
         self.used |= TIMER_REGISTER;
     }
 
+    /// Whether one is given to the virtual timer's interrupt.
+    #[inline]
+    pub const fn holds_timer(&self) -> bool {
+        self.used & TIMER_REGISTER != 0
+    }
+
     /// Whether one holds a pending interrupt, so that a vCPU in WFI has a reason to go on. The
     /// model's own part is [`has_deliverable`](super::Vgic::has_deliverable).
     #[inline]

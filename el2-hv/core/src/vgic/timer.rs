@@ -71,6 +71,12 @@ impl Vgic {
         if self.timer_deliverable(slot(vcpu)) { Kicks::of(vcpu) } else { Kicks::NONE }
     }
 
+    /// The timer of a vCPU that has been folded does not ask for its interrupt any more: what was pending by its
+    /// level is not.
+    pub const fn timer_fell(&mut self, vcpu: VcpuIdx) {
+        self.private[slot(vcpu)].line &= !TIMER_BIT;
+    }
+
     /// Whether the guest has acknowledged PPI 27 and not deactivated it, of a vCPU that was
     /// [unloaded](Self::unload): then the physical interrupt has to be active when it is loaded
     /// again, which the first [`refill`](Self::refill) asks for.

@@ -286,6 +286,9 @@ impl Machine {
         let before = self.save(v);
         let kicks = self.gic.fold(vcpu, &mut self.cpus[v].lrs);
         assert!(!kicks.contains(vcpu), "fold names others");
+        if before & 1 == 1 && !self.cpus[v].interface.timer_line {
+            self.gic.timer_fell(vcpu);
+        }
         self.kick(kicks);
         if self.cpus[v].loaded {
             let refill = self.gic.refill(vcpu, &mut self.cpus[v].lrs);

@@ -137,6 +137,29 @@ fn disabling_it_while_active_lets_the_handler_end_it() {
 }
 
 #[test]
+fn one_that_fell_before_it_was_taken_is_gone_with_the_next_look() {
+    let mut machine = machine();
+    machine.set_timer(0, true);
+    assert!(machine.would_wake(0));
+    machine.set_timer(0, false);
+    machine.sync(0);
+    assert!(!machine.would_wake(0));
+    assert!(!machine.cpus[0].interface.timer_active, "the next expiry could not arrive");
+    machine.set_timer(0, true);
+    assert_eq!(machine.acknowledge(0), Some(TIMER));
+}
+
+#[test]
+fn one_that_was_made_pending_by_hand_stays_when_the_timer_falls() {
+    let mut machine = machine();
+    machine.write(sgi_frame(ISPENDR), BIT);
+    machine.set_timer(0, true);
+    machine.set_timer(0, false);
+    machine.sync(0);
+    assert_eq!(machine.acknowledge(0), Some(TIMER));
+}
+
+#[test]
 fn a_new_priority_counts_in_the_list_register() {
     let mut machine = machine();
     machine.set_timer(0, true);

@@ -301,7 +301,7 @@ fn describe_machine(facts: &Facts<'_>, description: &ServicePartition<'_>) -> Ma
         boot_memory: BootMemory {
             image_tables: facts.map_tables,
             image_rings: (log_ring::LOG_SIZE + crate::VMS.len() * crate::devices::OUTPUT_SIZE) as u64,
-            image_notes: size_of::<memory::Notes>() as u64,
+            image_notes: size_of::<hv_core::notes::Notes>() as u64,
         },
     }
 }
@@ -359,7 +359,7 @@ fn find_image(archive: Archive<'static>, description: &ServicePartition<'_>, who
         );
     }
     let mut frames = memory::frames();
-    let extra_size = sos::EXTRA;
+    let extra_size = sos::extra(description.memory, whole.size);
     let (ram, extra) = (frames.allocate(description.memory, Owner::Held), frames.allocate(extra_size, Owner::Held));
     let (Ok(ram), Ok(extra)) = (ram, extra) else {
         fatal!(

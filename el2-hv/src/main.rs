@@ -29,6 +29,7 @@ mod vm;
 use hv_arch::frames::Frames;
 use hv_arch::lock::Mutex;
 use hv_core::frames::MAX_VMS;
+use hv_core::notes::Notes;
 use hv_core::sched::{MAX_CPUS, MAX_VCPUS_TOTAL, Scheduler};
 use spin::Once;
 
@@ -45,7 +46,7 @@ static VCPUS: [vcpu::Vcpu; MAX_VCPUS_TOTAL] = [const { vcpu::Vcpu::new() }; MAX_
 /// The service partition's life and the requests for it.
 static SOS: Mutex<sos::SosControl> = Mutex::new(sos::SosControl::new());
 /// Global notes.
-static NOTES: Mutex<memory::Notes> = Mutex::new(memory::Notes::new());
+static NOTES: Mutex<Notes> = Mutex::new(Notes::new());
 /// The board's UARTs.
 static CONSOLE: Mutex<console::Console> = Mutex::new(console::Console::new());
 /// What EL2 said.

@@ -8,9 +8,10 @@ use hv_arch::vectors::FatalFrame;
 use hv_arch::{boot::ImageParts, cpu, paging};
 use hv_board::pl011;
 use hv_board::power::Power;
-use hv_core::addr::PaRange;
+use hv_core::addr::{CpuId, PaRange};
+use hv_core::exit::OwnFault;
 
-use crate::{MACHINE, console};
+use crate::{MACHINE, VCPUS, VMS, console};
 
 /// A report is under way: a fault in it ends in silence, not in a loop.
 static REPORTING: AtomicBool = AtomicBool::new(false);
@@ -85,11 +86,42 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     if REPORTING.swap(true, Ordering::Relaxed) {
         cpu::halt();
     }
-    console::last_words(format_args!("dormouse: fatal: CPU {}: {info}\n", cpu::current()));
+    let cpu = cpu::current();
+    console::last_words(format_args!("dormouse: fatal: CPU {cpu}: {info}{}\n", Serving(cpu)));
     end()
 }
 
-/// A fault of EL2 itself.
+/// Why the vectors were entered.
+struct Cause<'f>(&'f FatalFrame);
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind {
+            0 => write!(f, "{}", OwnFault(self.0.esr)),
+            1 => f.write_str("IRQ at EL2"),
+            2 => f.write_str("FIQ at EL2"),
+            _ => f.write_str("SError at EL2"),
+        }
+    }
+}
+
+/// For whom a CPU was at work.
+struct Serving(CpuId);
+
+impl fmt::Display for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((vm, index)) = VCPUS.iter().find_map(|vcpu| vcpu.running_on(self.0)) else {
+            return Ok(());
+        };
+        // The holder of the lock may never give it back.
+        match VMS[vm.index()].control.try_lock().and_then(|control| control.label) {
+            Some(label) => write!(f, " (vm {label}, vcpu {index})"),
+            None => write!(f, " (vm {vm}, vcpu {index})"),
+        }
+    }
+}
+
+/// The registers at a fault of EL2 itself.
 struct Registers<'f>(&'f FatalFrame);
 
 impl fmt::Display for Registers<'_> {
@@ -129,9 +161,13 @@ extern "C" fn hv_fatal(frame: &FatalFrame) -> ! {
     if REPORTING.swap(true, Ordering::Relaxed) {
         cpu::halt();
     }
-    let kind = ["synchronous exception", "IRQ", "FIQ", "SError"][(frame.kind & 3) as usize];
     let cpu = cpu::current();
-    console::last_words(format_args!("dormouse: fatal: CPU {cpu}: {kind} at EL2\n{}", Registers(frame)));
+    console::last_words(format_args!(
+        "dormouse: fatal: CPU {cpu}: {}{}\n{}",
+        Cause(frame),
+        Serving(cpu),
+        Registers(frame)
+    ));
     end()
 }
 

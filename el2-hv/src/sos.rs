@@ -18,7 +18,7 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
 pub use end::{forget_vm, load_failed, scrub_step, scrubbed, stopped, vm_ended, vm_gone};
-pub use load::{EXTRA, Image, load};
+pub use load::{Image, extra, load};
 
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};

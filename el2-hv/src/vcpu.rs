@@ -126,6 +126,12 @@ impl Vcpu {
         self.on.store(cpu.0 + 1, Ordering::SeqCst);
     }
 
+    /// Whose it is, if `cpu` runs it.
+    pub fn running_on(&self, cpu: CpuId) -> Option<(VmId, VcpuIdx)> {
+        let here = self.on.load(Ordering::Relaxed) == cpu.0 + 1;
+        here.then(|| (self.vm(), VcpuIdx(self.index.load(Ordering::Relaxed))))
+    }
+
     /// It runs nowhere.
     #[inline]
     pub fn pause(&self) {

@@ -1,6 +1,7 @@
 //! QEMU's options: which board a test runs on.
 
 use crate::artifact;
+use crate::debugger::Debugger;
 use crate::run::Run;
 use crate::system::System;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,14 @@ impl Board {
         let mut run = self.start(Some(archive));
         run.files = Some(system.keep());
         run
+    }
+
+    /// Boots `system` under a debugger: the board stands still until it lets it run.
+    pub fn boot_debugged(&self, system: &System) -> (Run, Debugger) {
+        let kernel = artifact::built("dormouse.img");
+        let (mut run, debugger) = Run::start_debugged(&self.arguments(&kernel, Some(&system.archive())), self.seed);
+        run.files = Some(system.keep());
+        (run, debugger)
     }
 
     /// Boots an image that needs no archive, made in the directory of `system`.

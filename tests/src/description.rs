@@ -26,6 +26,8 @@ pub struct Partition {
     pub when_idle: &'static str,
     /// `console-first`.
     pub console_first: Option<String>,
+    /// `console-escape`.
+    pub console_escape: u32,
     /// More properties, as source.
     pub more: String,
 }
@@ -39,6 +41,7 @@ impl Default for Partition {
             max_busy_ms: 10_000,
             when_idle: "poweroff",
             console_first: None,
+            console_escape: 0x1d,
             more: String::new(),
         }
     }
@@ -194,7 +197,7 @@ impl Description {
             ("idle-timeout-ms", partition.idle_timeout_ms),
             ("boot-timeout-ms", partition.boot_timeout_ms),
             ("max-busy-ms", partition.max_busy_ms),
-            ("console-escape", 0x1d),
+            ("console-escape", partition.console_escape),
         ] {
             line(&mut out, &format!("{property} = <{value}>;"));
         }

@@ -11,6 +11,7 @@
 pub mod artifact;
 pub mod board;
 pub mod debian;
+pub mod debugger;
 pub mod description;
 pub mod figures;
 pub mod line;

@@ -1,12 +1,14 @@
 //! QEMU as a child: two serial lines, typing, its end, and the report of a failure.
 
 use crate::artifact;
+use crate::debugger::Debugger;
 use crate::line::{Line, Missing, end_of};
 use crate::system::Directory;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,26 @@ impl Run {
             files: None,
             _turn: turn,
         }
+    }
+
+    /// The same with a debugger at it: the board stands still.
+    pub(crate) fn start_debugged(arguments: &[String], seed: u32) -> (Self, Debugger) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("dormouse-debugger-{}-{number}", std::process::id()));
+        let port = format!("unix:{},server=on,wait=off", artifact::text(&path));
+        let run = Self::start(&[arguments, &["-S", "-gdb", &port].map(String::from)].concat(), seed);
+        // QEMU makes this socket after those of the serial lines.
+        let end = Instant::now() + crate::seconds(20);
+        let stream = loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(Instant::now() < end, "{}: {error}", path.display()),
+            }
+            std::thread::sleep(POLL);
+        };
+        let _ = std::fs::remove_file(&path);
+        (run, Debugger::new(stream))
     }
 
     /// Waits for `needle` on the console; the text up to its end.

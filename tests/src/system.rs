@@ -94,6 +94,26 @@ impl System {
         out
     }
 
+    /// Writes the archive with `cpio`, which puts no member on a page; its path.
+    pub fn plain_archive(&self) -> PathBuf {
+        let directory = self.directory.0.join("members");
+        std::fs::create_dir_all(&directory).expect("directory for members");
+        let mut names = String::new();
+        for (name, file) in &self.members {
+            std::fs::copy(file, directory.join(name)).expect("member of an archive");
+            names += &format!("{name}\n");
+        }
+        let list = self.file("members.list", names.as_bytes());
+        let out = self.directory.0.join("plain.cpio");
+        artifact::run(
+            Command::new("cpio")
+                .current_dir(&directory)
+                .args(["-o", "-H", "newc", "--quiet", "-F", text(&out)])
+                .stdin(std::fs::File::open(list).expect("list of members")),
+        );
+        out
+    }
+
     /// The archive's bytes.
     pub fn bytes(&self) -> Vec<u8> {
         std::fs::read(self.archive()).expect("archive")

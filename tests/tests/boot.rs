@@ -84,6 +84,14 @@ fn an_image_of_three_copy_steps_arrives_whole() {
 }
 
 #[test]
+fn an_archive_of_plain_cpio_starts_the_same() {
+    let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));
+    let archive = system.plain_archive();
+    let mut run = Board::default().boot_archive(&system, &archive);
+    run.expect("tiny: beat 1", seconds(60));
+}
+
+#[test]
 fn a_raw_image_starts_where_it_is_loaded() {
     let guest = Guest { load_address: Some(0x4008_0000), ..Guest::bare("tiny", "") };
     let system = System::new(&Description::with("tiny", guest));

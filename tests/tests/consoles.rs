@@ -32,6 +32,18 @@ fn the_escape_goes_through_all_consoles_and_back() {
 }
 
 #[test]
+fn another_escape_switches_and_the_usual_one_is_a_byte_like_any_other() {
+    let description = Description::with("tiny", Guest::bare("tiny", "period-ms=1000"))
+        .partition(|partition| partition.console_escape = 0x14);
+    let mut run = Board::default().boot(&System::new(&description));
+    run.expect("tiny: beat", seconds(60));
+    run.send(ESCAPE);
+    run.expect(r"tiny: got '\u{1d}'", seconds(60));
+    run.send("\u{14}");
+    run.expect("[console: dormouse log]", seconds(60));
+}
+
+#[test]
 fn other_lines_never_tear_the_focused_guests_output() {
     let description = Description::with("debian", Guest::debian(2)).and("tiny", Guest::bare("tiny", "period-ms=1"));
     let system = System::new(&description);

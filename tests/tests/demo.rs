@@ -28,6 +28,21 @@ fn demo(options: &str, input: &str) -> Output {
     output
 }
 
+/// Runs `command` in a terminal of 80 columns; what it printed, and whether it succeeded.
+fn in_a_terminal(command: &str, input: &str) -> (String, bool) {
+    let _one = RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut child = Command::new("script")
+        .current_dir(artifact::root())
+        .args(["-qec", command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    child.stdin.take().and_then(|mut pipe| pipe.write_all(input.as_bytes()).ok()).expect("script reads");
+    let output = child.wait_with_output().expect("script is our child");
+    (text(&output), output.status.success())
+}
+
 fn text(output: &Output) -> String {
     output.stdout.iter().copied().map(char::from).collect::<String>().replace('\r', "")
 }
@@ -56,4 +71,57 @@ fn a_start_that_fails_has_one_fatal_line_and_an_exit_status() {
     assert!(!output.status.success(), "{text}");
     let fatal = text.lines().filter(|line| line.starts_with("dormouse: fatal:")).count();
     assert_eq!(fatal, 1, "{text}");
+}
+
+#[test]
+fn in_a_terminal_the_banner_says_how_to_leave_and_how_to_switch() {
+    let (text, success) = in_a_terminal("board/setup/run.sh", "hvctl vm list\npoweroff -f\n");
+    assert!(text.contains("Leave: Ctrl-A x.  Switch consoles (EL2, service partition, guests): Ctrl-]"), "{text}");
+    assert!(success && text.contains("board: off"), "{text}");
+}
+
+#[test]
+fn in_a_terminal_ctrl_a_x_leaves() {
+    let (text, success) = in_a_terminal("board/setup/run.sh", "\u{1}x");
+    assert!(success && !text.contains("board: off"), "{text}");
+}
+
+/// A directory that comes first in PATH, with a program of this content under each name.
+fn shadowed(names: &[&str], content: &str) -> (dormouse_tests::System, String) {
+    let files = dormouse_tests::System::from_source("/dts-v1/; / { };");
+    for name in names {
+        let file = files.file(name, content.as_bytes());
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&file, mode).expect("an executable file");
+    }
+    let path = format!("{}:{}", artifact::text(files.directory()), std::env::var("PATH").expect("PATH"));
+    (files, path)
+}
+
+#[test]
+fn a_qemu_that_is_too_old_is_refused_by_one_line() {
+    let (_files, path) = shadowed(&["qemu-system-aarch64"], "#!/bin/sh\necho QEMU emulator version 7.2.1\n");
+    let output = Command::new(artifact::root().join("board/setup/run.sh")).env("PATH", path).output();
+    let output = output.expect("run.sh starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.lines().count() == 1 && errors.contains("QEMU 9.0 or later is needed, found 7.2.1"), "{errors}");
+}
+
+#[test]
+fn what_is_there_is_neither_installed_nor_fetched_again() {
+    // Whoever asks the network asks one of these.
+    let (_files, path) = shadowed(&["apt-get", "apt-cache", "sudo", "curl", "wget"], "#!/bin/sh\necho $0 $*; exit 1\n");
+    for script in ["install.sh", "debian.sh"] {
+        let output = Command::new(artifact::root().join("board/setup").join(script))
+            .envs([
+                ("PATH", path.as_str()),
+                ("https_proxy", "http://127.0.0.1:1"),
+                ("RUSTUP_DIST_SERVER", "http://127.0.0.1:1"),
+            ])
+            .output()
+            .expect("the script starts");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{script}: {}: {said}", output.status);
+    }
 }

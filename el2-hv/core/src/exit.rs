@@ -11,11 +11,13 @@ use crate::mmio::AccessSize;
 use crate::sysreg::SysReg;
 
 mod decode;
+mod own;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use decode::decode;
+pub use own::OwnFault;
 pub use step::step_over;
 
 /// The syndrome registers as the hardware left them at a synchronous exception from a guest.

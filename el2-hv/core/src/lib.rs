@@ -13,6 +13,7 @@ pub mod frames;
 pub mod idreg;
 pub mod inject;
 pub mod mmio;
+pub mod notes;
 pub mod psci;
 pub mod requests;
 pub mod ring;

@@ -32,6 +32,12 @@ const WRITE: u64 = 0b10 << 6;
 /// XN: no execution at EL1 and EL0.
 const EXECUTE_NEVER: u64 = 0b10 << 53;
 
+/// Tables below the root that `bytes` of IPA need at most, wherever they begin and however they are mapped.
+pub const fn tables_for(bytes: u64) -> u64 {
+    // Of each level one more than full ones, where the range begins and ends within one.
+    bytes.div_ceil(1 << shift(2)) + bytes.div_ceil(1 << shift(1)) + 2
+}
+
 /// What a VM may do with a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {

@@ -7,7 +7,7 @@ use hv_arch::ram;
 use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange};
 use hv_core::frames::Owner;
 use hv_core::sos::Event;
-use hv_core::stage2::{Access, MapError, ROOT_SIZE, Stage2, TableMemory};
+use hv_core::stage2::{Access, MapError, ROOT_SIZE, Stage2, TableMemory, tables_for};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
@@ -16,8 +16,11 @@ use crate::memory::frames;
 use crate::vm::{self, SOS_VM};
 use crate::{SOS, VMS};
 
-/// Bytes held for its tables and mailbox, besides its RAM.
-pub const EXTRA: u64 = 256 * 1024;
+/// Bytes held for its tables and mailbox, besides its RAM. The archive lies where the loader has put it.
+pub const fn extra(ram: u64, archive: u64) -> u64 {
+    let tables = tables_for(ram) + tables_for(archive + FRAME_SIZE) + tables_for(FRAME_SIZE);
+    (ROOT_SIZE + FRAME_SIZE + tables * FRAME_SIZE).next_power_of_two()
+}
 
 /// Bytes that are scrubbed between two looks for interrupts.
 const SCRUB_STEP: u64 = 4 * FRAME_SIZE;

@@ -24,6 +24,23 @@ fn mmio(size: AccessSize, direction: Direction, register: u8) -> MmioAccess {
 }
 
 #[test]
+fn faults_of_el2_itself_are_named_by_class_and_status() {
+    // EC in bits 31:26, IL in bit 25, WnR in bit 6, the status in bits 5:0 (Arm ARM D24.2.40).
+    for (esr, words) in [
+        (0x8600_000f, "instruction abort at EL2: permission fault"),
+        (0x9600_0007, "data abort at EL2: translation fault, read"),
+        (0x9600_004f, "data abort at EL2: permission fault, write"),
+        (0x9600_0010, "data abort at EL2: external abort, read"),
+        (0x9a00_0000, "misaligned SP"),
+        (0x8a00_0000, "misaligned PC"),
+        (0xf200_0001, "BRK"),
+        (0x0200_0000, "exception of class 0x00"),
+    ] {
+        assert_eq!(OwnFault(esr).to_string(), words);
+    }
+}
+
+#[test]
 fn hvc_and_smc_give_their_immediate() {
     assert_eq!(exit(0x5a00_0000), Exit::Hvc { imm: 0 });
     assert_eq!(exit(0x5a00_4a48), Exit::Hvc { imm: 0x4a48 });

@@ -171,6 +171,22 @@ fn random_mappings_translate_like_a_map_of_pages_and_come_back_whole() {
 }
 
 #[test]
+fn no_range_needs_more_tables_than_are_said() {
+    for pages in [1, 2, 511, 512, 513, 1024, 5000, 262_143, 262_144, 262_145] {
+        // Never congruent, so that all is mapped by pages.
+        for first in [0, 1, 511, 512, 262_143] {
+            let (mut host, mut tables) = Host::new(100_000);
+            let bytes = pages * 4096;
+            tables.map(Ipa(GIB + first * 4096), range(3 * 4096, bytes), Access::Ram, &mut host).unwrap();
+            let used = 100_000 - host.left as u64;
+            assert!(used <= tables_for(bytes), "{pages} pages from {first}: {used} of {}", tables_for(bytes));
+        }
+    }
+    // A page needs one of each level; two pages may lie in two gigabytes.
+    assert_eq!((tables_for(4096), tables_for(8192)), (4, 4));
+}
+
+#[test]
 fn vtcr_is_the_value_of_the_arm_arm_for_cortex_a72() {
     // T0SZ=24, SL0=1, IRGN0=ORGN0=1, SH0=3, TG0=0, PS=4 (44 bits), RES1 bit 31.
     assert_eq!(vtcr(4, false), 0x8004_3558);

@@ -29,9 +29,6 @@ const PRIORITIES: u32 = u32::from_ne_bytes([PRIORITY; 4]);
 /// Every bit of a register with one bit per interrupt.
 const ALL: u32 = u32::MAX;
 
-/// Polls of a register before a wait is given up.
-const PATIENCE: u32 = 1_000_000;
-
 /// Why the GIC cannot be driven.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum GicError {
@@ -74,17 +71,6 @@ impl SgiTarget {
     pub const fn value(self, sgi: IntId) -> u64 {
         self.0 | ((sgi.0 & 0xf) as u64) << 24
     }
-}
-
-/// Polls until the condition holds; whether it did.
-fn wait_for(condition: impl Fn() -> bool) -> bool {
-    for _ in 0..PATIENCE {
-        if condition() {
-            return true;
-        }
-        core::hint::spin_loop();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod error;
 mod model;
 mod nodes;
 mod tree;
+mod wait;
 mod wiring;
 
 pub mod gicv3;

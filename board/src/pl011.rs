@@ -11,14 +11,13 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 use tock_registers::{register_bitfields, register_structs};
 
+use crate::wait;
+
 /// Where the PL011 of the build's fallback is, QEMU `virt`'s: for the time before a tree is known.
 pub const EARLY_UART: Pa = Pa(0x0900_0000);
 
 /// Bytes of the receive FIFO of the newest revision (DDI0183 §2.4.1: 32 from r1p5 on).
 const FIFO_DEPTH: usize = 32;
-
-/// Polls before a wait is given up. A byte at 9600 baud takes 1 ms, and a poll of a device 50 ns or more.
-const PATIENCE: u32 = 1_000_000;
 
 register_bitfields! {
     u32,
@@ -132,7 +131,7 @@ impl Pl011 {
         if !running {
             // The line control may change only while the UART is off and quiet (DDI0183 §3.3.8).
             regs.control.modify_no_read(control, Control::UARTEN::CLEAR);
-            self.wait_while_busy();
+            wait::until(|| !self.regs().flag.is_set(Flag::BUSY));
             let width = if enabled { line.read(LineControl::WLEN) } else { 3 };
             // Turning FIFOs on empties them: what was typed before this program began is worth more.
             let waits = !regs.flag.is_set(Flag::RXFE);
@@ -207,31 +206,17 @@ impl Pl011 {
     /// Sends a byte and waits for room, though not for ever: for the last report of a program that has
     /// nothing else left to do.
     pub fn put_blocking(&mut self, byte: u8) {
-        for _ in 0..PATIENCE {
-            if self.put(byte).is_ok() {
-                return;
-            }
-            core::hint::spin_loop();
-        }
+        wait::until(|| self.put(byte).is_ok());
     }
 
     /// Waits, though not for ever, until all bytes are on the line, so that a power-off cuts none.
     pub fn flush(&mut self) {
-        self.wait_while_busy();
+        wait::until(|| !self.regs().flag.is_set(Flag::BUSY));
     }
 
     /// A writer for the last report.
     pub fn last_report(&mut self) -> LastReport<'_> {
         LastReport { uart: self }
-    }
-
-    fn wait_while_busy(&self) {
-        for _ in 0..PATIENCE {
-            if !self.regs().flag.is_set(Flag::BUSY) {
-                return;
-            }
-            core::hint::spin_loop();
-        }
     }
 }
 

@@ -2,13 +2,12 @@
 //! SMC that nobody serves is undefined or hangs.
 
 use hv_core::addr::Pa;
-use smccc::psci::{self, LowestAffinityLevel};
+use smccc::psci;
 use smccc::{Hvc, Smc};
 use thiserror::Error;
 
 use crate::model::{Board, Conduit};
 
-pub use smccc::psci::AffinityState;
 
 /// Why a power call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -90,20 +89,6 @@ impl Power {
             Self::None => return PowerError::Absent,
         };
         PowerError::Refused(outcome.err().unwrap_or(psci::Error::InternalFailure))
-    }
-
-    /// Whether the CPU with the affinity `mpidr` is on.
-    ///
-    /// # Errors
-    ///
-    /// [`PowerError::Absent`], or what firmware answers.
-    pub fn cpu_state(self, mpidr: u64) -> Result<AffinityState, PowerError> {
-        let level = LowestAffinityLevel::All;
-        match self {
-            Self::Smc => psci::affinity_info::<Smc>(mpidr, level).map_err(PowerError::Refused),
-            Self::Hvc => psci::affinity_info::<Hvc>(mpidr, level).map_err(PowerError::Refused),
-            Self::None => Err(PowerError::Absent),
-        }
     }
 }
 

@@ -11,8 +11,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::{ReadOnly, ReadWrite};
 use tock_registers::{register_bitfields, register_structs};
 
-/// Polls before a handshake is given up. Hardware needs as long as the transactions that are under way.
-const PATIENCE: u32 = 1_000_000;
+use crate::wait;
 
 register_bitfields! {
     u32,
@@ -69,11 +68,11 @@ pub unsafe fn block_all(base: Pa) -> Result<(), SmmuError> {
     let regs = unsafe { pointer.as_ref() };
     let updated = || !regs.gbpa.is_set(GlobalBypass::UPDATE);
     // A write while an earlier update is under way would be lost.
-    if !wait_for(updated) {
+    if !wait::until(updated) {
         return Err(SmmuError::BypassStuck(base));
     }
     regs.gbpa.write(GlobalBypass::ABORT::SET + GlobalBypass::UPDATE::SET);
-    if !wait_for(updated) {
+    if !wait::until(updated) {
         return Err(SmmuError::BypassStuck(base));
     }
     if !regs.gbpa.is_set(GlobalBypass::ABORT) {
@@ -81,17 +80,7 @@ pub unsafe fn block_all(base: Pa) -> Result<(), SmmuError> {
     }
     // SMMUEN and the queues' enables; each is in force when CR0ACK shows it (IHI0070 §6.3.9).
     regs.cr0.set(0);
-    if wait_for(|| regs.cr0ack.get() == 0) { Ok(()) } else { Err(SmmuError::StillOn(base)) }
-}
-
-fn wait_for(condition: impl Fn() -> bool) -> bool {
-    for _ in 0..PATIENCE {
-        if condition() {
-            return true;
-        }
-        core::hint::spin_loop();
-    }
-    false
+    if wait::until(|| regs.cr0ack.get() == 0) { Ok(()) } else { Err(SmmuError::StillOn(base)) }
 }
 
 #[cfg(test)]

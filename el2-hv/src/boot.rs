@@ -24,7 +24,9 @@ use hv_core::idreg::IdRegisters;
 use hv_core::psci::{Mitigations, Workaround};
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2;
-use hv_core::trap_config::{CNTHCTL_GUEST, CPTR_GUEST, HCR_GUEST, HCRX_GUEST, mdcr_guest};
+use hv_core::trap_config::{
+    CNTHCTL_GUEST, CPTR_GUEST, FINE_GRAINED_TRAPS_GUEST, HCR_GUEST, HCRX_GUEST, HSTR_GUEST, mdcr_guest,
+};
 use spin::Once;
 
 use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, run};
@@ -281,9 +283,10 @@ fn describe_machine(facts: &Facts<'_>, description: &ServicePartition<'_>) -> Ma
             cptr: CPTR_GUEST,
             cnthctl: CNTHCTL_GUEST,
             vtcr: stage2::vtcr(mmfr0 & 0xf, vmid_bits_16),
+            hstr: HSTR_GUEST,
             // ID_AA64MMFR1_EL1.HCX and ID_AA64MMFR0_EL1.FGT.
             hcrx: (cpu::id_register(7, 1) >> 40 & 0xf != 0).then_some(HCRX_GUEST),
-            fine_grained: mmfr0 >> 56 & 0xf != 0,
+            fine_grained: (mmfr0 >> 56 & 0xf != 0).then_some(FINE_GRAINED_TRAPS_GUEST),
         },
         mitigations: mitigations(),
         counter_hz: counter::frequency().max(1),

@@ -8,7 +8,7 @@ use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::vgic::{self, InterfaceState};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
 use hv_core::timer::PhysicalTimer;
-use hv_core::vgic::{Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
+use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
 
 use crate::cpu::Local;
 use crate::vm::{self, Vm};
@@ -188,13 +188,8 @@ impl Loaded {
 
     /// Stores this CPU's registers and lets the vCPU go. Its timers are kept an eye on.
     pub fn unload(mut self, local: &mut Local) {
-        let used = self.read_list_registers();
-        let unloaded = self.vm.gic.lock().unload(self.index, &mut self.core.list_registers);
-        vgic::write_list_registers(&self.core.list_registers.lr, used);
-        vgic::set_controls(0);
-        self.core.controls = 0;
-        local.set_timer_line(unloaded.timer);
-        vm::notify_all(self.vm, unloaded.kicks);
+        let kicks = self.leave_gic(local);
+        vm::notify_all(self.vm, kicks);
         self.core.interface.save();
         self.core.context.save();
         local.watch(self.id, self.next_deadline());
@@ -202,18 +197,24 @@ impl Loaded {
 
     /// Takes nothing with it: the vCPU never runs again in this life.
     pub fn discard(mut self, local: &mut Local) {
+        let given = self.leave_gic(local);
+        self.core.context.save();
+        local.watch(self.id, None);
+        local.watch_physical(self.id, None);
+        self.set_physical_line(false);
+        let kicks = self.vm.gic.lock().power_off(self.index);
+        vm::notify_all(self.vm, given.union(kicks));
+    }
+
+    /// Takes its interrupts back from this CPU. The result names vCPUs that got one of them.
+    fn leave_gic(&mut self, local: &Local) -> Kicks {
         let used = self.read_list_registers();
         let unloaded = self.vm.gic.lock().unload(self.index, &mut self.core.list_registers);
         vgic::write_list_registers(&self.core.list_registers.lr, used);
         vgic::set_controls(0);
         self.core.controls = 0;
         local.set_timer_line(unloaded.timer);
-        self.core.context.save();
-        local.watch(self.id, None);
-        local.watch_physical(self.id, None);
-        self.set_physical_line(false);
-        let kicks = self.vm.gic.lock().power_off(self.index);
-        vm::notify_all(self.vm, unloaded.kicks.union(kicks));
+        unloaded.kicks
     }
 
     /// Whether one of its timers is due before `deadline`.

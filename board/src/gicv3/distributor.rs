@@ -7,8 +7,9 @@ use arm_gic::gicv3::GicDistributor;
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, Typer};
 use hv_core::addr::{IntId, Pa};
 
-use super::{ALL, GicError, PRIORITIES, wait_for};
+use super::{ALL, GicError, PRIORITIES};
 use crate::model::{Irq, MPIDR_AFFINITY, Trigger};
+use crate::wait;
 
 /// The first shared interrupt (IHI0069 §2.2.1).
 const SPI_BASE: u32 = 32;
@@ -126,11 +127,6 @@ impl Distributor {
         self.wait_for_writes()
     }
 
-    /// How many shared interrupts there are.
-    pub fn shared_interrupts(&self) -> u32 {
-        self.typer().num_spis()
-    }
-
     fn shared(&self, id: IntId) -> Result<arm_gic::IntId, GicError> {
         let index = id.0.checked_sub(SPI_BASE);
         match index.filter(|index| *index < self.typer().num_spis()) {
@@ -162,7 +158,7 @@ impl Distributor {
     }
 
     fn wait_for_writes(&self) -> Result<(), GicError> {
-        if wait_for(|| !self.control().contains(GicdCtlr::RWP)) {
+        if wait::until(|| !self.control().contains(GicdCtlr::RWP)) {
             Ok(())
         } else {
             Err(GicError::WritePending(Pa(self.regs.addr().get() as u64)))

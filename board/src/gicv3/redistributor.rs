@@ -5,8 +5,9 @@ use core::ptr::NonNull;
 use arm_gic::gicv3::registers::{GicrCtlr, GicrSgi, GicrTyper, Waker};
 use hv_core::addr::{IntId, Pa, PaRange};
 
-use super::{ALL, GicError, PRIORITIES, wait_for};
+use super::{ALL, GicError, PRIORITIES};
 use crate::model::{GicV3, MPIDR_AFFINITY};
+use crate::wait;
 
 /// Bytes of a redistributor: RD_base and SGI_base, and two frames more with virtual LPIs
 /// (IHI0069 §12.10).
@@ -140,13 +141,21 @@ impl Redistributor {
         let read = || unsafe { waker.read_volatile() };
         // SAFETY: as in `enable`.
         unsafe { waker.write_volatile(read() - Waker::PROCESSOR_SLEEP) };
-        if wait_for(|| !read().contains(Waker::CHILDREN_ASLEEP)) { Ok(()) } else { Err(GicError::Asleep(self.base())) }
+        if wait::until(|| !read().contains(Waker::CHILDREN_ASLEEP)) {
+            Ok(())
+        } else {
+            Err(GicError::Asleep(self.base()))
+        }
     }
 
     fn wait_for_writes(&self) -> Result<(), GicError> {
         // SAFETY: as in `enable`.
         let control = || unsafe { (&raw const (*self.regs.as_ptr()).gicr.ctlr.0).read_volatile() };
-        if wait_for(|| !control().contains(GicrCtlr::RWP)) { Ok(()) } else { Err(GicError::WritePending(self.base())) }
+        if wait::until(|| !control().contains(GicrCtlr::RWP)) {
+            Ok(())
+        } else {
+            Err(GicError::WritePending(self.base()))
+        }
     }
 }
 

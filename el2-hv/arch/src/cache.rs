@@ -42,13 +42,6 @@ pub fn invalidate_instructions() {
     unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
 }
 
-/// Forgets this CPU's cached instructions.
-#[inline]
-pub fn invalidate_instructions_here() {
-    // SAFETY: the instruction cache holds copies only.
-    unsafe { asm!("ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags)) };
-}
-
 /// Zeroes the frame at `frame`, cleaned to memory. Without the barrier that ends it: see [`finish`].
 ///
 /// # Safety

@@ -297,22 +297,24 @@ pub struct TrapControls {
     pub cnthctl: u64,
     /// VTCR_EL2.
     pub vtcr: u64,
+    /// HSTR_EL2.
+    pub hstr: u64,
     /// HCRX_EL2, where the CPU has it.
     pub hcrx: Option<u64>,
-    /// The CPU has fine-grained traps (FEAT_FGT).
-    pub fine_grained: bool,
+    /// The fine-grained trap registers, where the CPU has them (FEAT_FGT).
+    pub fine_grained: Option<u64>,
 }
 
-/// HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2, HAFGRTR_EL2 = 0: UNKNOWN at reset.
-fn fine_grained_traps_off() {
-    msr!("s3_4_c1_c1_4", 0);
-    msr!("s3_4_c1_c1_5", 0);
-    msr!("s3_4_c1_c1_6", 0);
-    msr!("s3_4_c3_c1_4", 0);
-    msr!("s3_4_c3_c1_5", 0);
+/// HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2, HAFGRTR_EL2: UNKNOWN at reset.
+fn set_fine_grained_traps(value: u64) {
+    msr!("s3_4_c1_c1_4", value);
+    msr!("s3_4_c1_c1_5", value);
+    msr!("s3_4_c1_c1_6", value);
+    msr!("s3_4_c3_c1_4", value);
+    msr!("s3_4_c3_c1_5", value);
     // HAFGRTR_EL2 exists with the activity monitors only.
     if mrs!("id_aa64pfr0_el1") >> 44 & 0xf != 0 {
-        msr!("s3_4_c3_c1_6", 0);
+        msr!("s3_4_c3_c1_6", value);
     }
 }
 
@@ -324,14 +326,15 @@ impl TrapControls {
         msr!("cptr_el2", self.cptr);
         msr!("cnthctl_el2", self.cnthctl);
         msr!("vtcr_el2", self.vtcr);
+        msr!("hstr_el2", self.hstr);
         msr!("vpidr_el2", mrs!("midr_el1"));
         // UNKNOWN at reset, and looked at from now on.
         msr!("vttbr_el2", 0);
         if let Some(hcrx) = self.hcrx {
             msr!("s3_4_c1_c2_2", hcrx);
         }
-        if self.fine_grained {
-            fine_grained_traps_off();
+        if let Some(value) = self.fine_grained {
+            set_fine_grained_traps(value);
         }
         crate::cpu::isb();
         // SAFETY: nothing of any VM is in use on this CPU yet.

@@ -31,12 +31,6 @@ macro_rules! address {
                 Self(self.0 & !(FRAME_SIZE - 1))
             }
 
-            /// The offset inside the frame.
-            #[inline]
-            pub const fn offset_in_frame(self) -> u64 {
-                self.0 & (FRAME_SIZE - 1)
-            }
-
             /// Whether the address is a multiple of `alignment`, a power of two.
             #[inline]
             pub const fn is_aligned_to(self, alignment: u64) -> bool {

@@ -56,11 +56,6 @@ impl FrameReader {
         Ok(Some(core::mem::replace(&mut self.slot, Slot::EMPTY)))
     }
 
-    /// Whether the stream stands between two frames.
-    pub const fn is_between_frames(&self) -> bool {
-        self.filled == 0 && self.broken.is_none()
-    }
-
     /// Moves bytes from the front of `bytes` to the slot, until it has `end` of them.
     fn fill(&mut self, bytes: &mut &[u8], end: usize) {
         let missing = end.saturating_sub(self.filled).min(bytes.len());

@@ -77,13 +77,6 @@ impl Vgic {
         self.private[slot(vcpu)].line &= !TIMER_BIT;
     }
 
-    /// Whether the guest has acknowledged PPI 27 and not deactivated it, of a vCPU that was
-    /// [unloaded](Self::unload): then the physical interrupt has to be active when it is loaded
-    /// again, which the first [`refill`](Self::refill) asks for.
-    pub fn timer_active_in_hw(&self, vcpu: VcpuIdx) -> bool {
-        self.private[slot(vcpu)].active & TIMER_BIT != 0
-    }
-
     /// Whether the timer's interrupt waits and may be taken.
     #[inline]
     pub(super) const fn timer_deliverable(&self, v: usize) -> bool {

@@ -325,10 +325,15 @@ impl Machine {
         self.settle();
     }
 
+    /// Whether the guest has acknowledged the timer's interrupt and not ended it, of a vCPU that was unloaded.
+    pub(super) fn timer_in_flight(&self, v: usize) -> bool {
+        self.gic.private[v].active & 1 << 27 != 0
+    }
+
     /// Gives it its CPU again.
     pub(super) fn load(&mut self, v: usize) {
         self.cpus[v].loaded = true;
-        let in_flight = self.gic.timer_active_in_hw(VcpuIdx(v as u8));
+        let in_flight = self.timer_in_flight(v);
         self.sync(v);
         assert!(!in_flight || self.cpus[v].interface.timer_active);
         self.settle();

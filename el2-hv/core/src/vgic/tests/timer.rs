@@ -172,7 +172,7 @@ fn unloading_drops_a_pending_one_and_the_level_raises_it_again() {
     let mut machine = machine();
     machine.set_timer(0, true);
     machine.unload(0);
-    assert!(!machine.gic.timer_active_in_hw(VcpuIdx(0)));
+    assert!(!machine.timer_in_flight(0));
     machine.load(0);
     assert_eq!(machine.acknowledge(0), Some(TIMER));
     machine.set_timer(0, false);
@@ -186,7 +186,7 @@ fn unloading_in_the_handler_moves_the_active_state_along() {
     machine.set_timer(0, true);
     assert_eq!(machine.acknowledge(0), Some(TIMER));
     machine.unload(0);
-    assert!(machine.gic.timer_active_in_hw(VcpuIdx(0)));
+    assert!(machine.timer_in_flight(0));
     assert!(shown(&mut machine).1);
     machine.load(0);
     assert!(machine.cpus[0].interface.timer_active);
@@ -196,7 +196,7 @@ fn unloading_in_the_handler_moves_the_active_state_along() {
     machine.set_timer(0, false);
     machine.end(0);
     machine.unload(0);
-    assert!(!machine.gic.timer_active_in_hw(VcpuIdx(0)));
+    assert!(!machine.timer_in_flight(0));
 }
 
 #[test]

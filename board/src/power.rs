@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use crate::model::{Board, Conduit};
 
-
 /// Why a power call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum PowerError {

@@ -2,7 +2,7 @@
 //!
 //! A way to break EL2 from outside, which a test cannot do from inside: the image has no door for it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 /// A register's number in QEMU's AArch64 target (`org.gnu.gdb.aarch64.core`).
@@ -83,7 +83,10 @@ impl Debugger {
                 return text;
             }
             let mut buffer = [0; 512];
-            let count = self.stream.read(&mut buffer).expect("an answer of QEMU's to its debugger");
+            let count = match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                count => count.expect("an answer of QEMU's to its debugger"),
+            };
             assert!(count > 0, "QEMU has ended");
             self.input.extend_from_slice(&buffer[..count]);
         }

@@ -1,6 +1,6 @@
 //! A serial line: what came, and waiting for what is to come.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,10 @@ impl Line {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             loop {
-                let count = source.read(&mut buffer).unwrap_or(0);
+                let count = match source.read(&mut buffer) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    count => count.unwrap_or(0),
+                };
                 let (received, changed) = &*writer;
                 let mut received = lock(received);
                 received.bytes.extend_from_slice(&buffer[..count]);

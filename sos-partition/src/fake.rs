@@ -421,9 +421,10 @@ pub(crate) fn compile(source: &str) -> Vec<u8> {
     dtc(&["-I", "dts", "-O", "dtb"], source.as_bytes())
 }
 
-/// The source of a blob, as dtc prints it.
+/// The source of a blob, as dtc prints it. Before 1.7 it wrote the strings of a list as one.
 pub(crate) fn decompile(blob: &[u8]) -> std::string::String {
-    std::string::String::from_utf8(dtc(&["-I", "dtb", "-O", "dts"], blob)).unwrap()
+    let source = std::string::String::from_utf8(dtc(&["-I", "dtb", "-O", "dts"], blob)).unwrap();
+    source.replace("\\0", "\", \"")
 }
 
 /// A boot archive, by the format's description (newc).

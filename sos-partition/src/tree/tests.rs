@@ -72,7 +72,7 @@ fn the_whole_tree_reads_as_virt_does() {
         "cpu@1",
         &["device_type = \"cpu\";", "compatible = \"arm,armv8\";", "reg = <0x01>;", "enable-method = \"psci\";"],
     );
-    expect("psci", &["compatible = \"arm,psci-1.0\\0arm,psci-0.2\";", "method = \"hvc\";"]);
+    expect("psci", &["compatible = \"arm,psci-1.0\", \"arm,psci-0.2\";", "method = \"hvc\";"]);
     expect(
         "timer",
         &[
@@ -95,17 +95,17 @@ fn the_whole_tree_reads_as_virt_does() {
     expect(
         "pl011@9000000",
         &[
-            "compatible = \"arm,pl011\\0arm,primecell\";",
+            "compatible = \"arm,pl011\", \"arm,primecell\";",
             "reg = <0x00 0x9000000 0x00 0x1000>;",
             "interrupts = <0x00 0x01 0x04>;",
             "clocks = <0x02 0x02>;",
-            "clock-names = \"uartclk\\0apb_pclk\";",
+            "clock-names = \"uartclk\", \"apb_pclk\";",
         ],
     );
     expect(
         "pl031@9010000",
         &[
-            "compatible = \"arm,pl031\\0arm,primecell\";",
+            "compatible = \"arm,pl031\", \"arm,primecell\";",
             "reg = <0x00 0x9010000 0x00 0x1000>;",
             "interrupts = <0x00 0x02 0x04>;",
             "clocks = <0x02>;",

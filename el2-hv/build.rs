@@ -12,6 +12,8 @@ fn main() {
         "-zmax-page-size=4096",
         "--no-eh-frame-hdr",
         "--build-id=none",
+        // Debug information of functions that were dropped names no address: at 0 is the image's first instruction.
+        "-zdead-reloc-in-nonalloc=.debug_*=0xffffffffffffffff",
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }

@@ -3,14 +3,15 @@
 //! Frames of different requests may come in any mix; a request is known by who asks: VM, port and
 //! number. Memory is bounded for each request and for all of them, and a request that does not go on
 //! for [`PATIENCE_SECONDS`] is given up, so that nobody holds the partition awake with half of one.
+//!
+//! A request that cannot be taken is refused at its last frame, as any other is answered then: EL2 may
+//! give its number to a new one once that frame is through.
 
 use alloc::vec::Vec;
 
 use hv_abi::VmHandle;
-use hv_abi::mailbox::{Frame, MESSAGE_MAX};
+use hv_abi::mailbox::{Frame, MESSAGE_MAX, OPEN_MAX};
 
-/// Requests that may be incomplete at one time.
-pub const OPEN_MAX: usize = 16;
 /// Bytes of incomplete requests, all together.
 pub const BYTES_MAX: usize = MESSAGE_MAX + 256 * 1024;
 /// How long a request may stand still.
@@ -46,19 +47,19 @@ pub enum Part {
 /// What became of a frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Taken {
-    /// Kept, or thrown away with the rest of a refused request.
+    /// Kept, or thrown away with the rest of a request that will be refused.
     Waiting,
     /// The request is complete.
     Complete(Vec<u8>),
-    /// The request is refused, for this reason; the asker is to be told once.
+    /// The request is refused, for this reason.
     Refused(&'static str),
 }
 
 #[derive(Debug)]
 enum Body {
     Growing(Vec<u8>),
-    /// Refused already: frames are thrown away up to the last.
-    Refused,
+    /// Frames are thrown away up to the last, at which it is refused.
+    Hopeless(&'static str),
 }
 
 #[derive(Debug)]
@@ -96,40 +97,36 @@ impl Assemblies {
                 return Taken::Refused("too many requests of many frames are open");
             }
             (None, Part::More) => {
-                self.open.push(Open { asker, body: Body::Growing(Vec::new()), deadline: 0 });
+                let deadline = now.saturating_add(self.patience);
+                self.open.push(Open { asker, body: Body::Growing(Vec::new()), deadline });
                 self.open.len() - 1
             }
         };
         let open = &mut self.open[index];
-        open.deadline = now.saturating_add(self.patience);
-        let refusal = open.grow(body, room).err();
-        match (part, refusal) {
-            (Part::More, None) => Taken::Waiting,
-            (Part::More, Some(reason)) => {
-                open.body = Body::Refused;
-                Taken::Refused(reason)
-            }
-            (Part::Last, refusal) => self.close(index, refusal),
+        match open.grow(body, room) {
+            // One that is thrown away keeps nobody awake by going on.
+            Ok(()) if matches!(open.body, Body::Growing(_)) => open.deadline = now.saturating_add(self.patience),
+            Ok(()) => {}
+            Err(reason) => open.body = Body::Hopeless(reason),
+        }
+        match part {
+            Part::More => Taken::Waiting,
+            Part::Last => match self.open.swap_remove(index).body {
+                Body::Growing(bytes) => Taken::Complete(bytes),
+                Body::Hopeless(reason) => Taken::Refused(reason),
+            },
         }
     }
 
-    fn close(&mut self, index: usize, refusal: Option<&'static str>) -> Taken {
-        match (self.open.swap_remove(index).body, refusal) {
-            (_, Some(reason)) => Taken::Refused(reason),
-            (Body::Growing(bytes), None) => Taken::Complete(bytes),
-            (Body::Refused, None) => Taken::Waiting,
-        }
-    }
-
-    /// Gives up the first request whose time has passed; its asker, unless told already.
-    pub fn expire(&mut self, now: u64) -> Option<Asker> {
-        while let Some(index) = self.open.iter().position(|open| open.deadline <= now) {
-            let open = self.open.swap_remove(index);
-            if matches!(open.body, Body::Growing(_)) {
-                return Some(open.asker);
-            }
-        }
-        None
+    /// Gives up the first request whose time has passed; its asker and the reason.
+    pub fn expire(&mut self, now: u64) -> Option<(Asker, &'static str)> {
+        let index = self.open.iter().position(|open| open.deadline <= now)?;
+        let open = self.open.swap_remove(index);
+        let reason = match open.body {
+            Body::Growing(_) => "the rest of it did not come",
+            Body::Hopeless(reason) => reason,
+        };
+        Some((open.asker, reason))
     }
 
     /// Forgets a VM that is gone.
@@ -151,7 +148,7 @@ impl Assemblies {
             .iter()
             .map(|open| match &open.body {
                 Body::Growing(bytes) => bytes.len(),
-                Body::Refused => 0,
+                Body::Hopeless(_) => 0,
             })
             .sum()
     }
@@ -166,7 +163,11 @@ impl Open {
         if bytes.len() + more.len() > MESSAGE_MAX {
             return Err("longer than 1 MiB");
         }
-        if more.len() > room || bytes.try_reserve(more.len()).is_err() {
+        let length = bytes.len() + more.len();
+        // The heap's blocks are powers of two: no other size would hold more. A copy to a larger one needs both.
+        let size = length.next_power_of_two();
+        let grows = length > bytes.capacity();
+        if more.len() > room || (grows && bytes.try_reserve_exact(size - bytes.len()).is_err()) {
             return Err("no memory for it now");
         }
         bytes.extend_from_slice(more);

@@ -14,6 +14,9 @@ use crate::manager::Manager;
 use crate::outbox::Outbox;
 use crate::ring::{Page, Rings};
 
+/// Bytes of a request at most: a command line, names and numbers. What is decoded and echoed takes a multiple of it.
+const REQUEST_MAX: usize = 8 * 1024;
+
 /// What a life begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct Life<'a> {
@@ -73,7 +76,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
     /// # Errors
     /// [`Error::Mailbox`]: nothing can be served any more.
     pub fn turn(&mut self, now: u64) -> Result<Next, Error> {
-        self.expire(now);
+        self.outbox.expire(now);
         if let Some(slot) = self.outbox.frame() {
             self.send(&slot, now)?;
             return Ok(Next::Turn);
@@ -87,14 +90,18 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
             self.ring_doorbell().ok();
             return Ok(Next::Turn);
         }
+        // After the ring: what a request waits for may be in it.
+        self.expire(now);
+        if self.outbox.frame().is_some() {
+            return Ok(Next::Turn);
+        }
         let deadlines = [self.assemblies.deadline(), self.outbox.deadline()];
         Ok(Next::Sleep(deadlines.into_iter().flatten().min()))
     }
 
     fn expire(&mut self, now: u64) {
-        self.outbox.expire(now);
-        while let Some(asker) = self.assemblies.expire(now) {
-            self.refuse(asker, "the rest of it did not come");
+        while let Some((asker, reason)) = self.assemblies.expire(now) {
+            self.refuse(asker, reason);
         }
     }
 
@@ -136,6 +143,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
         match self.assemblies.take(asker, part, body, now) {
             Taken::Waiting => {}
             Taken::Refused(reason) => self.refuse(asker, reason),
+            Taken::Complete(bytes) if bytes.len() > REQUEST_MAX => self.refuse(asker, "longer than any request is"),
             Taken::Complete(bytes) => match decode::<Request>(&bytes) {
                 Ok(request) => {
                     let reply = self.manager.answer(&mut self.hypervisor, request);

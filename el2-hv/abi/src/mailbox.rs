@@ -32,6 +32,8 @@ pub const HEADER_SIZE: usize = size_of::<FrameHeader>();
 pub const BODY_MAX: usize = SLOT_SIZE - HEADER_SIZE;
 /// Most bytes in a message, over all its frames.
 pub const MESSAGE_MAX: usize = 1024 * 1024;
+/// Requests of all VMs that EL2 keeps open at most.
+pub const OPEN_MAX: usize = 128;
 
 /// Offset of the outbound ring's producer index.
 pub const OUTBOUND_PRODUCER: usize = 0x000;

@@ -2,16 +2,22 @@
 //!
 //! Nothing is lost: a request that waits survives a crash of the partition; one that was in progress
 //! is answered with an error, or handed to the next life where its header says that repeating is
-//! safe, but only once. Nobody can fill the store: each VM has a share, and what exceeds it stays
-//! in the asker's own ring.
+//! safe, but only once. Nobody can fill the store: each VM has a share, one place of it for sure, and what exceeds
+//! it stays in the asker's own ring.
+//!
+//! A request is answered when its last frame was handed over. The partition may give one up before, because the
+//! rest of it does not come: then what waits of it is dropped, and what is still to come is thrown away here.
 
 use hv_abi::VmHandle;
-use hv_abi::mailbox::{Flags, Frame, HvErrorKind, Slot};
+use hv_abi::mailbox::{Flags, Frame, HvErrorKind, OPEN_MAX, Slot};
 
-/// Requests that may be open.
-pub const OPEN_MAX: usize = 64;
-/// Of these, from one VM.
+use crate::frames::MAX_VMS;
+
+/// Open requests of one VM at most.
 pub const OPEN_PER_VM: usize = 6;
+/// Places for more than one request of a VM, shared by all; a first one has a place always.
+const EXTRA_MAX: usize = OPEN_MAX - MAX_VMS;
+const _: () = assert!(OPEN_MAX <= u128::BITS as usize && MAX_VMS <= u128::BITS as usize);
 /// Frames that may wait.
 const FRAMES_MAX: usize = 64;
 /// Of these, from one VM.
@@ -88,6 +94,8 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Requests {
     open: [Option<Open>; OPEN_MAX],
+    /// Bit n: place n of `open` is taken.
+    taken: u128,
     frames: [Option<Waiting>; FRAMES_MAX],
     /// Oldest frame; the others follow without gaps.
     first: usize,
@@ -106,7 +114,7 @@ pub struct Route {
 impl Requests {
     /// An empty store.
     pub const fn new() -> Self {
-        Self { open: [None; OPEN_MAX], frames: [None; FRAMES_MAX], first: 0, count: 0 }
+        Self { open: [None; OPEN_MAX], taken: 0, frames: [None; FRAMES_MAX], first: 0, count: 0 }
     }
 
     /// Takes a frame for the service partition from `asker`, whose header is `frame`.
@@ -120,15 +128,15 @@ impl Requests {
         if let Some(index) = known {
             return self.continue_message(index, more, asker, frame, slot);
         }
-        if self.opens_of(asker.vm) >= OPEN_PER_VM || self.frames_of(asker.vm) >= FRAMES_PER_VM {
+        let opens = self.opens_of(asker.vm);
+        if opens >= OPEN_PER_VM || (opens > 0 && self.extra() >= EXTRA_MAX) || !self.has_room_for(asker.vm) {
             return Offer::Full;
         }
-        let Some(index) = self.open.iter().position(Option::is_none) else {
-            return Offer::Full;
-        };
-        if self.count == FRAMES_MAX {
+        let index = self.taken.trailing_ones() as usize;
+        if index >= OPEN_MAX {
             return Offer::Full;
         }
+        self.taken |= 1 << index;
         self.open[index] = Some(Open {
             asker,
             id: frame.id,
@@ -146,7 +154,7 @@ impl Requests {
 
     /// A further frame of a message, or an id that is in use.
     fn continue_message(&mut self, index: usize, more: bool, asker: Asker, frame: &Frame, slot: &Slot) -> Offer {
-        let full = self.count == FRAMES_MAX || self.frames_of(asker.vm) >= FRAMES_PER_VM;
+        let full = !self.has_room_for(asker.vm);
         let Some(open) = self.open[index].as_mut() else {
             return Offer::Full;
         };
@@ -156,7 +164,7 @@ impl Requests {
         match open.progress {
             Progress::Failed(_) => open.complete = !more,
             Progress::Discarded if more => {}
-            Progress::Discarded => self.open[index] = None,
+            Progress::Discarded => self.free(index),
             Progress::Waiting | Progress::Started if full => return Offer::Full,
             Progress::Waiting | Progress::Started => {
                 open.complete = !more;
@@ -173,20 +181,45 @@ impl Requests {
         self.count += 1;
     }
 
+    fn free(&mut self, index: usize) {
+        self.open[index] = None;
+        self.taken &= !(1 << index);
+    }
+
+    /// The requests and their places, the lowest first.
+    fn opens(&self) -> impl Iterator<Item = (usize, &Open)> {
+        let mut left = self.taken;
+        core::iter::from_fn(move || {
+            let index = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            Some((index, self.open.get(index)?.as_ref()?))
+        })
+    }
+
     fn find(&self, asker: Asker, id: u32) -> Option<usize> {
-        self.open.iter().position(|open| open.as_ref().is_some_and(|open| open.asker == asker && open.id == id))
+        self.opens().find(|(_, open)| open.asker == asker && open.id == id).map(|(index, _)| index)
     }
 
     fn opens_of(&self, vm: VmHandle) -> usize {
-        self.open.iter().flatten().filter(|open| open.asker.vm == vm).count()
+        self.opens().filter(|(_, open)| open.asker.vm == vm).count()
     }
 
-    fn frames_of(&self, vm: VmHandle) -> usize {
-        self.frames
-            .iter()
-            .flatten()
-            .filter(|waiting| self.open[waiting.open].as_ref().is_some_and(|open| open.asker.vm == vm))
-            .count()
+    /// Requests that are not the first of their VM.
+    fn extra(&self) -> usize {
+        // Handles of VMs that exist have different indices.
+        let vms = self.opens().fold(0u128, |vms, (_, open)| vms | 1 << (open.asker.vm.index().unwrap_or(0) & 127));
+        (self.taken.count_ones() - vms.count_ones()) as usize
+    }
+
+    /// The frames that wait, the oldest first.
+    fn queue(&self) -> impl Iterator<Item = &Waiting> {
+        (0..self.count).filter_map(|i| self.frames[(self.first + i) % FRAMES_MAX].as_ref())
+    }
+
+    /// Whether one more frame of `vm` may wait.
+    fn has_room_for(&self, vm: VmHandle) -> bool {
+        let its_own = |waiting: &&Waiting| self.open[waiting.open].as_ref().is_some_and(|open| open.asker.vm == vm);
+        self.count < FRAMES_MAX && self.queue().filter(its_own).count() < FRAMES_PER_VM
     }
 
     /// Hands frames that wait to `put`, oldest first, until it says that it has no room. Returns how many.
@@ -219,8 +252,8 @@ impl Requests {
         (open.progress == Progress::Started).then_some(Route { asker, last })
     }
 
-    /// A frame of the reply to request `id` was sent; after the last one the request is closed. What is
-    /// still to come of it is thrown away.
+    /// A frame of the reply to request `id` was sent; after the last one the request is closed. What waits of it
+    /// is dropped, and what is still to come is thrown away.
     pub fn replied(&mut self, route: &Route, id: u32) {
         let Some(index) = self.find(route.asker, id) else { return };
         let Some(open) = self.open[index].as_mut() else { return };
@@ -229,9 +262,17 @@ impl Requests {
         if !route.last {
             return;
         }
+        self.discard(index);
+    }
+
+    /// Ends a request: its frames go, and its place where nothing more of it comes.
+    fn discard(&mut self, index: usize) {
+        let Some(open) = self.open[index].as_mut() else { return };
         open.progress = Progress::Discarded;
-        if open.complete {
-            self.open[index] = None;
+        let complete = open.complete;
+        self.drop_frames(|other, _| other == index);
+        if complete {
+            self.free(index);
         }
     }
 
@@ -263,7 +304,7 @@ impl Requests {
                 open.progress = Progress::Failed(HvErrorKind::SosFailed);
             }
         }
-        self.drop_frames(|open| matches!(open.progress, Progress::Failed(_) | Progress::Discarded));
+        self.drop_frames(|_, open| matches!(open.progress, Progress::Failed(_)));
     }
 
     /// The partition is held off: whatever waits fails.
@@ -273,35 +314,21 @@ impl Requests {
                 open.progress = Progress::Failed(HvErrorKind::SosDown);
             }
         }
-        self.drop_frames(|open| matches!(open.progress, Progress::Failed(_)));
+        self.drop_frames(|_, open| matches!(open.progress, Progress::Failed(_)));
     }
 
     /// All errors that are to be sent.
     pub fn failures(&self) -> impl Iterator<Item = (Asker, u32, HvErrorKind)> {
-        self.open.iter().flatten().filter_map(|open| match open.progress {
+        self.opens().filter_map(|(_, open)| match open.progress {
             Progress::Failed(kind) => Some((open.asker, open.id, kind)),
-            _ => None,
-        })
-    }
-
-    /// An error that is to be sent to `asker`: its request's id and the kind.
-    pub fn failed(&self, asker: Asker) -> Option<(u32, HvErrorKind)> {
-        self.open.iter().flatten().filter(|open| open.asker == asker).find_map(|open| match open.progress {
-            Progress::Failed(kind) => Some((open.id, kind)),
             _ => None,
         })
     }
 
     /// The error of request `id` was sent.
     pub fn error_sent(&mut self, asker: Asker, id: u32) {
-        let Some(index) = self.find(asker, id) else {
-            return;
-        };
-        if let Some(open) = self.open[index].as_mut() {
-            open.progress = Progress::Discarded;
-            if open.complete {
-                self.open[index] = None;
-            }
+        if let Some(index) = self.find(asker, id) {
+            self.discard(index);
         }
     }
 
@@ -316,20 +343,21 @@ impl Requests {
     }
 
     fn forget(&mut self, whose: impl Fn(Asker) -> bool) {
-        self.drop_frames(|open| whose(open.asker));
-        for open in &mut self.open {
-            if open.as_ref().is_some_and(|open| whose(open.asker)) {
-                *open = None;
+        self.drop_frames(|_, open| whose(open.asker));
+        for index in 0..OPEN_MAX {
+            if self.open[index].as_ref().is_some_and(|open| whose(open.asker)) {
+                self.free(index);
             }
         }
     }
 
     /// Takes frames out of the queue, keeping the others' order.
-    fn drop_frames(&mut self, which: impl Fn(&Open) -> bool) {
+    fn drop_frames(&mut self, which: impl Fn(usize, &Open) -> bool) {
         let mut kept = 0;
         for i in 0..self.count {
             let frame = self.frames[(self.first + i) % FRAMES_MAX].take();
-            let keep = frame.filter(|frame| self.open[frame.open].as_ref().is_some_and(|open| !which(open)));
+            let stays = |frame: &Waiting| self.open[frame.open].as_ref().is_some_and(|open| !which(frame.open, open));
+            let keep = frame.filter(stays);
             if keep.is_some() {
                 self.frames[(self.first + kept) % FRAMES_MAX] = keep;
                 kept += 1;
@@ -343,22 +371,21 @@ impl Requests {
         self.count as u32
     }
 
-    /// Whether a frame of `vm` waits or a request of it is open.
+    /// Who waits for the longest.
     pub fn oldest_asker(&self) -> Option<VmHandle> {
-        let waiting = self.frames[self.first].as_ref().filter(|_| self.count > 0)?;
-        self.open[waiting.open].as_ref().map(|open| open.asker.vm)
+        self.open[self.queue().next()?.open].as_ref().map(|open| open.asker.vm)
     }
 
     /// Requests that the partition works on: handed over whole, and their askers take the reply.
     pub fn in_progress(&self) -> u32 {
-        let works = |open: &&Open| open.progress == Progress::Started && open.complete && !open.stalled;
-        self.open.iter().flatten().filter(works).count() as u32
+        let works = |open: &Open| open.progress == Progress::Started && open.complete && !open.stalled;
+        self.opens().filter(|(_, open)| works(open)).count() as u32
     }
 
     /// Requests that wait or are in progress.
     pub fn open(&self) -> u32 {
-        self.open.iter().flatten().filter(|open| matches!(open.progress, Progress::Waiting | Progress::Started)).count()
-            as u32
+        let open = |open: &Open| matches!(open.progress, Progress::Waiting | Progress::Started);
+        self.opens().filter(|(_, other)| open(other)).count() as u32
     }
 }
 

@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use hv_abi::call::{ConfigKind, DeviceKind, Grants};
-use hv_abi::mailbox::{BODY_MAX, FrameHeader, INBOUND_PRODUCER, MESSAGE_MAX, OUTBOUND_CONSUMER};
+use hv_abi::mailbox::{BODY_MAX, FrameHeader, INBOUND_PRODUCER, MESSAGE_MAX, OPEN_MAX, OUTBOUND_CONSUMER};
 use hv_abi::message::{Failure, FailureCode, Fault, FaultKind, Origin, VmCreate, VmDetail, VmPhase, VmSummary};
 use hv_abi::record::EndReason;
 use zerocopy::IntoBytes;
@@ -499,30 +499,72 @@ fn hostile_frames_are_refused_and_the_next_request_is_answered() {
 }
 
 #[test]
-fn a_request_without_end_is_refused_once_at_its_bound_and_its_memory_is_free() {
+fn a_request_that_is_too_long_is_refused_at_its_last_frame_and_its_number_is_good_again() {
     let mut life = Life1::new();
     let frames = MESSAGE_MAX / BODY_MAX + 50;
     for _ in 0..frames {
         life.frame(Flags::MORE, 9, ASKER, &[0; BODY_MAX]);
         life.run();
     }
-    let refused = Error::Request("longer than 1 MiB").failure();
-    assert_eq!(life.replies(), [(9, Reply::Error(refused.clone()))]);
+    assert_eq!(life.replies(), [], "its rest is on its way");
     life.frame(Flags::default(), 9, ASKER, &[0; BODY_MAX]);
+    life.frame(Flags::default(), 9, ASKER, &encode(&Request::VmStop { name: "nobody".into() }));
     assert_eq!(life.run(), None);
-    assert_eq!(life.replies(), [(9, Reply::Error(refused))]);
-    assert_eq!(life.list().len(), 3);
+    let refused = |reason| Reply::Error(Error::Request(reason).failure());
+    let nobody = Reply::Error(Error::NoSuchVm("nobody".into()).failure());
+    assert_eq!(life.replies(), [(9, refused("longer than 1 MiB")), (9, nobody)]);
 }
 
 #[test]
-fn many_requests_without_end_share_one_bound() {
+fn a_request_that_is_too_long_and_never_ends_is_given_up_however_often_it_goes_on() {
     let mut life = Life1::new();
-    for id in 0..40 {
+    for _ in 0..MESSAGE_MAX / BODY_MAX + 2 {
+        life.frame(Flags::MORE, 9, ASKER, &[0; BODY_MAX]);
+        life.run();
+    }
+    for _ in 0..2 * crate::assembly::PATIENCE_SECONDS {
+        life.now += SECOND / 2;
+        life.frame(Flags::MORE, 9, ASKER, &[0; BODY_MAX]);
+        life.run();
+    }
+    let refused = Reply::Error(Error::Request("longer than 1 MiB").failure());
+    assert_eq!(life.replies()[0], (9, refused));
+}
+
+#[test]
+fn what_is_no_possible_request_is_refused_by_its_length_before_it_is_decoded() {
+    let mut life = Life1::new();
+    // Decoded, each of these strings takes a multiple of the two bytes that it has here.
+    let grants = std::vec![String::from("x"); 400_000];
+    let create = VmCreate {
+        name: "a".into(),
+        from: "linux".into(),
+        memory: None,
+        vcpus: None,
+        image: None,
+        bootargs: None,
+        grants: Some(grants),
+    };
+    let bytes = encode(&Request::VmCreate(create));
+    let (last, parts) = bytes.split_last_chunk::<100>().map(|(parts, last)| (last, parts)).unwrap();
+    for part in parts.chunks(BODY_MAX) {
+        life.frame(Flags::MORE, 3, ASKER, part);
+        life.run();
+    }
+    life.frame(Flags::default(), 3, ASKER, last);
+    life.run();
+    let refused = Reply::Error(Error::Request("longer than any request is").failure());
+    assert_eq!(life.replies(), [(3, refused)]);
+}
+
+#[test]
+fn as_many_requests_may_be_incomplete_as_el2_keeps_and_they_go_with_their_asker() {
+    let mut life = Life1::new();
+    for id in 0..OPEN_MAX as u32 + 3 {
         life.frame(Flags::MORE, id, ASKER, &[0; BODY_MAX]);
         life.run();
     }
-    let replies = life.replies();
-    assert_eq!(replies.len(), 40 - crate::assembly::OPEN_MAX);
+    assert_eq!(life.replies().len(), 3);
     life.event(EventKind::VmEnded, ASKER);
     assert_eq!(life.run(), None, "the asker is gone, and its requests");
 }

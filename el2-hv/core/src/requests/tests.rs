@@ -33,6 +33,24 @@ fn reply(asker: Asker, id: u32) -> Frame {
     Frame { vm: asker.vm, port: asker.port, ..Frame::request(Party::Sos, Flags::default(), id, 0) }
 }
 
+/// The first error that `asker` is to be sent.
+fn failed(store: &Requests, asker: Asker) -> Option<(u32, HvErrorKind)> {
+    store.failures().find(|(other, ..)| *other == asker).map(|(_, id, kind)| (id, kind))
+}
+
+/// Every frame that waits belongs to a request that is open, and to no other.
+fn check(store: &Requests) {
+    for waiting in store.queue() {
+        let frame = Frame::parse(&waiting.slot.header).unwrap();
+        let open = store.open[waiting.open].as_ref().expect("a frame's request is open");
+        assert_eq!((frame.vm, frame.port, frame.id), (open.asker.vm, open.asker.port, open.id));
+        assert!(matches!(open.progress, Progress::Waiting | Progress::Started), "{:?}", open.progress);
+    }
+    for (index, open) in store.open.iter().enumerate() {
+        assert_eq!(open.is_some(), store.taken >> index & 1 == 1);
+    }
+}
+
 #[test]
 fn a_request_is_stamped_with_its_asker_delivered_in_order_and_routed_back() {
     let mut store = Requests::new();
@@ -68,13 +86,13 @@ fn after_a_crash_waiting_requests_live_on_repeatable_ones_come_once_more_and_oth
     let _ = deliver(&mut store);
     let _ = offer(&mut store, BOB, 3, Flags::default());
     store.life_over(LifeOver::Failed);
-    assert_eq!(store.failed(ANN), Some((2, HvErrorKind::SosFailed)));
+    assert_eq!(failed(&store, ANN), Some((2, HvErrorKind::SosFailed)));
     store.error_sent(ANN, 2);
-    assert_eq!(store.failed(ANN), None);
+    assert_eq!(failed(&store, ANN), None);
     assert_eq!(deliver(&mut store).iter().map(|seen| seen.2).collect::<Vec<_>>(), [3, 1]);
     store.life_over(LifeOver::Failed);
-    assert_eq!(store.failed(ANN), Some((1, HvErrorKind::SosFailed)), "in progress at two crashes");
-    assert_eq!(store.failed(BOB), Some((3, HvErrorKind::SosFailed)));
+    assert_eq!(failed(&store, ANN), Some((1, HvErrorKind::SosFailed)), "in progress at two crashes");
+    assert_eq!(failed(&store, BOB), Some((3, HvErrorKind::SosFailed)));
     assert!(deliver(&mut store).is_empty());
 }
 
@@ -85,7 +103,7 @@ fn a_message_of_several_frames_fails_as_a_whole_and_its_late_frames_are_swallowe
     let _ = deliver(&mut store);
     assert_eq!(store.in_progress(), 0, "a message whose end never comes keeps nobody busy");
     store.life_over(LifeOver::Failed);
-    assert_eq!(store.failed(ANN), Some((9, HvErrorKind::SosFailed)));
+    assert_eq!(failed(&store, ANN), Some((9, HvErrorKind::SosFailed)));
     store.error_sent(ANN, 9);
     assert_eq!(offer(&mut store, ANN, 9, Flags::MORE), Offer::Taken);
     assert_eq!(offer(&mut store, ANN, 9, Flags::default()), Offer::Taken);
@@ -125,48 +143,152 @@ fn a_closed_port_takes_its_requests_with_it() {
     assert_eq!(store.route(&reply(BOB, 1)), None);
 }
 
+/// What a guest and a partition may do, in any order; the partition answers early, too.
+struct Walk {
+    store: Requests,
+    random: u64,
+    /// Requests of which EL2 took the first frame: how often each ended.
+    ends: BTreeMap<(u64, u32), u32>,
+    /// Handed over, at least in part.
+    inside: Vec<(Asker, u32)>,
+    /// Messages whose last frame was not sent.
+    unfinished: Vec<(Asker, u32)>,
+}
+
+impl Walk {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 16) % bound
+    }
+
+    fn ask(&mut self, id: u32) {
+        let asker = [ANN, BOB][self.below(2) as usize];
+        let flags = [Flags::REPEAT_SAFE, Flags::default(), Flags::MORE][self.below(3) as usize];
+        if offer(&mut self.store, asker, id, flags) == Offer::Taken {
+            self.ends.insert((asker.vm.0, id), 0);
+            if flags == Flags::MORE {
+                self.unfinished.push((asker, id));
+            }
+        }
+    }
+
+    fn go_on(&mut self) {
+        if self.unfinished.is_empty() {
+            return;
+        }
+        let at = self.below(self.unfinished.len() as u64) as usize;
+        let (asker, id) = self.unfinished[at];
+        let last = self.below(3) == 0;
+        let flags = if last { Flags::default() } else { Flags::MORE };
+        if offer(&mut self.store, asker, id, flags) == Offer::Taken && last {
+            self.unfinished.swap_remove(at);
+        }
+    }
+
+    fn deliver(&mut self) {
+        let mut room = self.below(8);
+        let inside = &mut self.inside;
+        self.store.deliver(|slot| {
+            if room == 0 {
+                return false;
+            }
+            room -= 1;
+            let frame = Frame::parse(&slot.header).unwrap();
+            let known = (Asker { vm: frame.vm, port: frame.port }, frame.id);
+            if !inside.contains(&known) {
+                inside.push(known);
+            }
+            true
+        });
+    }
+
+    fn reply(&mut self) {
+        if let Some((asker, id)) = self.inside.pop()
+            && self.store.route(&reply(asker, id)).is_some()
+        {
+            self.store.replied(&Route { asker, last: true }, id);
+            *self.ends.get_mut(&(asker.vm.0, id)).unwrap() += 1;
+        }
+    }
+
+    fn send_errors(&mut self) {
+        for asker in [ANN, BOB] {
+            while let Some((id, _)) = failed(&self.store, asker) {
+                self.store.error_sent(asker, id);
+                *self.ends.get_mut(&(asker.vm.0, id)).unwrap() += 1;
+            }
+        }
+    }
+}
+
 #[test]
 fn in_a_random_walk_every_request_ends_exactly_once() {
     for seed in 1..300u64 {
-        let mut store = Requests::new();
-        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut ends: BTreeMap<(u64, u32), u32> = BTreeMap::new();
-        let mut inside: Vec<(Asker, u32)> = Vec::new();
-        for id in 0..400u32 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let asker = if random & 1 == 0 { ANN } else { BOB };
-            let flags = if random & 2 == 0 { Flags::REPEAT_SAFE } else { Flags::default() };
-            if offer(&mut store, asker, id, flags) == Offer::Taken {
-                ends.insert((asker.vm.0, id), 0);
-            }
-            match random >> 8 & 3 {
-                0 => inside.extend(deliver(&mut store).into_iter().map(|(vm, port, id)| (Asker { vm, port }, id))),
-                1 => {
-                    if let Some((asker, id)) = inside.pop()
-                        && store.route(&reply(asker, id)).is_some()
-                    {
-                        store.replied(&Route { asker, last: true }, id);
-                        *ends.get_mut(&(asker.vm.0, id)).unwrap() += 1;
-                    }
-                }
-                2 if random >> 12 & 3 == 0 => {
-                    store.life_over(LifeOver::Failed);
-                    inside.clear();
+        let mut walk = Walk {
+            store: Requests::new(),
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ends: BTreeMap::new(),
+            inside: Vec::new(),
+            unfinished: Vec::new(),
+        };
+        for id in 0..600u32 {
+            match walk.below(12) {
+                0..4 => walk.ask(id),
+                4..7 => walk.go_on(),
+                7..9 => walk.deliver(),
+                9..11 => walk.reply(),
+                _ if walk.below(4) == 0 => {
+                    walk.store.life_over(LifeOver::Failed);
+                    walk.inside.clear();
                 }
                 _ => {}
             }
-            for asker in [ANN, BOB] {
-                while let Some((id, _)) = store.failed(asker) {
-                    store.error_sent(asker, id);
-                    *ends.get_mut(&(asker.vm.0, id)).unwrap() += 1;
-                }
-            }
+            check(&walk.store);
+            walk.send_errors();
+            check(&walk.store);
         }
-        let open = ends.values().filter(|&&count| count == 0).count();
-        assert!(ends.values().all(|&count| count <= 1), "seed {seed}: ended twice");
-        assert_eq!(open as u32, store.open(), "seed {seed}: the rest is still here");
+        let open = walk.ends.values().filter(|&&count| count == 0).count();
+        assert!(walk.ends.values().all(|&count| count <= 1), "seed {seed}: ended twice");
+        assert_eq!(open as u32, walk.store.open(), "seed {seed}: the rest is still here");
+    }
+}
+
+#[test]
+fn an_early_answer_drops_what_waits_and_the_next_in_its_place_is_not_touched() {
+    let mut store = Requests::new();
+    (0..5).for_each(|_| assert_eq!(offer(&mut store, ANN, 1, Flags::MORE), Offer::Taken));
+    assert_eq!(offer(&mut store, ANN, 1, Flags::default()), Offer::Taken);
+    let mut room = 3;
+    store.deliver(|_| {
+        room -= 1;
+        room >= 0
+    });
+    let route = store.route(&reply(ANN, 1)).unwrap();
+    store.replied(&route, 1);
+    assert_eq!((store.waiting(), store.open()), (0, 0));
+    assert_eq!(offer(&mut store, BOB, 2, Flags::default()), Offer::Taken);
+    store.life_over(LifeOver::Failed);
+    assert_eq!(failed(&store, BOB), None, "none of it was handed over");
+    assert_eq!(deliver(&mut store), [(BOB.vm, 3, 2)]);
+}
+
+#[test]
+fn a_first_request_of_each_vm_has_a_place_whatever_the_others_hold() {
+    let mut store = Requests::new();
+    let vm = |index: u8| Asker { vm: VmHandle::new(index, 1), port: 0 };
+    // Messages without end: handed over, they hold their places for ever.
+    for index in 1..40 {
+        for id in 0..10 {
+            let _ = offer(&mut store, vm(index), id, Flags::MORE);
+            let _ = deliver(&mut store);
+        }
+    }
+    for index in 40..MAX_VMS as u8 {
+        assert_eq!(offer(&mut store, vm(index), 0, Flags::default()), Offer::Taken, "vm {index}");
+        let _ = deliver(&mut store);
+        assert_eq!(store.route(&reply(vm(index), 0)), Some(Route { asker: vm(index), last: true }));
     }
 }
 
@@ -201,7 +323,7 @@ fn a_reply_that_has_begun_is_not_begun_again_by_the_next_life() {
     let _ = deliver(&mut store);
     store.replied(&Route { asker: ANN, last: false }, 1);
     store.life_over(LifeOver::Failed);
-    assert_eq!(store.failed(ANN), Some((1, HvErrorKind::SosFailed)));
+    assert_eq!(failed(&store, ANN), Some((1, HvErrorKind::SosFailed)));
 }
 
 #[test]

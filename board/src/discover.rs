@@ -10,8 +10,8 @@ use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
 use crate::cells;
 use crate::error::{Fault, NodePath, TreeError};
 use crate::model::{
-    Board, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, MPIDR_AFFINITY,
-    Psci, Reserved, ReservedKind, Secret, Secrets, Uart,
+    Board, ColdRam, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS,
+    MPIDR_AFFINITY, Psci, Reserved, ReservedKind, Secret, Secrets, Uart,
 };
 use crate::nodes::{self, Kind};
 use crate::tree::{Node, Tree};
@@ -67,6 +67,10 @@ struct Draft<'t, 'a> {
     secrets: Secrets,
     stdout: Option<&'a [u8]>,
     aliases: Option<UnalignedFallibleNode<'a>>,
+    /// It is QEMU's `virt`.
+    emulated: bool,
+    /// A boot loader has edited the tree.
+    loader: bool,
 }
 
 impl<'t, 'a> Draft<'t, 'a> {
@@ -87,6 +91,8 @@ impl<'t, 'a> Draft<'t, 'a> {
             secrets: Secrets::default(),
             stdout: None,
             aliases: None,
+            emulated: false,
+            loader: false,
         }
     }
 
@@ -102,6 +108,10 @@ impl<'t, 'a> Draft<'t, 'a> {
     fn take_node(&mut self, node: &Node<'_, 'a>) -> Result<(), TreeError> {
         // Names are read only where they matter: to read one costs as much as several properties.
         match node.depth() {
+            0 => {
+                self.emulated = node.properties.compatible.is_some_and(is_virt);
+                return Ok(());
+            }
             1 if has_type(node, b"memory") => return self.take_memory(node),
             1 if node.properties.reg.is_none() => match node.name().name {
                 "chosen" => return self.take_chosen(node),
@@ -161,6 +171,7 @@ impl<'t, 'a> Draft<'t, 'a> {
         };
         self.secrets = Secrets { rng: locate(properties.rng_seed), kaslr: locate(properties.kaslr_seed) };
         self.stdout = properties.stdout_path;
+        self.loader |= properties.u_boot_version.is_some();
         self.initrd = nodes::initrd(node)?;
         Ok(())
     }
@@ -230,7 +241,8 @@ impl<'t, 'a> Draft<'t, 'a> {
         }
         let start = nodes::cpu_start(node)?;
         if let CpuStart::SpinTable { release } = start {
-            let page = PaRange { start: release.frame(), size: FRAME_SIZE };
+            let page = PaRange::new(release.frame(), FRAME_SIZE);
+            let page = page.ok_or_else(|| node.error("cpu-release-addr", Fault::Value(release.0)))?;
             self.reserve(page, ReservedKind::SpinTable, || node.path())?;
         }
         push(&mut self.cpus, Cpu { mpidr, start }, || node.path(), "CPUs")
@@ -277,8 +289,14 @@ impl<'t, 'a> Draft<'t, 'a> {
             ecams: self.ecams,
             initrd: self.initrd,
             secrets: self.secrets,
+            cold_ram: if self.emulated && !self.loader { ColdRam::Zero } else { ColdRam::Anything },
         })
     }
+}
+
+/// Whether the machine is QEMU's `virt` (hw/arm/virt.c, create_fdt).
+fn is_virt(compatible: &[u8]) -> bool {
+    cells::strings(compatible).any(|name| cells::is(name, b"linux,dummy-virt"))
 }
 
 fn has_type(node: &Node, kind: &[u8]) -> bool {

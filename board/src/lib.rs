@@ -26,8 +26,8 @@ pub mod smmu;
 
 pub use error::{Fault, NodePath, TreeError};
 pub use model::{
-    Board, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_GICR_REGIONS, MAX_MMIO,
-    MAX_RESERVED, MAX_SMMUS, MAX_UARTS, Psci, PsciVersion, Reserved, ReservedKind, Secret, Secrets, TimerPpis, Trigger,
-    Uart,
+    Board, ColdRam, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_GICR_REGIONS,
+    MAX_MMIO, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, Psci, PsciVersion, Reserved, ReservedKind, Secret, Secrets,
+    TimerPpis, Trigger, Uart,
 };
 pub use tree::{HEADER_SIZE, MAX_BLOB_SIZE, total_size};

@@ -172,20 +172,6 @@ pub struct Secret {
     pub length: usize,
 }
 
-impl Secret {
-    /// The seed, if `blob` is the one it was found in.
-    pub fn read<'a>(&self, blob: &'a [u8]) -> Option<&'a [u8]> {
-        blob.get(self.offset..self.offset.checked_add(self.length)?)
-    }
-
-    fn wipe(&self, blob: &mut [u8]) {
-        let end = self.offset.saturating_add(self.length);
-        if let Some(bytes) = blob.get_mut(self.offset..end) {
-            bytes.fill(0);
-        }
-    }
-}
-
 /// The seeds that firmware left in `/chosen`. They are used once and then wiped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Secrets {
@@ -193,15 +179,6 @@ pub struct Secrets {
     pub rng: Option<Secret>,
     /// `kaslr-seed`.
     pub kaslr: Option<Secret>,
-}
-
-impl Secrets {
-    /// Overwrites each seed in the blob by zeroes. The caller cleans the cache.
-    pub fn wipe(&self, blob: &mut [u8]) {
-        for secret in [self.rng, self.kaslr].into_iter().flatten() {
-            secret.wipe(blob);
-        }
-    }
 }
 
 /// All that EL2 knows of the machine it runs on.
@@ -233,6 +210,17 @@ pub struct Board {
     pub initrd: Option<PaRange>,
     /// Where the seeds lie in the blob.
     pub secrets: Secrets,
+    /// What RAM holds after a cold boot, outside of what the tree names.
+    pub cold_ram: ColdRam,
+}
+
+/// What RAM holds after a cold boot, before EL2 writes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ColdRam {
+    /// Zeroes: QEMU's `virt`, which puts image, archive and tree there by itself.
+    Zero,
+    /// Anything: DRAM is not zero at power-on, and a boot loader leaves its own code, heap and tables.
+    Anything,
 }
 
 impl Board {
@@ -274,29 +262,3 @@ impl Board {
 /// The affinity fields of MPIDR_EL1: Aff3 in bits 39:32, Aff2, Aff1 and Aff0 in bits 23:0
 /// (Arm ARM D24.2.127).
 pub(crate) const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wiping_zeroes_the_seeds_and_nothing_else() {
-        let secrets =
-            Secrets { rng: Some(Secret { offset: 2, length: 3 }), kaslr: Some(Secret { offset: 7, length: 1 }) };
-        let mut blob = [9; 9];
-        assert_eq!(secrets.rng.unwrap().read(&blob), Some(&[9, 9, 9][..]));
-        secrets.wipe(&mut blob);
-        assert_eq!(blob, [9, 9, 0, 0, 0, 9, 9, 0, 9]);
-    }
-
-    #[test]
-    fn a_secret_outside_of_the_blob_is_neither_read_nor_written() {
-        for offset in [8, 9, usize::MAX] {
-            let secret = Secret { offset, length: 2 };
-            let mut blob = [9; 9];
-            assert_eq!(secret.read(&blob), None);
-            Secrets { rng: Some(secret), kaslr: None }.wipe(&mut blob);
-            assert_eq!(blob, [9; 9]);
-        }
-    }
-}

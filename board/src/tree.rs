@@ -96,6 +96,7 @@ properties! {
     size_cells = "#size-cells",
     status = "status",
     stdout_path = "stdout-path",
+    u_boot_version = "u-boot,version",
 }
 
 /// What a node hands down to its children.
@@ -269,7 +270,7 @@ impl<'a> Tree<'a> {
         value.as_ptr().addr().wrapping_sub(self.blob.as_ptr().addr())
     }
 
-    /// Visits each node below the root once, parents before children.
+    /// Visits each node once, parents before children.
     pub(crate) fn visit(
         &self,
         mut visitor: impl FnMut(&Node<'_, 'a>) -> Result<(), TreeError>,
@@ -281,6 +282,7 @@ impl<'a> Tree<'a> {
         collect(raw, &mut properties)?;
         let root = Node { raw, properties: &properties, above: &[] };
         let below = root.below(root.cell_counts()?);
+        visitor(&root)?;
         levels.push(below);
         for entry in self.fdt.all_nodes().map_err(|_| TreeError::Structure)? {
             let (depth, raw) = entry.map_err(|_| TreeError::Structure)?;

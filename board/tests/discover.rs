@@ -6,8 +6,8 @@ mod common;
 
 use common::{QEMU_PADDING, blob, compile, edited, padded, source};
 use hv_board::{
-    Board, Conduit, Cpu, CpuStart, Fault, Gic, GicV2, GicV3, Irq, Psci, PsciVersion, Reserved, ReservedKind, TimerPpis,
-    TreeError, Trigger, Uart, total_size,
+    Board, ColdRam, Conduit, Cpu, CpuStart, Fault, Gic, GicV2, GicV3, Irq, Psci, PsciVersion, Reserved, ReservedKind,
+    TimerPpis, TreeError, Trigger, Uart, total_size,
 };
 use hv_core::addr::{CpuId, IntId, Pa, PaRange};
 
@@ -65,6 +65,21 @@ fn virt_with_gicv3_and_smmu_is_found_whole() {
     assert_eq!(board.rtc, Some(range(0x0901_0000, 0x1000)));
     assert_eq!(board.ecams.as_slice(), [range(0x40_1000_0000, 0x1000_0000)]);
     assert_eq!(board.initrd, Some(range(0x4800_0000, 5 << 20)));
+    assert_eq!(board.cold_ram, ColdRam::Zero);
+}
+
+#[test]
+fn ram_is_zero_at_a_cold_boot_only_where_no_loader_was_at_work() {
+    let loaded = edited("virt-gicv3", "chosen {", "chosen { u-boot,version = \"2025.01\";");
+    assert_eq!(Board::from_tree(&loaded).unwrap().cold_ram, ColdRam::Anything);
+    assert_eq!(board("rpi4-like").cold_ram, ColdRam::Anything);
+}
+
+#[test]
+fn a_release_address_in_the_last_page_of_all_is_refused() {
+    let last = edited("rpi4-like", "<0x0 0x000000e0>", "<0xffffffff 0xfffff008>");
+    let error = Board::from_tree(&last).unwrap_err().to_string();
+    assert!(error.contains("cpu-release-addr"), "{error}");
 }
 
 #[test]
@@ -196,18 +211,13 @@ fn stdout_path_decides_which_uart_is_the_console() {
 }
 
 #[test]
-fn seeds_are_found_and_wiped_from_the_blob() {
-    let mut blob = padded(blob("virt-gicv3"), QEMU_PADDING);
+fn seeds_are_found_where_they_lie_in_the_blob() {
+    let blob = padded(blob("virt-gicv3"), QEMU_PADDING);
     let secrets = Board::from_tree(&blob).unwrap().secrets;
-    let rng: Vec<u8> = (0..32).collect();
-    let kaslr: Vec<u8> = (0xa0..0xa8).collect();
-    assert_eq!(secrets.rng.unwrap().read(&blob), Some(&rng[..]));
-    assert_eq!(secrets.kaslr.unwrap().read(&blob), Some(&kaslr[..]));
-    let before = blob.clone();
-    secrets.wipe(&mut blob);
-    assert!(!blob.windows(8).any(|window| rng.starts_with(window) || window == kaslr));
-    assert_eq!(before.iter().zip(&blob).filter(|(old, new)| old != new).count(), 39);
-    Board::from_tree(&blob).unwrap();
+    let at =
+        |secret: Option<hv_board::Secret>| secret.map(|secret| &blob[secret.offset..secret.offset + secret.length]);
+    assert_eq!(at(secrets.rng), Some(&(0..32).collect::<Vec<u8>>()[..]));
+    assert_eq!(at(secrets.kaslr), Some(&(0xa0..0xa8).collect::<Vec<u8>>()[..]));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use hv_board::gicv3::{Distributor, Redistributor, SgiTarget};
 use hv_board::pl011::Pl011;
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
-use hv_board::{Board, CpuStart, Gic};
+use hv_board::{Board, ColdRam, CpuStart, Gic, Secret};
 use hv_core::addr::{CpuId, FRAME_SIZE, Pa, PaRange};
 use hv_core::description::{self, ServicePartition};
 use hv_core::frames::{FrameTable, Owner, table_size};
@@ -89,9 +89,10 @@ extern "C" fn hv_main(tree: u64) -> ! {
     MACHINE.call_once(|| describe_machine(&facts, &description));
     greet(&board, &description);
     FRAMES.call_once(|| Mutex::new(frames));
-    scrub_after_warm_reset();
+    scrub_what_is_free(board.cold_ram);
+    hv_arch::boot::mark_started();
     let image = find_image(archive, &description, &archive_range);
-    let seed = seed(&board, blob);
+    let seed = seed(&board, tree_range.start);
     SOS.lock().configure(description.times, image, seed);
     CONSOLE.lock().configure(description.console_escape, description.console_first);
     start_cpus(&board, root);
@@ -329,12 +330,13 @@ fn greet(board: &Board, description: &ServicePartition<'_>) {
     log::info!("sos:     {}, {} MiB when on", description.image, description.memory >> 20);
 }
 
-/// Guests of an earlier boot may have left their data in every frame.
-fn scrub_after_warm_reset() {
-    if !hv_arch::boot::is_warm_reset() {
-        return;
+/// A free frame is zero. Guests of an earlier boot may have left their data in every one, and so may a boot loader.
+fn scrub_what_is_free(cold: ColdRam) {
+    match (hv_arch::boot::is_warm_reset(), cold) {
+        (true, _) => log::info!("memory:  warm reset: scrubbing all that is free"),
+        (false, ColdRam::Anything) => log::info!("memory:  scrubbing all that is free"),
+        (false, ColdRam::Zero) => return,
     }
-    log::info!("memory:  warm reset: scrubbing all that is free");
     let frames = memory::frames();
     let mut from = Pa(0);
     while let Some(run) = frames.table().free_run(from) {
@@ -379,17 +381,18 @@ fn find_image(archive: Archive<'static>, description: &ServicePartition<'_>, who
 }
 
 /// A generator from firmware's seed, which is wiped: nobody else shall see it.
-fn seed(board: &Board, blob: &[u8]) -> Option<ChaCha20Rng> {
-    let bytes = board.secrets.rng.and_then(|secret| secret.read(blob));
-    let generator = bytes.and_then(|bytes| bytes.first_chunk::<32>()).map(|seed| ChaCha20Rng::from_seed(*seed));
+fn seed(board: &Board, tree: Pa) -> Option<ChaCha20Rng> {
+    let place = |secret: Secret| PaRange { start: Pa(tree.0 + secret.offset as u64), size: secret.length as u64 };
+    let generator = board.secrets.rng.map(place).filter(|range| range.size >= 32).map(|range| {
+        let mut seed = [0; 32];
+        hv_arch::ram::read(range.start, &mut seed);
+        ChaCha20Rng::from_seed(seed)
+    });
     if generator.is_none() {
         log::warn!("random:  firmware gave no rng-seed; guests get none");
     }
     for secret in [board.secrets.rng, board.secrets.kaslr].into_iter().flatten() {
-        hv_arch::ram::wipe(PaRange {
-            start: Pa(blob.as_ptr() as u64 + secret.offset as u64),
-            size: secret.length as u64,
-        });
+        hv_arch::ram::wipe(place(secret));
     }
     generator
 }

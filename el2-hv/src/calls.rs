@@ -14,7 +14,7 @@ use hv_core::frames::Owner;
 use hv_core::stage2::Access;
 use zerocopy::IntoBytes;
 
-use crate::cpu::{Local, Next};
+use crate::cpu::Next;
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
@@ -35,7 +35,7 @@ pub fn caller_of(call: Call) -> Caller {
 }
 
 /// Serves a call of the service partition.
-pub fn serve(_local: &mut Local, loaded: &mut Loaded, call: Call) -> Next {
+pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
     let x = &loaded.core.registers.x;
     let arguments = [x[1], x[2], x[3], x[4], x[5], x[6]];
     let mut results: Results = [0; 3];
@@ -165,7 +165,9 @@ fn copy_in(handle: u64, [target, source, bytes]: [u64; 3], results: &mut Results
         }
     }
     results[0] = done;
-    sos::progress();
+    if done > 0 {
+        sos::progress();
+    }
     Ok(())
 }
 

@@ -244,6 +244,7 @@ pub fn deadline_passed(id: VmId) -> Option<u64> {
     if vm.phase() != vm::Phase::Running {
         return None;
     }
+    ports::go_on(id);
     let mut serial = vm.serial.lock();
     serial.rtc.tick(machine().seconds());
     clock_changed(id, &mut serial);

@@ -14,6 +14,9 @@ pub const HYPERVISOR_TIMER: IntId = IntId(26);
 /// Maintenance interrupt of the virtual CPU interface.
 pub const MAINTENANCE: IntId = IntId(25);
 
+/// Between two goes at a port whose guest has more for it than is taken at one.
+const PAUSE_NS: u64 = 100_000;
+
 /// An interrupt took the CPU from a guest.
 #[inline]
 pub fn while_running(local: &mut Local, loaded: &mut Loaded) -> Next {
@@ -109,6 +112,8 @@ pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
 /// What was put off: the service partition's new deadline, a switch of the console.
 fn put_off(local: &mut Local) {
     console::switch_if_wanted();
+    let soon = hv_arch::counter::now() + local.machine.ticks(PAUSE_NS);
+    crate::ports::with_more(|vm| local.watch_devices(vm, Some(soon)));
     let deadline = crate::sos::deadline_passed();
     local.watch_sos(deadline);
 }

@@ -12,7 +12,6 @@ use hv_arch::ram;
 use hv_core::addr::{Pa, VmId};
 use zerocopy::IntoBytes;
 
-use crate::cpu::Local;
 use crate::{VMS, devices, sos, vm};
 
 /// EL2's side of a page. Its own indices are the truth; the page only tells the owner of them.
@@ -108,7 +107,7 @@ impl Mailbox {
 
 /// `doorbell`: looks at the caller's rings.
 #[inline]
-pub fn doorbell(_local: &mut Local, id: VmId) -> Status {
+pub fn doorbell(id: VmId) -> Status {
     let vm = &VMS[id.index()];
     let mailbox = vm.mailbox.lock();
     if !mailbox.is_attached() {

@@ -1,5 +1,7 @@
 //! Management ports: frames as bytes on a virtio console, and their way to and from the mailbox's logic.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use guest_virtio::console::{Console, ConsoleEffect, MAX_PORTS, PortEvent, PortId};
 use guest_virtio::memory::{GuestMemory, GuestMemoryError};
 use guest_virtio::queue::Backlog;
@@ -7,14 +9,23 @@ use hv_abi::guest_map::VIRTIO_SPI;
 use hv_abi::mailbox::{Frame, FrameHeader, HEADER_SIZE, SLOT_SIZE, Slot};
 use hv_arch::ram::{self, NoNewTables};
 use hv_core::addr::{Ipa, VmId};
+use hv_core::frames::MAX_VMS;
 use hv_core::stage2::Stage2;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::sos::{self, SosControl, Taken};
-use crate::{SOS, VMS, devices, mailbox};
+use crate::{SOS, VMS, cpu, devices, mailbox};
 
-/// Bytes that are taken from a port by one exit.
+/// Bytes that are taken from a port in one piece.
 const BUDGET: usize = 4096;
+/// Pieces, each of a frame at most, that are taken from a port at one go. What waits behind them is taken later,
+/// so that a guest that always has more does not keep a CPU from others.
+const PIECES: usize = 8;
+
+/// Ports of these VMs have more.
+static MORE: [AtomicBool; MAX_VMS] = [const { AtomicBool::new(false) }; MAX_VMS];
+/// Of some VM.
+static ANY_MORE: AtomicBool = AtomicBool::new(false);
 
 /// The device, and for each port the frame that is coming and the one that is going.
 pub struct Ports {
@@ -179,11 +190,28 @@ fn receive(id: VmId, port: PortId) {
     sos.work_arrived();
 }
 
+/// The VMs whose ports had more, once each: [`go_on`] is to be called for them.
+pub fn with_more(mut found: impl FnMut(VmId)) {
+    if ANY_MORE.swap(false, Ordering::Relaxed) {
+        let waiting = MORE.iter().enumerate().filter(|(_, more)| more.load(Ordering::Relaxed));
+        waiting.for_each(|(id, _)| found(VmId(id as u8)));
+    }
+}
+
+/// Goes on with the ports of a VM, if they had more.
+pub fn go_on(id: VmId) {
+    if MORE[id.index()].swap(false, Ordering::Relaxed) {
+        let mut sos = SOS.lock();
+        retry(&mut sos, id);
+        sos.work_arrived();
+    }
+}
+
 /// Takes frames from a port until it is empty, has nothing complete, or the frame has to wait.
 fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
     let vm = &VMS[id.index()];
     let memory = Ram(vm.tables());
-    for _ in 0..BUDGET / HEADER_SIZE {
+    for _ in 0..PIECES {
         let mut guard = vm.ports();
         let Ports { console, ports } = &mut *guard;
         let Some(buffers) = ports.get_mut(usize::from(port.number())) else {
@@ -204,17 +232,20 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
                     buffers.come = 0;
                 }
             }
-            // A header that cannot be read: nothing behind it can be either, until the port is opened anew.
+            // A header that cannot be read is answered, and what follows tried as the next.
             None => {
                 let slot = buffers.slot();
                 buffers.come = 0;
                 drop(guard);
                 let _ = sos.take_frame(id, u16::from(port.number()) + 1, &slot, &mut |reply| give(id, port, reply));
             }
-            Some(_) if taken.bytes == 0 => return,
+            Some(_) if taken.bytes == 0 && taken.backlog == Backlog::Empty => return,
             Some(_) => {}
         }
     }
+    MORE[id.index()].store(true, Ordering::Relaxed);
+    ANY_MORE.store(true, Ordering::Relaxed);
+    cpu::interrupt_self();
 }
 
 /// Sends a frame to a port; whether there was room for it.

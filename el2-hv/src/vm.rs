@@ -375,19 +375,22 @@ pub fn vcpu_is_off(id: VmId) {
     if vm.live.fetch_sub(1, Ordering::SeqCst) != 1 || vm.phase() != Phase::Stopping {
         return;
     }
-    vm.enter(Phase::Stopped);
     let (end, label) = {
         let control = vm.control.lock();
         (control.end, control.label)
     };
     if id == SOS_VM {
+        vm.enter(Phase::Stopped);
         return sos::stopped();
     }
     if let Some(label) = label {
         log::info!("vm {label}: {end}");
     }
     console::gone(id);
-    sos::vm_ended(id, end);
+    // From the next line on the slot may be destroyed and begin another life.
+    let handle = vm.handle(id);
+    vm.enter(Phase::Stopped);
+    sos::vm_ended(id, handle, end);
 }
 
 /// Destroys what a life of the service partition has left half built.

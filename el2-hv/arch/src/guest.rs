@@ -5,6 +5,7 @@
 
 use core::arch::{asm, global_asm};
 
+use crate::tlb::TCR_NO_WALKS;
 use crate::{mrs, msr, vectors};
 
 /// General registers of a guest, at the offsets that `vectors` knows.
@@ -207,6 +208,8 @@ pub struct VcpuContext {
     tcr: u64,
     /// HCR_EL2.VSE: a virtual SError waits for it.
     serror: u64,
+    /// VDISR_EL2, which it reaches as DISR_EL1, where the CPU has FEAT_RAS.
+    deferred_serror: u64,
     fp: FpState,
 }
 
@@ -219,6 +222,7 @@ impl VcpuContext {
         timer_control: 0,
         tcr: 0,
         serror: 0,
+        deferred_serror: 0,
         fp: FpState::ZERO,
     };
 
@@ -240,6 +244,9 @@ impl VcpuContext {
         msr!("cntvoff_el2", vm.counter_offset);
         msr!("vmpidr_el2", self.vmpidr);
         self.el1.load();
+        if has_ras() {
+            msr!("s3_4_c12_c1_1", self.deferred_serror);
+        }
         if self.serror != 0 {
             msr!("hcr_el2", mrs!("hcr_el2") | VIRTUAL_SERROR);
         }
@@ -262,7 +269,8 @@ impl VcpuContext {
         self.timer_compare = mrs!("cntv_cval_el0");
     }
 
-    /// Stores the CPU's state, and turns the virtual timer off.
+    /// Stores the CPU's state, and turns the virtual timer off. Of the VM's tables nothing is left that a speculative
+    /// walk could use when they are somebody else's memory.
     pub fn save(&mut self) {
         self.read_timer();
         msr!("cntv_ctl_el0", 0);
@@ -273,8 +281,14 @@ impl VcpuContext {
             msr!("hcr_el2", hcr & !VIRTUAL_SERROR);
         }
         self.el1.save();
+        if has_ras() {
+            self.deferred_serror = mrs!("s3_4_c12_c1_1");
+        }
         // SAFETY: the pointer is to a whole FpState, exclusively borrowed.
         unsafe { fp_save(&raw mut self.fp) };
+        msr!("tcr_el1", TCR_NO_WALKS);
+        crate::cpu::isb();
+        msr!("vttbr_el2", 0);
     }
 }
 
@@ -282,6 +296,12 @@ impl VcpuContext {
 #[inline]
 pub fn virtual_timer_line() -> bool {
     mrs!("cntv_ctl_el0") & 0b111 == 0b101
+}
+
+/// Whether the CPU has FEAT_RAS (ID_AA64PFR0_EL1.RAS).
+#[inline]
+fn has_ras() -> bool {
+    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 
 /// Sets EL2's controls of what traps, once for each CPU.
@@ -330,6 +350,10 @@ impl TrapControls {
         msr!("vpidr_el2", mrs!("midr_el1"));
         // UNKNOWN at reset, and looked at from now on.
         msr!("vttbr_el2", 0);
+        if has_ras() {
+            // VSESR_EL2: the syndrome of a virtual SError.
+            msr!("s3_4_c5_c2_3", 0);
+        }
         if let Some(hcrx) = self.hcrx {
             msr!("s3_4_c1_c2_2", hcrx);
         }
@@ -344,8 +368,6 @@ impl TrapControls {
 
 /// HCR_EL2.VSE.
 const VIRTUAL_SERROR: u64 = 1 << 8;
-/// TCR_EL1.EPD0 and EPD1.
-const TCR_NO_WALKS: u64 = 1 << 7 | 1 << 23;
 
 /// A virtual SError is pending for the loaded vCPU from now on; the CPU clears it when it is taken.
 pub fn pend_serror() {

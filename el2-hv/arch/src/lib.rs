@@ -2,7 +2,7 @@
 //!
 //! It performs, and never decides: what to map, whom to run, what a trap means is said by
 //! `hv-core` and the image. Interrupts are masked at EL2 at all times; the image polls for them
-//! (`gic::pending`), so that no code here or above is ever interrupted.
+//! ([`cpu::interrupt_pending`]), so that no code here or above is ever interrupted.
 #![no_std]
 
 pub mod boot;

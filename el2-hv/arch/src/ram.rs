@@ -75,11 +75,11 @@ pub fn zero(range: PaRange) {
     cache::finish();
 }
 
-/// Overwrites bytes of the device tree, which is EL2's to write, cleaned to memory.
+/// Overwrites bytes of the device tree, which is EL2's to write and of which no slice is in use any more, cleaned to memory.
 pub fn wipe(range: PaRange) {
     check(range.start, range.size);
     for at in range.start.0..range.end().0 {
-        // SAFETY: `check` has passed; the tree is only read through copies of the bytes that are used.
+        // SAFETY: `check` has passed; the caller uses no slice of the tree.
         unsafe { (at as *mut u8).write_volatile(0) };
     }
     cache::clean_to_poc(range.start, range.size);

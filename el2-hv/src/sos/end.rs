@@ -93,13 +93,17 @@ fn off_if_idle() {
 }
 
 /// A guest has ended.
-pub fn vm_ended(id: VmId, end: EndReason) {
+pub fn vm_ended(id: VmId, handle: VmHandle, end: EndReason) {
     if end == EndReason::Stopped {
         SOS.lock().last_end = end;
         return;
     }
     let mut sos = SOS.lock();
     sos.last_end = end;
+    if VMS[id.index()].handle(id) != handle {
+        // It was destroyed meanwhile: nobody needs to be told.
+        return;
+    }
     sos.ended[id.index()] = true;
     if sos.life.state() == State::Off {
         sos.woken_by = None;

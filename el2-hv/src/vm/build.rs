@@ -108,7 +108,6 @@ pub fn start(id: VmId) -> bool {
         log::info!("vm {label}: started");
         console::started(id, label);
         crate::machine::note_first_guest();
-        hv_arch::boot::mark_started();
     }
     SCHEDULER.lock().add(boot);
     cpu::wake(boot);

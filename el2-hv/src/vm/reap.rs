@@ -92,17 +92,23 @@ fn reap_step(id: VmId) -> bool {
             assert!(its_own, "vm {id}: maps {} of {owner:?}", range.start);
             control.reaping = Some(range);
         }
-        Some(Piece::Table(table)) => {
-            frames().free(PaRange { start: table, size: FRAME_SIZE }, Owner::Tables);
-        }
+        Some(Piece::Table(table)) => return_tables(PaRange { start: table, size: FRAME_SIZE }),
         None => {
-            let root = PaRange { start: stage2.root(), size: hv_core::stage2::ROOT_SIZE };
-            frames().free(root, Owner::Tables);
+            // Its walks end here, on every CPU, before the root is somebody else's. The VMID is used again by
+            // the slot's next life.
+            tlb::invalidate_vmid(vm.vttbr(id));
+            return_tables(PaRange { start: stage2.root(), size: hv_core::stage2::ROOT_SIZE });
             control.stage2 = None;
             return true;
         }
     }
     false
+}
+
+/// Gives tables back. Their entries are zero; but memory has to hold that, too, for an owner whose caches are off.
+fn return_tables(range: PaRange) {
+    ram::zero(range);
+    frames().free(range, Owner::Tables);
 }
 
 /// Gives scrubbed frames back, by blocks that are aligned to their size.
@@ -121,8 +127,10 @@ fn return_frames(range: PaRange, id: VmId) {
 /// Everything is back: the slot is free, its next life has another handle.
 fn finish(id: VmId) {
     let vm = &VMS[id.index()];
-    // The VMID is used again by the slot's next life.
-    tlb::invalidate_vmid(vm.vttbr(id));
+    if id == SOS_VM {
+        // Its tables lie in what is held for it.
+        tlb::invalidate_vmid(vm.vttbr(id));
+    }
     let handle = vm.handle(id);
     let label = vm.control.lock().label.take();
     if id != SOS_VM {

@@ -55,7 +55,8 @@ pub(super) fn drain(
     let allowed = left.bytes;
     let backlog = loop {
         if left.is_spent() {
-            break queue.backlog(memory)?;
+            // Armed where nothing waits: the driver notifies of the next.
+            break queue.arm(memory)?;
         }
         let Some(mut chain) = queue.pop(memory)? else {
             match queue.arm(memory)? {

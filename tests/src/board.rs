@@ -5,6 +5,7 @@ use crate::debugger::Debugger;
 use crate::run::Run;
 use crate::system::System;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What time is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +57,8 @@ pub struct Board {
     pub seed: u32,
     /// What a reset does.
     pub reset: Reset,
+    /// More of QEMU's options.
+    pub more: Vec<String>,
 }
 
 impl Default for Board {
@@ -70,6 +73,7 @@ impl Default for Board {
             append: None,
             seed: 1,
             reset: Reset::Ends,
+            more: Vec::new(),
         }
     }
 }
@@ -141,6 +145,27 @@ impl Board {
         Run::start(&self.arguments(&kernel, archive), self.seed)
     }
 
+    /// The same with another device tree: QEMU's own, as source, after `edit`. The file is one of `system`'s.
+    #[must_use]
+    pub fn tree(mut self, system: &System, edit: impl FnOnce(String) -> String) -> Self {
+        let path = |name: &str| system.directory().join(name);
+        let (own, source, edited) = (path("board.dtb"), path("board.dts"), path("edited.dtb"));
+        let dump = format!("dumpdtb={}", artifact::text(&own));
+        let arguments = self.arguments(&artifact::built("dormouse.img"), None);
+        artifact::run(Command::new("qemu-system-aarch64").args(arguments).args(["-M", &dump]));
+        let dtc = |from: &Path, to: &Path, forms: [&str; 2]| {
+            let [input, output] = forms;
+            let (from, to) = (artifact::text(from), artifact::text(to));
+            artifact::run(Command::new("dtc").args(["-q", "-I", input, "-O", output, "-o", to, from]));
+        };
+        dtc(&own, &source, ["dtb", "dts"]);
+        let text = std::fs::read_to_string(&source).expect("source of the tree");
+        std::fs::write(&source, edit(text)).expect("edited source");
+        dtc(&source, &edited, ["dts", "dtb"]);
+        self.more.extend(["-dtb".into(), artifact::text(&edited).into()]);
+        self
+    }
+
     /// QEMU's arguments, serial lines excepted.
     fn arguments(&self, kernel: &Path, archive: Option<&Path>) -> Vec<String> {
         let machine = match self.entry {
@@ -183,6 +208,7 @@ impl Board {
         if let Some(append) = &self.append {
             add("-append", append);
         }
+        arguments.extend(self.more.iter().cloned());
         arguments
     }
 }

@@ -113,3 +113,23 @@ fn after_a_warm_reset_a_guest_sees_nothing_of_the_time_before() {
     }
     run.expect_log("warm reset", seconds(30));
 }
+
+/// A guest's RAM after a boot for which a loader has left marks in memory, on a board with this tree.
+fn marks_after_a_loader(edit: impl FnOnce(String) -> String) -> String {
+    let system = System::new(&Description::with("residue", Guest::bare("residue", "end=stay").memory(512 << 20)));
+    // An address of the guest's RAM under the mark that it looks for.
+    let mark = (0x5000_0000u64 ^ 0xd0e5_0e5e_7ea1_1eaf).to_le_bytes();
+    let left = system.file("left.bin", &mark.repeat((16 << 20) / 8));
+    let mut board = Board::default().tree(&system, edit);
+    let device = format!("loader,file={},addr=0x60000000,force-raw=on", left.display());
+    board.more.extend(["-device".into(), device]);
+    board.boot(&system).expect_line("RESIDUE found", seconds(60))
+}
+
+#[test]
+fn what_a_boot_loader_left_in_memory_reaches_no_guest() {
+    let loaded = |tree: String| tree.replacen("chosen {", "chosen { u-boot,version = \"2025.01\";", 1);
+    assert_eq!(marks_after_a_loader(loaded), "RESIDUE found 0 marks");
+    // Without a sign of a loader EL2 takes memory for what QEMU's is: zero. So the marks are where they would be seen.
+    assert_ne!(marks_after_a_loader(|tree| tree), "RESIDUE found 0 marks");
+}

@@ -67,9 +67,10 @@ fi
 
 status=0
 for description in "$@"; do
-    problems=$(complaints "$description")
-    if [ -n "$problems" ]; then
-        printf '%s\n' "$problems" >&2
+    judged=yes
+    problems=$(complaints "$description") || judged=no
+    if [ $judged = no ] || [ -n "$problems" ]; then
+        printf '%s\n' "${problems:-$description: dt-validate failed and does not say why}" >&2
         status=1
     else
         echo "$description: agrees with its bindings"

@@ -137,14 +137,18 @@ missing_of() {
 # The toolchain of rust-toolchain.toml. An installed `stable` of that very version serves as well, and saves a
 # download. `rustup run` is asked, because any proxy would install what is absent without a word.
 install_toolchain() {
-    local overridden=no
-    if [ -n "${RUSTUP_TOOLCHAIN:-}" ] || rustup toolchain list | grep -q "^$RUST_PINNED-"; then
+    local overridden=no installed overrides stable
+    # Read whole before they are searched: a list whose reader has left ends in an error.
+    installed=$(rustup toolchain list)
+    overrides=$(rustup override list)
+    stable=$(rustup run stable rustc --version 2>/dev/null || true)
+    if [ -n "${RUSTUP_TOOLCHAIN:-}" ] || grep -q "^$RUST_PINNED-" <<<"$installed"; then
         return
     fi
-    if rustup override list | grep -q "^$PWD[[:space:]]"; then
+    if [[ $'\n'$overrides == *$'\n'"$(pwd -P)"[[:space:]]* ]]; then
         overridden=yes
     fi
-    if rustup run stable rustc --version 2>/dev/null | grep -qF "rustc $RUST_PINNED "; then
+    if [[ $stable == "rustc $RUST_PINNED "* ]]; then
         if [ $overridden = no ]; then
             say "will use the stable Rust toolchain in this folder (rustup override): it is the $RUST_PINNED of rust-toolchain.toml"
             rustup override set stable
@@ -175,7 +179,9 @@ install_rust() {
 }
 
 install_miri() {
-    if ! rustup toolchain list | grep -q "^$RUST_NIGHTLY-"; then
+    local installed
+    installed=$(rustup toolchain list)
+    if ! grep -q "^$RUST_NIGHTLY-" <<<"$installed"; then
         say "will install the Rust toolchain $RUST_NIGHTLY by rustup: miri, which finds undefined behavior, is part of it"
         rustup toolchain install "$RUST_NIGHTLY" --profile minimal --component miri,rust-src --no-self-update
     fi

@@ -1,7 +1,7 @@
 //! Dormouse: the EL2 image. Boot from top to bottom is in [`boot`], the run loop in [`cpu`], one match
 //! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
 //!
-//! All statics of the image stand here. Locks are spin locks, taken with interrupts masked, in this
+//! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
 //! order: [`SOS`], a VM's control, its mailbox and ports, its serial line, its GIC, [`FRAMES`],
 //! [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]

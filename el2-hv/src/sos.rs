@@ -437,7 +437,8 @@ pub fn deadline_passed() -> Option<u64> {
     let mut sos = SOS.lock();
     let now = machine().up_ns();
     if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
-        let open = sos.requests.in_progress();
+        let off = sos.life.state() == State::Off;
+        let open = if off { sos.requests.waiting() + sos.events_waiting() } else { sos.requests.in_progress() };
         sos.event(Event::Deadline { open });
     }
     let machine = machine();

@@ -11,7 +11,7 @@ pub fn root() -> PathBuf {
 
 /// The file `name` of `make image`.
 pub fn built(name: &str) -> PathBuf {
-    let directory = std::env::var_os("DORMOUSE_BUILD").map_or_else(|| root().join("build"), PathBuf::from);
+    let directory = root().join(std::env::var_os("DORMOUSE_BUILD").unwrap_or_else(|| "build".into()));
     present(directory.join(name))
 }
 
@@ -22,7 +22,7 @@ pub fn kernel() -> PathBuf {
 
 /// Cargo's target directory.
 fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 fn present(path: PathBuf) -> PathBuf {

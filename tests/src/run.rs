@@ -130,6 +130,21 @@ impl Run {
         input.write_all(text.as_bytes()).and_then(|()| input.flush()).expect("QEMU reads its console");
     }
 
+    /// Presses the console's escape until the console is that of `name`. Every announcement of a console so far
+    /// must have been waited for.
+    ///
+    /// # Panics
+    /// If none of the consoles is.
+    pub fn focus(&mut self, name: &str) {
+        for _ in 0..8 {
+            self.send("\u{1d}");
+            if self.expect_line("[console: ", crate::seconds(20)) == format!("[console: {name}]") {
+                return;
+            }
+        }
+        panic!("no escape leads to the console of {name}");
+    }
+
     /// Presses the board's reset button.
     pub fn reset(&mut self) {
         self.monitor.write_all(b"system_reset\n").expect("QEMU reads its monitor");

@@ -70,6 +70,7 @@ fn a_small_guest_runs_on_every_model_of_cpu() {
 fn el2_tells_what_it_starts() {
     let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));
     let mut run = Board::default().boot(&system);
+    run.expect_log("cpu:     4 running", seconds(30));
     run.expect_log("sos: life 1", seconds(30));
     run.expect_log("vm tiny: started", seconds(30));
     run.expect_log("sos: off", seconds(30));

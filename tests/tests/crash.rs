@@ -92,3 +92,21 @@ fn a_stack_that_is_full_meets_its_guard_page() {
     let cause = "data abort at EL2: translation fault, write";
     broken(&registers, cause, |cpu| bottom(cpu) - push, DATA_ABORT);
 }
+
+#[test]
+fn three_busy_vcpus_are_served_by_both_of_two_cpus() {
+    let guest = Guest::bare("progress", "seconds=1000").vcpus(3);
+    let description = Description::with("progress", guest).partition(|partition| partition.idle_timeout_ms = 50);
+    let system = System::new(&description);
+    let (_run, mut debugger) = Board::default().cpus(2).boot_debugged(&system);
+    let exit = symbol("guest_exit");
+    let mut served = [0; 2];
+    // The service partition's exits are few; those of busy vCPUs come with each slice.
+    while served.iter().any(|count| *count < 50) {
+        // A breakpoint where a CPU stands already would stop it at once.
+        let cpu = debugger.run_to(exit);
+        debugger.run_to(exit + 4);
+        served[cpu as usize] += 1;
+        assert!(served.iter().sum::<u32>() < 2000, "{served:?}");
+    }
+}

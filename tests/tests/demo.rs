@@ -4,17 +4,28 @@ use dormouse_tests::{artifact, seconds};
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 /// The script's log is a file of the build: one run at a time.
 static RUN: Mutex<()> = Mutex::new(());
+
+/// Seconds that a run may take.
+const LIMIT: u64 = 60;
+/// The status of `timeout` where it had to end its command.
+const TIMED_OUT: i32 = 124;
+
+/// A command that ends whatever is behind it after [`LIMIT`].
+fn limited() -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", &seconds(LIMIT).as_secs().to_string()]);
+    command
+}
 
 /// Runs the demo with more QEMU options and `input` on its standard input, which then ends.
 fn demo(options: &str, input: &str) -> Output {
     let _one = RUN.lock().unwrap_or_else(PoisonError::into_inner);
     artifact::built("demo.cpio");
-    let start = Instant::now();
-    let mut child = Command::new(artifact::root().join("board/setup/run.sh"))
+    let mut child = limited()
+        .arg(artifact::root().join("board/setup/run.sh"))
         .current_dir(artifact::root())
         .env("QEMU_ARGS", options)
         .stdin(Stdio::piped())
@@ -24,16 +35,16 @@ fn demo(options: &str, input: &str) -> Output {
         .expect("run.sh starts");
     child.stdin.take().and_then(|mut pipe| pipe.write_all(input.as_bytes()).ok()).expect("run.sh reads");
     let output = child.wait_with_output().expect("run.sh is our child");
-    assert!(start.elapsed() < seconds(60), "{:?}", start.elapsed());
+    assert_ne!(output.status.code(), Some(TIMED_OUT), "no end within {LIMIT} s:\n{}", text(&output));
     output
 }
 
 /// Runs `command` in a terminal of 80 columns; what it printed, and whether it succeeded.
 fn in_a_terminal(command: &str, input: &str) -> (String, bool) {
     let _one = RUN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut child = Command::new("script")
+    let mut child = limited()
         .current_dir(artifact::root())
-        .args(["-qec", command, "/dev/null"])
+        .args(["script", "-qec", command, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

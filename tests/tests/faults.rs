@@ -5,6 +5,8 @@ use dormouse_tests::{Board, Description, Guest, Run, Shell, System, artifact, se
 
 const FAILINGS: [&str; 2] = ["crash", "spin"];
 /// A create and a start of `big` make more privileged calls than the one: its VM, its memory, three copies
+/// Lives that may end, idle, before a create and start are through.
+const TRIES: u32 = 50;
 /// of the image and one of the tree, its vCPU, its start, a note. And fewer than the other.
 const CALLS_MIN: u32 = 9;
 const CALLS_MAX: u32 = 60;
@@ -90,7 +92,7 @@ fn fail_after_each_call(failing: &str) {
 
 /// Creates and starts a guest in a life that fails after `calls` privileged calls; whether it came to that.
 fn create_and_start(shell: &mut Shell, failing: &str, calls: u32) -> bool {
-    loop {
+    for _ in 0..TRIES {
         let before = shell.hvctl("sos status")["failures"].clone();
         shell.command(&format!("hvctl debug fault {failing} --after-calls {calls}")).ok();
         let armed_in = shell.hvctl("sos status")["lives"].clone();
@@ -114,4 +116,5 @@ fn create_and_start(shell: &mut Shell, failing: &str, calls: u32) -> bool {
             return false;
         }
     }
+    panic!("{TRIES} lives ended before a create and start were through");
 }

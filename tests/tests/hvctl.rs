@@ -198,6 +198,17 @@ fn a_killed_client_leaves_no_half_frame() {
 }
 
 #[test]
+fn bytes_that_are_no_frames_are_all_taken_and_the_ports_serve_on() {
+    let (_system, mut shell) = shell(&description());
+    // In one buffer many more than EL2 takes at one go, and no notification behind it: the driver waits for it.
+    shell.command("for port in /dev/vport*; do dd if=/dev/zero of=$port bs=32768 count=2 2>/dev/null; done").ok();
+    for _ in 0..8 {
+        let list = shell.hvctl("vm list");
+        assert!(vm(&list, "debian").is_some(), "{list}");
+    }
+}
+
+#[test]
 fn a_guest_without_a_grant_has_no_port_and_no_doorbell() {
     let guest = Guest { grants: &[], ports: 0, ..Guest::debian(1) };
     let system = System::new(&Description::with("debian", guest));
@@ -237,4 +248,16 @@ fn the_shipped_partition_refuses_to_fail() {
     let answer = shell.command("hvctl debug fault crash");
     assert_eq!(answer.status, 1, "{}", answer.output);
     assert_eq!(shell.hvctl("sos status")["failures"], 0);
+}
+
+#[test]
+fn the_client_needs_no_library_and_no_interpreter() {
+    use object::read::elf::{FileHeader as _, ProgramHeader as _};
+    let bytes = std::fs::read(dormouse_tests::artifact::built("hvctl")).expect("hvctl");
+    let header = object::elf::FileHeader64::<object::Endianness>::parse(&*bytes).expect("an ELF file");
+    let endian = header.endian().expect("an order of bytes");
+    assert_eq!(header.e_machine(endian), object::elf::EM_AARCH64);
+    let headers = header.program_headers(endian, &*bytes).expect("program headers");
+    assert!(headers.iter().all(|header| header.p_type(endian) != object::elf::PT_INTERP));
+    assert!(headers.iter().any(|header| header.p_type(endian) == object::elf::PT_LOAD));
 }

@@ -29,14 +29,8 @@ fn end_of_tiny(character: char, how: &str) {
     run.expect("tiny: vcpus", seconds(30));
     run.send(&character.to_string());
     run.expect_log(&format!("vm tiny: {how}"), seconds(30));
-    // The focus is somebody else's by now, or one escape away.
-    for _ in 0..6 {
-        run.send("\u{1d}");
-        run.send("\n");
-        if run.console.wait(seconds(2), |text| dormouse_tests::line::end_of(text, "# ")).is_ok() {
-            break;
-        }
-    }
+    run.expect("[console: dormouse log]", seconds(30));
+    run.focus("debian");
     run.send("\n");
     let mut shell = Shell::enter(run);
     let shown = shell.hvctl("vm show tiny");

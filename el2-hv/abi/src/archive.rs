@@ -223,7 +223,14 @@ mod tests {
             }
             bytes.truncate(bytes.len() - (random % 40) as usize);
             if let Ok(archive) = Archive::check(&bytes) {
-                archive.members().for_each(|member| assert!(member.offset + member.data.len() <= bytes.len()));
+                let members: std::vec::Vec<_> = archive.members().collect();
+                for (i, member) in members.iter().enumerate() {
+                    assert_eq!(&bytes[member.offset..member.offset + member.data.len()], member.data);
+                    for other in &members[..i] {
+                        assert!(other.offset + other.data.len() <= member.offset, "they overlap");
+                        assert_ne!(other.name, member.name);
+                    }
+                }
             }
         }
     }

@@ -50,7 +50,7 @@ pub const RAM_BASE: u64 = 0x4000_0000;
 /// Where the service partition finds the boot archive, read-only.
 pub const ARCHIVE_BASE: u64 = 0x8000_0000;
 
-/// Interrupt of the maintenance PPI, the virtual timer and the physical timer (Arm BSA, §3.8).
+/// Virtual timer of EL1 (Arm BSA, §3.8).
 pub const PPI_VIRTUAL_TIMER: u32 = 27;
 /// Physical timer of EL1, emulated.
 pub const PPI_PHYSICAL_TIMER: u32 = 30;

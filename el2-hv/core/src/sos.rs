@@ -81,9 +81,9 @@ pub enum Event {
     Ready,
     /// A request was handed to it, or one was answered, or it changed a VM.
     Progress,
-    /// The deadline of [`SosLife::deadline`] has passed. `open` requests are in progress.
+    /// The deadline of [`SosLife::deadline`] has passed.
     Deadline {
-        /// Requests in progress.
+        /// Requests in progress; while it is off, requests and events that wait.
         open: u32,
     },
     /// `sos_idle(Agreed)`.
@@ -127,7 +127,7 @@ pub struct Refused {
 }
 
 /// The machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SosLife {
     state: State,
     times: SosTimes,
@@ -209,6 +209,7 @@ impl SosLife {
         use State as S;
         match (self.state, event) {
             (S::Off, Event::Wake) => Ok(self.wake(now)),
+            (S::Off, Event::Deadline { open: 0 }) => Ok(self.enter(S::Off, None, Action::Nothing)),
             (S::Off, Event::Deadline { .. }) => Ok(self.begin(now)),
             (S::Loading, Event::Loaded) => Ok(self.enter(S::Booting, Some(now + self.times.boot), Action::Nothing)),
             (S::Loading, Event::LoadFailed) => Ok(self.fail(LifeEnd::Crashed)),

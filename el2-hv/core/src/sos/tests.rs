@@ -47,7 +47,7 @@ fn each_pair_of_state_and_event_does_what_the_picture_says() {
     // Columns as EVENTS; None is a refusal.
     #[rustfmt::skip]
     let table: [(State, Row); 6] = [
-        (S::Off, [Some((S::Loading, A::Load)), None, None, None, None, Some((S::Loading, A::Load)), None, None, None, None, None]),
+        (S::Off, [Some((S::Loading, A::Load)), None, None, None, None, Some((S::Off, A::Nothing)), None, None, None, None, None]),
         (S::Loading, [Some((S::Loading, A::Nothing)), Some((S::Booting, A::Nothing)), Some((S::Faulted, A::TearDown(LifeEnd::Crashed))), None, None, None, None, None, None, None, None]),
         (S::Booting, [Some((S::Booting, A::Nothing)), None, None, Some((S::Ready, A::Deliver)), None, Some((S::Faulted, A::TearDown(LifeEnd::Hung))), None, None, Some((S::Faulted, A::TearDown(LifeEnd::Crashed))), None, None]),
         (S::Ready, [Some((S::Ready, A::Nothing)), None, None, None, Some((S::Ready, A::Nothing)), Some((S::Draining, A::AskDrain)), None, None, Some((S::Faulted, A::TearDown(LifeEnd::Crashed))), None, None]),
@@ -128,7 +128,10 @@ fn a_crash_loop_is_damped_then_held_off_and_a_good_life_forgives() {
                 let due = life.deadline().unwrap();
                 waits.push((due - now) / MS);
                 now = due;
-                assert_eq!(life.on(Event::Deadline { open: 0 }, now), Ok(Action::Load));
+                let mut nobody_waits = life.clone();
+                assert_eq!(nobody_waits.on(Event::Deadline { open: 0 }, now), Ok(Action::Nothing));
+                assert_eq!((nobody_waits.state(), nobody_waits.deadline()), (State::Off, None));
+                assert_eq!(life.on(Event::Deadline { open: 1 }, now), Ok(Action::Load));
             }
             other => panic!("{other:?}"),
         }

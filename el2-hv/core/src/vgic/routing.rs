@@ -31,10 +31,10 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// Everything goes to vCPU 0: affinity 0.0.0.0.
-    /// All zeroes.
+    /// All zeroes, for tables that exist before their machines.
     pub(super) const UNUSED: Self = Self { routed: [[0; SPI_WORDS]; MAX_VCPUS], ..Self::new() };
 
+    /// Everything goes to vCPU 0: affinity 0.0.0.0.
     pub(super) const fn new() -> Self {
         let mut routed = [[0; SPI_WORDS]; MAX_VCPUS];
         routed[0] = [u32::MAX; SPI_WORDS];

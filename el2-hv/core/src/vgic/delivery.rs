@@ -28,14 +28,6 @@ pub struct Refill {
     pub timer_template: u64,
 }
 
-impl Refill {
-    /// Whether more is deliverable, or active, than there are list registers.
-    #[inline]
-    pub const fn underflow(self) -> bool {
-        self.hcr != 0
-    }
-}
-
 /// What an unloaded vCPU leaves to do.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -468,5 +468,6 @@ fn join(id: CpuId, board: &Board) -> Local {
     }
     machine().traps.apply();
     vgic::init();
+    crate::SCHEDULER.bring_up(id, machine().counter_hz);
     Local::new(id, redistributor)
 }

@@ -47,7 +47,7 @@ pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
     x[0] = status.to_register();
     x[1..4].copy_from_slice(&results);
     // AGAIN lets others run: what the caller waits for may be one of them.
-    if status == Status::Again { Next::Yield } else { Next::Resume }
+    if status == Status::Again { Next::GiveWay } else { Next::Resume }
 }
 
 fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {

@@ -2,11 +2,11 @@
 
 use hv_arch::counter;
 use hv_arch::guest::{self, Trap};
-use hv_arch::lock::MutexGuard;
+use hv_arch::lock::{Mutex, MutexGuard};
 use hv_board::gicv3::Redistributor;
 use hv_core::addr::{CpuId, IntId, VcpuId, VmId};
 use hv_core::frames::MAX_VMS;
-use hv_core::sched::{Block, Kick, Pick, SLICE_NS};
+use hv_core::sched::{Block, Kick, Pick, Queue, QueueLock, Review, Turn};
 use hv_core::timer::{TimerKey, TimerQueue};
 
 use crate::machine::{Machine, machine};
@@ -34,8 +34,8 @@ pub struct Local {
     /// Its redistributor.
     pub redistributor: Redistributor,
     timers: MutexGuard<'static, Timers>,
-    /// When the running vCPU's slice is over.
-    slice_end: Option<u64>,
+    /// When the scheduler is to be asked again.
+    review_at: Option<u64>,
     /// What the hardware timer is set to.
     programmed: Option<u64>,
     /// Somebody asked this CPU to look at the scheduler.
@@ -59,8 +59,12 @@ pub enum Next {
     Resume,
     /// It waits for an interrupt.
     Block,
-    /// Its slice is over, or it gives the rest away.
-    Yield,
+    /// The scheduler is asked whether it goes on.
+    Review,
+    /// It waits for something that EL2 does not see.
+    GiveWay,
+    /// Its registers are saved, and another runs.
+    Leave,
     /// It is off, or its VM has ended.
     Off,
 }
@@ -69,7 +73,7 @@ impl Local {
     /// For the CPU that calls.
     pub fn new(id: CpuId, redistributor: Redistributor) -> Self {
         let timers = TIMERS[id.index()].lock();
-        Self { id, machine: machine(), redistributor, timers, slice_end: None, programmed: None, reschedule: false }
+        Self { id, machine: machine(), redistributor, timers, review_at: None, programmed: None, reschedule: false }
     }
 
     /// Wakes a vCPU that is not loaded when its timer is due.
@@ -103,32 +107,23 @@ impl Local {
         self.program();
     }
 
-    fn arm_slice(&mut self) {
-        self.slice_end = Some(counter::now_relaxed() + self.machine.ticks(SLICE_NS));
-        self.program();
-    }
-
-    fn disarm_slice(&mut self) {
-        if self.slice_end.take().is_some() {
+    fn review_at(&mut self, at: Option<u64>) {
+        if self.review_at != at {
+            self.review_at = at;
             self.program();
         }
     }
 
-    /// Whether no slice is armed, or its end has come.
-    pub const fn slice_is_over(&self) -> bool {
-        self.slice_end.is_none()
-    }
-
     /// Sets the hardware timer to what comes first.
     fn program(&mut self) {
-        let first = [self.timers.earliest(), self.slice_end].into_iter().flatten().min();
+        let first = [self.timers.earliest(), self.review_at].into_iter().flatten().min();
         if first != self.programmed {
             self.programmed = first;
             counter::set_deadline(first);
         }
     }
 
-    /// EL2's timer has fired. Returns whether the running vCPU's slice is over.
+    /// EL2's timer has fired. Returns whether the scheduler is to be asked again.
     pub fn timer_fired(&mut self, loaded: Option<&mut Loaded>) -> bool {
         let now = counter::now();
         let mut loaded = loaded;
@@ -146,27 +141,27 @@ impl Local {
                 (TimerKey::Virtual(vcpu) | TimerKey::Physical(vcpu), _) => wake(vcpu),
             }
         }
-        let over = self.slice_end.is_some_and(|end| end <= now);
-        if over {
-            self.slice_end = None;
+        let due = self.review_at.is_some_and(|at| at <= now);
+        if due {
+            self.review_at = None;
         }
         self.programmed = None;
         counter::set_deadline(None);
         self.program();
-        over
+        due
     }
 }
 
 /// Something arrived for a vCPU that runs nowhere.
 pub fn wake(vcpu: VcpuId) {
-    let kick = SCHEDULER.lock().wake(vcpu);
-    act(kick);
+    act(SCHEDULER.wake(vcpu, counter::now_relaxed()));
 }
 
 /// Kicks whom the scheduler names.
+#[inline]
 pub fn act(kick: Kick) {
-    if let Kick::Cpu(cpu) = kick {
-        send(cpu, SGI_SCHEDULE);
+    if !kick.is_empty() {
+        kick.cpus().iter().for_each(|cpu| send(cpu, SGI_SCHEDULE));
     }
 }
 
@@ -186,20 +181,37 @@ fn send(cpu: CpuId, sgi: IntId) {
     }
 }
 
+/// A CPU's queue of vCPUs behind its lock.
+pub struct RunQueue(Mutex<Queue>);
+
+impl QueueLock for RunQueue {
+    const NEW: Self = Self(Mutex::new(Queue::new()));
+
+    #[inline]
+    fn with<R>(&self, work: impl FnOnce(&mut Queue) -> R) -> R {
+        work(&mut self.0.lock())
+    }
+}
+
 /// Runs vCPUs for ever.
 pub fn run(mut local: Local) -> ! {
     let mut resident: Option<Loaded> = None;
     loop {
-        local.disarm_slice();
-        let pick = SCHEDULER.lock().pick(local.id);
+        let Turn { pick, until, kick } = SCHEDULER.pick(local.id, counter::now_relaxed());
+        act(kick);
+        local.review_at(until);
         match pick {
             Pick::Idle => idle(&mut local, &mut resident),
             Pick::Run(vcpu) => turn(&mut local, &mut resident, vcpu),
-            Pick::RunSlice(vcpu) => {
-                local.arm_slice();
-                turn(&mut local, &mut resident, vcpu);
-            }
+            Pick::Evict(_) => let_go(&mut local, &mut resident),
         }
+    }
+}
+
+/// Lets go of the vCPU whose registers are here, if there is one.
+fn let_go(local: &mut Local, resident: &mut Option<Loaded>) {
+    if let Some(loaded) = resident.take() {
+        release(local, loaded);
     }
 }
 
@@ -227,10 +239,8 @@ fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
     if resident.as_mut().is_some_and(|loaded| loaded.id == vcpu || loaded.wakes_before(deadline)) {
         return;
     }
-    if let Some(old) = resident.take() {
-        release(local, old);
-    }
-    if SCHEDULER.lock().adopt(local.id, vcpu) {
+    let_go(local, resident);
+    if SCHEDULER.adopt(local.id, vcpu) {
         local.watch(vcpu, None);
         *resident = Some(Loaded::load(local, vcpu));
     }
@@ -242,15 +252,13 @@ fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
     match VMS[vm_id.index()].phase() {
         Phase::Dying => return vm::reap(local, resident, id),
         Phase::Loading if !crate::sos::load() => {
-            SCHEDULER.lock().remove(id);
+            SCHEDULER.remove(id, counter::now_relaxed());
             return crate::sos::load_failed();
         }
         _ => {}
     }
     if resident.as_ref().is_none_or(|loaded| loaded.id != id) {
-        if let Some(old) = resident.take() {
-            release(local, old);
-        }
+        let_go(local, resident);
         *resident = Some(Loaded::load(local, id));
     }
     serve_resident(local, resident);
@@ -262,17 +270,13 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
         return;
     };
     match serve(local, loaded) {
-        Next::Block | Next::Resume => {}
-        Next::Yield => {
-            if let Some(loaded) = resident.take() {
-                release(local, loaded);
-            }
-        }
+        Next::Leave => let_go(local, resident),
         Next::Off => {
             if let Some(loaded) = resident.take() {
                 off(local, loaded);
             }
         }
+        _ => {}
     }
 }
 
@@ -280,14 +284,13 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
 fn release(local: &mut Local, loaded: Loaded) {
     let id = loaded.id;
     loaded.unload(local);
-    let kick = SCHEDULER.lock().release(id);
-    act(kick);
+    act(SCHEDULER.release(id, counter::now_relaxed()));
 }
 
 /// A vCPU is off.
 fn off(local: &mut Local, loaded: Loaded) {
     let (id, vm_id) = (loaded.id, loaded.vm_id);
-    SCHEDULER.lock().remove(id);
+    SCHEDULER.remove(id, counter::now_relaxed());
     loaded.discard(local);
     vm::vcpu_is_off(vm_id);
 }
@@ -312,7 +315,7 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
             Next::Block => {
                 if !loaded.has_pending() && !loaded.vcpu.has_attention() {
                     loaded.vcpu.pause();
-                    let block = SCHEDULER.lock().block(loaded.id);
+                    let block = SCHEDULER.block(local.id, loaded.id, counter::now_relaxed());
                     // What arrived since the look above has sent an interrupt here, not a wake.
                     if block == Block::Blocked && !loaded.vcpu.has_attention() {
                         return Next::Block;
@@ -324,11 +327,17 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
                     loaded.vcpu.begin(local.id);
                 }
             }
-            Next::Yield => {
-                if SCHEDULER.lock().slice_over(local.id) == Block::Blocked {
-                    break Next::Yield;
+            Next::Review => {
+                if local.review() {
+                    break Next::Leave;
                 }
             }
+            Next::GiveWay => {
+                if SCHEDULER.give_way(local.id) == Review::Leaves {
+                    break Next::Leave;
+                }
+            }
+            Next::Leave => break Next::Leave,
             Next::Off => break Next::Off,
         }
     };
@@ -353,29 +362,26 @@ impl Local {
     /// nothing else to do.
     #[inline]
     pub fn wake_here(&mut self, vcpu: VcpuId, work: Work) -> bool {
-        let mut scheduler = SCHEDULER.lock();
-        if work == Work::None && scheduler.resume(self.id, vcpu) {
+        let now = counter::now_relaxed();
+        if work == Work::None && SCHEDULER.resume(self.id, vcpu, now) {
             return true;
         }
-        let kick = scheduler.wake(vcpu);
-        drop(scheduler);
-        if kick == Kick::Cpu(self.id) {
-            self.reschedule = true;
-        } else {
-            act(kick);
-        }
+        let kick = SCHEDULER.wake(vcpu, now);
+        self.reschedule |= kick.cpus().contains(self.id);
+        act(kick.but(self.id));
         false
     }
 
-    /// The reaper's slice is over, or somebody asked for the CPU.
-    pub fn take_turn_over(&mut self, over: bool) -> bool {
-        over | core::mem::take(&mut self.reschedule)
-    }
-
-    /// Somebody waits for this CPU: gives the running vCPU a slice, if it has none yet.
-    pub fn share(&mut self) {
-        if SCHEDULER.lock().share(self.id) && self.slice_end.is_none() {
-            self.arm_slice();
+    /// Asks the scheduler whether what this CPU runs is to make room for another.
+    pub fn review(&mut self) -> bool {
+        let (review, kick) = SCHEDULER.review(self.id, counter::now_relaxed());
+        act(kick);
+        match review {
+            Review::Stays(until) => {
+                self.review_at(until);
+                false
+            }
+            Review::Leaves => true,
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
             match kind {
                 WfxKind::Wfi => Next::Block,
                 // An event or a time may end it, which EL2 does not see: let others run instead.
-                WfxKind::Wfe | WfxKind::Wfit | WfxKind::Wfet => Next::Yield,
+                WfxKind::Wfe | WfxKind::Wfit | WfxKind::Wfet => Next::GiveWay,
             }
         }
         Exit::Rare(syndrome) => rare(loaded, &syndrome),

@@ -39,10 +39,7 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
     match id {
         // The loop looks at the vCPU's attention before it goes on.
         SGI_ATTENTION => Next::Resume,
-        SGI_SCHEDULE => {
-            local.share();
-            Next::Resume
-        }
+        SGI_SCHEDULE => Next::Review,
         SGI_SELF => {
             put_off(local);
             Next::Resume
@@ -53,7 +50,7 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
         }
         HYPERVISOR_TIMER => {
             if local.timer_fired(Some(loaded)) {
-                Next::Yield
+                Next::Review
             } else {
                 Next::Resume
             }
@@ -85,9 +82,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
     match id {
         SGI_SCHEDULE => local.reschedule = true,
         SGI_SELF => put_off(local),
-        HYPERVISOR_TIMER => {
-            local.timer_fired(resident);
-        }
+        HYPERVISOR_TIMER => local.reschedule |= local.timer_fired(resident),
         // It came as its vCPU went to sleep, and stays until the list registers are looked at.
         MAINTENANCE => match resident {
             Some(loaded) => {
@@ -104,9 +99,8 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
 
 /// An interrupt came while this CPU takes a VM down. Whether the work is to make room for others.
 pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
-    let slice = local.slice_is_over();
     while_idle(local, resident, Work::Reaping);
-    local.take_turn_over(!slice && local.slice_is_over())
+    core::mem::take(&mut local.reschedule) && local.review()
 }
 
 /// What was put off: the service partition's new deadline, a switch of the console.

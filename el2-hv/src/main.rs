@@ -38,7 +38,7 @@ static MACHINE: Once<machine::Machine> = Once::new();
 /// All of RAM.
 static FRAMES: Once<Mutex<Frames>> = Once::new();
 /// Which vCPU runs where.
-static SCHEDULER: Mutex<Scheduler> = Mutex::new(Scheduler::new());
+static SCHEDULER: Scheduler<cpu::RunQueue> = Scheduler::new();
 /// VMs; slot 0 is the service partition.
 static VMS: [vm::Vm; MAX_VMS] = [const { vm::Vm::new() }; MAX_VMS];
 /// vCPUs of all VMs.

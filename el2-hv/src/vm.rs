@@ -331,7 +331,7 @@ pub fn power(id: VmId, caller: VcpuIdx, call: PowerCall) -> Outcome {
             let _ = control.power.started(vcpu);
             vm.live.fetch_add(1, Ordering::SeqCst);
             drop(control);
-            SCHEDULER.lock().add(target);
+            SCHEDULER.add(target);
             cpu::wake(target);
         }
         Outcome::SystemOff => {

@@ -1,78 +1,175 @@
-//! Which vCPU runs where: one queue, round robin, equal slices.
+//! Which vCPU runs where, and for how long.
+//!
+//! Each CPU has a queue of its own ([`Queue`]) behind a lock of its own. vCPUs that compete share by weight, in
+//! rounds; a CPU that has nobody left in its round takes over somebody of another's before it begins the next, so
+//! that rounds go on together and shares hold across CPUs (distributed weighted round robin: Li, Baumberger and
+//! Hahn 2009). Reservations go first, earliest deadline first. A pinned vCPU owns its CPU.
 //!
 //! ```text
 //!            wake                pick                 block
 //!  Blocked --------> Queued ------------> Running ------------> Blocked
-//!     ^                 ^      requeue       |
+//!     ^                 ^      release       |
 //!     | add             +--------------------+
-//!    Off <------------------ remove (from any state but Running: the CPU lets go first)
+//!    Off <------------------ remove (from any state: the CPU where it was has let go)
 //! ```
 //!
-//! A vCPU that blocks stays *resident*: its registers remain in the CPU until another vCPU needs
-//! it, so that one that sleeps and wakes alone costs no switch. A resident vCPU can be picked only
-//! by its CPU; a preempted one is queued only after its registers were saved.
+//! A vCPU that blocks stays *resident*: its registers remain in the CPU until another vCPU needs it, so that one
+//! that sleeps and wakes alone costs no switch. A resident vCPU runs at its home only.
 //!
-//! Nothing ticks: a slice is armed only while somebody waits in the queue.
+//! Nothing ticks: the scheduler names a time to look again only while somebody waits, or a bandwidth is counted.
+
+mod admission;
+mod entity;
+mod list;
+mod params;
+mod queue;
+
+use core::ops::Index;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use crate::addr::{CpuId, VcpuId};
+use entity::{Entity, Place, State};
+pub use params::{Bandwidth, Class, CpuMask, Params, Refused, WEIGHT_DEFAULT, WEIGHT_MAX, Weight};
+pub use queue::Queue;
+use queue::{Arrival, Doing, Lengths, Totals, Verdict, is_before};
 
 /// Physical CPUs that EL2 runs on at most.
 pub const MAX_CPUS: usize = 8;
 /// vCPUs of all VMs together.
-pub const MAX_VCPUS_TOTAL: usize = 128;
-/// Length of a slice in nanoseconds: with four busy vCPUs on one CPU each runs within 12 ms.
-pub const SLICE_NS: u64 = 4_000_000;
+pub const MAX_VCPUS_TOTAL: usize = 264;
 
-/// Where a vCPU is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum RunState {
-    Off,
-    Blocked,
-    /// In the queue, or in the `own` place of the CPU where it is resident.
-    Queued,
-    Running(CpuId),
+/// A lock around a CPU's queue.
+pub trait QueueLock {
+    /// Around [`Queue::new`].
+    const NEW: Self;
+
+    /// Runs `work` with the queue, while nobody else has it.
+    fn with<R>(&self, work: impl FnOnce(&mut Queue) -> R) -> R;
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    state: RunState,
-    resident: Option<CpuId>,
-    /// Woken while it was running: its next block does not sleep.
-    woken: bool,
+/// Every vCPU.
+#[derive(Debug)]
+struct Entities([Entity; MAX_VCPUS_TOTAL]);
+
+impl Index<VcpuId> for Entities {
+    type Output = Entity;
+
+    #[inline]
+    fn index(&self, vcpu: VcpuId) -> &Entity {
+        &self.0[vcpu.index()]
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Cpu {
-    /// Sleeps, waiting for a kick.
-    idle: bool,
-    /// Runs a vCPU.
-    running: bool,
-    /// Has a slice armed.
-    sliced: bool,
-    /// A resident vCPU that was woken.
-    own: Option<VcpuId>,
+/// A queue, and what others read of it without its lock.
+#[derive(Debug)]
+struct Cpu<L> {
+    queue: L,
+    waiting: AtomicU16,
+    runnable: AtomicU16,
+    weight: AtomicU32,
+    round: AtomicU32,
+    /// It waits for a kick.
+    idle: AtomicBool,
+    /// It runs a vCPU and does not look at the scheduler by itself.
+    unwatched: AtomicBool,
 }
 
-/// Whom to kick after a change.
+impl<L: QueueLock> Cpu<L> {
+    const NEW: Self = Self {
+        queue: L::NEW,
+        waiting: AtomicU16::new(0),
+        runnable: AtomicU16::new(0),
+        weight: AtomicU32::new(0),
+        round: AtomicU32::new(0),
+        idle: AtomicBool::new(false),
+        unwatched: AtomicBool::new(false),
+    };
+
+    /// Runs `work` and shows others what has changed.
+    fn change<R>(&self, work: impl FnOnce(&mut Queue) -> R) -> R {
+        self.queue.with(|queue| {
+            let result = work(queue);
+            self.show(queue);
+            result
+        })
+    }
+
+    /// Shows others what is in the queue.
+    fn show(&self, queue: &Queue) {
+        self.runnable.store(queue.runnable, Ordering::Relaxed);
+        self.weight.store(queue.weight, Ordering::Relaxed);
+        self.round.store(queue.round, Ordering::Relaxed);
+        self.waiting.store(queue.waiting, Ordering::SeqCst);
+    }
+}
+
+/// Whom to kick after a change: those CPUs look at the scheduler again.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kick {
+pub struct Kick(CpuMask);
+
+impl Kick {
     /// Nobody.
-    None,
-    /// This CPU, which looks at the scheduler again.
-    Cpu(CpuId),
+    pub const NONE: Self = Self(CpuMask::NONE);
+
+    const fn cpu(cpu: CpuId) -> Self {
+        Self(CpuMask::one(cpu))
+    }
+
+    const fn union(self, other: Self) -> Self {
+        Self(CpuMask(self.0.0 | other.0.0))
+    }
+
+    /// Whether nobody is to be kicked.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All but this one.
+    #[must_use]
+    pub const fn but(self, cpu: CpuId) -> Self {
+        Self(self.0.without(CpuMask::one(cpu)))
+    }
+
+    /// The CPUs.
+    pub const fn cpus(self) -> CpuMask {
+        self.0
+    }
 }
 
-/// What a CPU runs next.
+/// What a CPU does next.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pick {
-    /// Nothing: wait for an interrupt.
+    /// Nothing: it waits for an interrupt.
     Idle,
-    /// This vCPU, until it blocks.
+    /// It runs this vCPU.
     Run(VcpuId),
-    /// This vCPU, for one slice, because others wait.
-    RunSlice(VcpuId),
+    /// It lets go of this vCPU, whose registers it holds: it is to run elsewhere.
+    Evict(VcpuId),
+}
+
+/// What a CPU does next, and until when.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// What it does.
+    pub pick: Pick,
+    /// When it must ask again.
+    pub until: Option<u64>,
+    /// Who could help.
+    pub kick: Kick,
+}
+
+/// What becomes of the vCPU that runs.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Review {
+    /// It goes on, until then.
+    Stays(Option<u64>),
+    /// Its registers are to be saved, and another picked.
+    Leaves,
 }
 
 /// What became of a vCPU that wanted to sleep.
@@ -85,209 +182,469 @@ pub enum Block {
     Woken,
 }
 
-/// The queue and where each vCPU is.
-#[derive(Debug)]
-pub struct Scheduler {
-    entries: [Entry; MAX_VCPUS_TOTAL],
-    cpus: [Cpu; MAX_CPUS],
-    queue: [VcpuId; MAX_VCPUS_TOTAL],
-    head: usize,
-    length: usize,
+/// What a CPU finds in its own queue.
+enum Look {
+    Turn(Turn),
+    /// Somebody waits, for the next round.
+    RoundOver,
+    /// Nobody: it is idle from now on.
+    Idle(Option<u64>),
 }
 
-impl Scheduler {
-    /// No vCPU, all CPUs busy with something else.
+/// Whom a CPU takes over from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Whom {
+    /// Those that wait in its round or an earlier one.
+    OfThisRound,
+    /// All that wait: the CPU has nobody.
+    Anybody,
+}
+
+/// How long a vCPU has run, and waited for a CPU, in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Times {
+    /// It ran.
+    pub ran: u64,
+    /// It could have run.
+    pub waited: u64,
+}
+
+/// All queues and vCPUs.
+#[derive(Debug)]
+pub struct Scheduler<L> {
+    entities: Entities,
+    cpus: [Cpu<L>; MAX_CPUS],
+    online: AtomicU8,
+    /// CPUs of pinned vCPUs, and those that are given to nobody.
+    owned: AtomicU8,
+}
+
+impl<L: QueueLock> Scheduler<L> {
+    /// No vCPU, and no CPU that runs.
     pub const fn new() -> Self {
         Self {
-            entries: [Entry { state: RunState::Off, resident: None, woken: false }; MAX_VCPUS_TOTAL],
-            cpus: [Cpu { idle: false, running: false, sliced: false, own: None }; MAX_CPUS],
-            queue: [VcpuId(0); MAX_VCPUS_TOTAL],
-            head: 0,
-            length: 0,
+            entities: Entities([const { Entity::new() }; MAX_VCPUS_TOTAL]),
+            cpus: [const { Cpu::NEW }; MAX_CPUS],
+            online: AtomicU8::new(0),
+            owned: AtomicU8::new(0),
+        }
+    }
+
+    /// `cpu` runs vCPUs from now on; the counter goes at `hz`.
+    pub fn bring_up(&self, cpu: CpuId, hz: u64) {
+        self.cpu(cpu).change(|queue| queue.begin(cpu, Lengths::of(hz)));
+        self.online.fetch_or(CpuMask::one(cpu).0, Ordering::SeqCst);
+        self.open_changed();
+    }
+
+    #[inline]
+    fn cpu(&self, cpu: CpuId) -> &Cpu<L> {
+        &self.cpus[cpu.index()]
+    }
+
+    /// Works with the queue that guards `vcpu`.
+    fn at_home<R>(&self, vcpu: VcpuId, mut work: impl FnMut(&mut Queue, &Entity) -> R) -> R {
+        let entity = &self.entities[vcpu];
+        loop {
+            let home = entity.home();
+            let done = self.cpu(home).change(|queue| (entity.home() == home).then(|| work(queue, entity)));
+            if let Some(result) = done {
+                return result;
+            }
         }
     }
 
     /// A vCPU that is off comes to life, asleep. Nothing happens to one that is not off.
-    pub const fn add(&mut self, vcpu: VcpuId) {
-        let entry = &mut self.entries[vcpu.index()];
-        if matches!(entry.state, RunState::Off) {
-            *entry = Entry { state: RunState::Blocked, resident: None, woken: false };
-        }
+    pub fn add(&self, vcpu: VcpuId) {
+        self.at_home(vcpu, |queue, entity| {
+            if entity.state() == State::Off {
+                entity.set_state(State::Blocked);
+                entity.set_resident(false);
+                entity.set_woken(false);
+                if let Some(home) = self.lightest(queue.allowed(entity)) {
+                    entity.set_home(home);
+                }
+            }
+        });
+    }
+
+    /// The CPU of `among` with the least to do.
+    fn lightest(&self, among: CpuMask) -> Option<CpuId> {
+        among.iter().min_by_key(|cpu| self.cpu(*cpu).weight.load(Ordering::Relaxed))
     }
 
     /// Something arrived for a vCPU.
-    pub fn wake(&mut self, vcpu: VcpuId) -> Kick {
-        let entry = &mut self.entries[vcpu.index()];
-        match (entry.state, entry.resident) {
-            (RunState::Off | RunState::Queued, _) => Kick::None,
-            (RunState::Running(_), _) => {
-                entry.woken = true;
-                Kick::None
+    pub fn wake(&self, vcpu: VcpuId, now: u64) -> Kick {
+        let sent = self.at_home(vcpu, |queue, entity| match entity.state() {
+            State::Off | State::Queued => Some(Kick::NONE),
+            State::Running => {
+                entity.set_woken(true);
+                Some(Kick::NONE)
             }
-            (RunState::Blocked, Some(cpu)) => {
-                entry.state = RunState::Queued;
-                self.cpus[cpu.index()].own = Some(vcpu);
-                self.cpus[cpu.index()].idle = false;
-                Kick::Cpu(cpu)
+            State::Blocked => {
+                entity.set_since(now);
+                let here = queue.allowed(entity).contains(entity.home()) || entity.is_resident();
+                if !here {
+                    entity.set_state(State::Queued);
+                    return None;
+                }
+                queue.count_in(entity);
+                queue.enqueue(&self.entities, vcpu, Arrival::Woken, now);
+                Some(self.who_runs(queue, entity))
             }
-            (RunState::Blocked, None) => self.enqueue(vcpu),
+        });
+        sent.unwrap_or_else(|| self.send(vcpu, now))
+    }
+
+    /// Who is to notice that `entity` was queued here.
+    fn who_runs(&self, queue: &mut Queue, entity: &Entity) -> Kick {
+        let home = entity.home();
+        match queue.doing {
+            Doing::Choosing => Kick::NONE,
+            Doing::Idle => {
+                self.cpu(home).idle.store(false, Ordering::Relaxed);
+                Kick::cpu(home)
+            }
+            Doing::Running { .. } => {
+                if !entity.is_resident()
+                    && entity.bound().is_none()
+                    && let Some(idle) = self.take_idle(queue, home, queue.allowed(entity))
+                {
+                    return Kick::cpu(idle);
+                }
+                let unwatched = &self.cpu(home).unwatched;
+                if unwatched.load(Ordering::Relaxed)
+                    || queue.is_preempted_by(&self.entities, entity)
+                    || entity.place() == Place::Held
+                {
+                    unwatched.store(false, Ordering::Relaxed);
+                    return Kick::cpu(home);
+                }
+                Kick::NONE
+            }
         }
     }
 
-    /// Puts a vCPU that is resident nowhere at the end of the queue; somebody must notice.
-    fn enqueue(&mut self, vcpu: VcpuId) -> Kick {
-        self.entries[vcpu.index()].state = RunState::Queued;
-        self.queue[(self.head + self.length) % MAX_VCPUS_TOTAL] = vcpu;
-        self.length += 1;
-        self.somebody()
-    }
-
-    /// An idle CPU, or one that has no slice armed yet.
-    fn somebody(&mut self) -> Kick {
-        if let Some(cpu) = self.cpus.iter().position(|cpu| cpu.idle) {
-            self.cpus[cpu].idle = false;
-            return Kick::Cpu(CpuId(cpu as u8));
-        }
-        match self.cpus.iter().position(|cpu| cpu.running && !cpu.sliced) {
-            Some(cpu) => {
-                self.cpus[cpu].sliced = true;
-                Kick::Cpu(CpuId(cpu as u8))
-            }
-            None => Kick::None,
-        }
-    }
-
-    fn dequeue(&mut self) -> Option<VcpuId> {
-        self.length = self.length.checked_sub(1)?;
-        let vcpu = self.queue[self.head];
-        self.head = (self.head + 1) % MAX_VCPUS_TOTAL;
-        Some(vcpu)
-    }
-
-    /// What `cpu` runs next. It runs nothing now: what it ran has blocked, was requeued or removed.
-    pub fn pick(&mut self, cpu: CpuId) -> Pick {
-        let own = self.cpus[cpu.index()].own.take();
-        let Some(vcpu) = own.or_else(|| self.dequeue()) else {
-            self.cpus[cpu.index()] = Cpu { idle: true, running: false, sliced: false, own: None };
-            return Pick::Idle;
+    /// An idle CPU for those that wait in `queue`, which is kicked.
+    ///
+    /// A CPU that goes idle says so, and looks at who waits anywhere after that; here it is the other way round. So
+    /// one of both sees the other.
+    fn take_idle(&self, queue: &Queue, home: CpuId, among: CpuMask) -> Option<CpuId> {
+        self.cpu(home).show(queue);
+        let idle = |cpu: &CpuId| {
+            let flag = &self.cpu(*cpu).idle;
+            flag.load(Ordering::SeqCst) && flag.swap(false, Ordering::SeqCst)
         };
-        self.entries[vcpu.index()] = Entry { state: RunState::Running(cpu), resident: Some(cpu), woken: false };
-        self.cpus[cpu.index()] = Cpu { idle: false, running: true, sliced: self.length > 0, own: None };
-        if self.length > 0 { Pick::RunSlice(vcpu) } else { Pick::Run(vcpu) }
+        among.iter().find(idle)
     }
 
-    /// Wakes the vCPU that sleeps with its registers in `cpu`, which is idle; whether it may go on there
-    /// at once. It is the same as a wake and a pick while nobody else waits.
+    /// Sends a vCPU that could run, and is in no list and no CPU, to a CPU that may run it.
+    fn send(&self, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        let allowed = entity.allowed(self.open());
+        let target = self.lightest(allowed).unwrap_or(entity.home());
+        entity.set_home(target);
+        self.cpu(target).change(|queue| {
+            if entity.state() != State::Queued {
+                return Kick::NONE;
+            }
+            queue.count_in(entity);
+            queue.enqueue(&self.entities, vcpu, Arrival::Moved, now);
+            self.who_runs(queue, entity)
+        })
+    }
+
+    /// What `cpu` does next. It runs nothing now: what it ran has blocked, was released or removed.
+    pub fn pick(&self, cpu: CpuId, now: u64) -> Turn {
+        let mut kick = Kick::NONE;
+        loop {
+            match self.look(cpu, now) {
+                Look::Turn(Turn { pick: Pick::Evict(vcpu), .. }) if !self.entities[vcpu].is_resident() => {
+                    kick = kick.union(self.send(vcpu, now));
+                }
+                Look::Turn(turn) => return Turn { kick: kick.union(turn.kick), ..turn },
+                Look::RoundOver => {
+                    if !self.take_over(cpu, Whom::OfThisRound, now) {
+                        let totals = self.totals();
+                        self.cpu(cpu).change(|queue| queue.advance(totals));
+                    }
+                }
+                // Who came elsewhere before this CPU was seen idle is seen here.
+                Look::Idle(until) => {
+                    if !self.take_over(cpu, Whom::Anybody, now) {
+                        return Turn { pick: Pick::Idle, until, kick };
+                    }
+                }
+            }
+        }
+    }
+
+    fn look(&self, cpu: CpuId, now: u64) -> Look {
+        let here = self.cpu(cpu);
+        here.change(|queue| {
+            if let Some(vcpu) = queue.first(&self.entities, now) {
+                return Look::Turn(self.begin(queue, cpu, vcpu, now));
+            }
+            if queue.has_following() {
+                return Look::RoundOver;
+            }
+            queue.doing = Doing::Idle;
+            here.idle.store(true, Ordering::SeqCst);
+            Look::Idle(queue.until(&self.entities, now))
+        })
+    }
+
+    fn begin(&self, queue: &mut Queue, cpu: CpuId, vcpu: VcpuId, now: u64) -> Turn {
+        let entity = &self.entities[vcpu];
+        if !queue.allowed(entity).contains(cpu) {
+            queue.unlink(&self.entities, vcpu);
+            queue.count_out(entity);
+            return Turn { pick: Pick::Evict(vcpu), until: None, kick: Kick::NONE };
+        }
+        self.cpu(cpu).idle.store(false, Ordering::Relaxed);
+        queue.start(&self.entities, vcpu, now);
+        let until = queue.until(&self.entities, now);
+        Turn { pick: Pick::Run(vcpu), until, kick: self.watched(queue, cpu, until) }
+    }
+
+    /// Notes whether `cpu` comes back by itself; a CPU that does not could help where somebody waits.
+    fn watched(&self, queue: &Queue, cpu: CpuId, until: Option<u64>) -> Kick {
+        self.cpu(cpu).unwatched.store(until.is_none(), Ordering::Relaxed);
+        if until.is_none() || queue.waiting == 0 {
+            return Kick::NONE;
+        }
+        let alone = |cpu: &CpuId| self.cpu(*cpu).unwatched.load(Ordering::Relaxed);
+        let alone = self.open().iter().filter(alone).fold(CpuMask::NONE, CpuMask::with);
+        match queue.any_for(&self.entities, alone) {
+            Some(helper) => {
+                self.cpu(helper).unwatched.store(false, Ordering::Relaxed);
+                Kick::cpu(helper)
+            }
+            None => Kick::NONE,
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for cpu in self.open().iter() {
+            let cpu = self.cpu(cpu);
+            totals.weight += u64::from(cpu.weight.load(Ordering::Relaxed));
+            totals.vcpus += u64::from(cpu.runnable.load(Ordering::Relaxed));
+            totals.cpus += 1;
+        }
+        totals
+    }
+
+    /// Takes somebody who waits at another CPU into `cpu`'s queue.
+    fn take_over(&self, cpu: CpuId, whom: Whom, now: u64) -> bool {
+        let others = self.open().without(CpuMask::one(cpu));
+        if !self.open().contains(cpu) || others.is_empty() {
+            return false;
+        }
+        let round = self.cpu(cpu).round.load(Ordering::Relaxed);
+        let hungry = whom == Whom::Anybody;
+        for other in others.iter() {
+            let there = self.cpu(other);
+            if there.waiting.load(Ordering::SeqCst) == 0
+                || !hungry && is_before(round, there.round.load(Ordering::Relaxed))
+            {
+                continue;
+            }
+            let found = there.change(|queue| {
+                let vcpu = queue.spare(&self.entities, cpu, hungry)?;
+                queue.unlink(&self.entities, vcpu);
+                queue.count_out(&self.entities[vcpu]);
+                self.entities[vcpu].set_home(cpu);
+                Some((vcpu, queue.round))
+            });
+            if let Some((vcpu, round)) = found {
+                self.receive(cpu, vcpu, round, now);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A vCPU that was taken over comes into `cpu`'s queue.
+    fn receive(&self, cpu: CpuId, vcpu: VcpuId, round: u32, now: u64) {
+        self.cpu(cpu).change(|queue| {
+            queue.join(round);
+            let entity = &self.entities[vcpu];
+            if entity.state() == State::Queued {
+                queue.count_in(entity);
+                queue.enqueue(&self.entities, vcpu, Arrival::Moved, now);
+            }
+        });
+    }
+
+    /// `cpu` was kicked, or its time has come, while it runs a vCPU.
+    pub fn review(&self, cpu: CpuId, now: u64) -> (Review, Kick) {
+        let here = self.cpu(cpu);
+        if let Some(round) = self.waits_elsewhere(cpu) {
+            here.queue.with(|queue| {
+                if !queue.is_contended() {
+                    queue.share_with(&self.entities, round, now);
+                }
+            });
+        }
+        let verdict = here.change(|queue| match queue.judge(&self.entities, now) {
+            Verdict::RoundOver if queue.has_following() => Verdict::Leaves,
+            verdict => verdict,
+        });
+        match verdict {
+            Verdict::Leaves => (Review::Leaves, Kick::NONE),
+            Verdict::RoundOver if self.take_over(cpu, Whom::OfThisRound, now) => (Review::Leaves, Kick::NONE),
+            _ => {
+                let others = verdict == Verdict::RoundOver && self.could_help(cpu);
+                let totals = self.totals();
+                here.change(|queue| {
+                    if verdict == Verdict::RoundOver {
+                        queue.go_on(&self.entities, others, totals);
+                    }
+                    let until = queue.until(&self.entities, now);
+                    (Review::Stays(until), self.watched(queue, cpu, until))
+                })
+            }
+        }
+    }
+
+    /// The vCPU that runs on `cpu` waits for something that EL2 does not see: whether others go first.
+    pub fn give_way(&self, cpu: CpuId) -> Review {
+        let leaves = self.cpu(cpu).queue.with(Queue::give_way);
+        if leaves { Review::Leaves } else { Review::Stays(None) }
+    }
+
+    /// Whether somebody waits at another CPU who could run on `cpu` as well, if not in this round.
+    fn could_help(&self, cpu: CpuId) -> bool {
+        let one = CpuMask::one(cpu);
+        let waits = |other: &CpuId| {
+            let there = self.cpu(*other);
+            there.waiting.load(Ordering::Relaxed) > 0
+                && there.queue.with(|queue| queue.any_for(&self.entities, one).is_some())
+        };
+        self.open().contains(cpu) && self.open().without(one).iter().any(|other| waits(&other))
+    }
+
+    /// The round of a CPU where somebody waits, if `cpu` is one of those that could help.
+    fn waits_elsewhere(&self, cpu: CpuId) -> Option<u32> {
+        let open = self.open();
+        let waits = |other: &CpuId| self.cpu(*other).waiting.load(Ordering::Relaxed) > 0;
+        let other = open.without(CpuMask::one(cpu)).iter().find(waits)?;
+        open.contains(cpu).then(|| self.cpu(other).round.load(Ordering::Relaxed))
+    }
+
+    /// Wakes the vCPU that sleeps with its registers in `cpu`, which is idle; whether it may go on there at once. It is
+    /// the same as a wake and a pick while nobody else waits.
     #[inline]
-    pub fn resume(&mut self, cpu: CpuId, vcpu: VcpuId) -> bool {
-        let entry = &mut self.entries[vcpu.index()];
-        let asleep_here = entry.state == RunState::Blocked && entry.resident == Some(cpu);
-        if !asleep_here || self.length > 0 {
-            return false;
+    pub fn resume(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> bool {
+        let resumed = self.cpu(cpu).queue.with(|queue| queue.resume(&self.entities, vcpu, now));
+        if resumed {
+            self.cpu(cpu).idle.store(false, Ordering::Relaxed);
+            self.cpu(cpu).unwatched.store(true, Ordering::Relaxed);
         }
-        entry.state = RunState::Running(cpu);
-        entry.woken = false;
-        self.cpus[cpu.index()].idle = false;
-        self.cpus[cpu.index()].running = true;
-        true
+        resumed
     }
 
-    /// `cpu`, where nobody is resident, takes a sleeping vCPU's registers in before it wakes. Whether it may: no
-    /// other CPU has them.
-    pub fn adopt(&mut self, cpu: CpuId, vcpu: VcpuId) -> bool {
-        let Some(entry) = self.entries.get_mut(vcpu.index()) else {
-            return false;
-        };
-        let homeless = entry.state == RunState::Blocked && entry.resident.is_none();
-        if homeless {
-            entry.resident = Some(cpu);
-        }
-        homeless
-    }
-
-    /// `cpu` was kicked while it runs a vCPU: whether that one gets a slice now, because somebody waits.
-    pub const fn share(&mut self, cpu: CpuId) -> bool {
-        let contended = self.length > 0;
-        self.cpus[cpu.index()].sliced = contended;
-        contended
-    }
-
-    /// The slice of the vCPU that `cpu` runs is over. It goes on where nobody waits.
-    pub fn slice_over(&mut self, cpu: CpuId) -> Block {
-        self.cpus[cpu.index()].sliced = false;
-        if self.length > 0 { Block::Blocked } else { Block::Woken }
+    /// `cpu`, where nobody is resident, takes a sleeping vCPU's registers in before it wakes. Whether it may: no other
+    /// CPU has them.
+    pub fn adopt(&self, cpu: CpuId, vcpu: VcpuId) -> bool {
+        self.at_home(vcpu, |queue, entity| {
+            let homeless = entity.state() == State::Blocked && !entity.is_resident();
+            let adopted = homeless && queue.allowed(entity).contains(cpu);
+            if adopted {
+                entity.set_resident(true);
+                entity.set_home(cpu);
+            }
+            adopted
+        })
     }
 
     /// A running vCPU wants to sleep. It stays resident.
-    pub fn block(&mut self, vcpu: VcpuId) -> Block {
-        let entry = &mut self.entries[vcpu.index()];
-        if entry.woken {
-            entry.woken = false;
-            return Block::Woken;
-        }
-        if let RunState::Running(cpu) = entry.state {
-            self.cpus[cpu.index()].running = false;
-        }
-        entry.state = RunState::Blocked;
-        Block::Blocked
+    #[inline]
+    pub fn block(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Block {
+        let entity = &self.entities[vcpu];
+        self.cpu(cpu).queue.with(|queue| {
+            if entity.is_woken() {
+                entity.set_woken(false);
+                return Block::Woken;
+            }
+            queue.stop(entity, now);
+            Block::Blocked
+        })
     }
 
-    /// The registers of a vCPU that was running on, or resident at, a CPU have been saved. One that
-    /// was still running or was woken meanwhile goes to the end of the queue.
-    pub fn release(&mut self, vcpu: VcpuId) -> Kick {
-        let entry = &mut self.entries[vcpu.index()];
-        let home = entry.resident.take();
-        match entry.state {
-            RunState::Running(cpu) => {
-                self.cpus[cpu.index()].running = false;
-                self.enqueue(vcpu)
-            }
-            RunState::Queued => {
-                if let Some(cpu) = home {
-                    self.cpus[cpu.index()].own = None;
+    /// The registers of a vCPU that was running on, or resident at, a CPU have been saved. One that could run may do so
+    /// anywhere from now on.
+    pub fn release(&self, vcpu: VcpuId, now: u64) -> Kick {
+        let sent = self.at_home(vcpu, |queue, entity| {
+            entity.set_resident(false);
+            let here = queue.allowed(entity).contains(entity.home());
+            match entity.state() {
+                State::Off | State::Blocked => return Some(Kick::NONE),
+                State::Running => {
+                    let arrival = queue.let_run_go(entity, now);
+                    if here {
+                        queue.enqueue(&self.entities, vcpu, arrival, now);
+                    } else {
+                        queue.count_out(entity);
+                        entity.set_state(State::Queued);
+                    }
                 }
-                self.enqueue(vcpu)
+                State::Queued if here => {}
+                State::Queued => {
+                    if entity.place() != Place::None {
+                        queue.unlink(&self.entities, vcpu);
+                        queue.count_out(entity);
+                    }
+                }
             }
-            RunState::Off | RunState::Blocked => Kick::None,
-        }
+            here.then(|| self.take_idle(queue, entity.home(), queue.allowed(entity)).map_or(Kick::NONE, Kick::cpu))
+        });
+        sent.unwrap_or_else(|| self.send(vcpu, now))
     }
 
     /// A vCPU is gone. The CPU where it was running or resident has let go of it.
-    pub fn remove(&mut self, vcpu: VcpuId) {
-        let entry = self.entries[vcpu.index()];
-        if entry.state == RunState::Queued {
-            if let Some(cpu) = entry.resident {
-                self.cpus[cpu.index()].own = None;
-            } else {
-                self.unqueue(vcpu);
+    pub fn remove(&self, vcpu: VcpuId, now: u64) {
+        self.at_home(vcpu, |queue, entity| {
+            match entity.state() {
+                State::Queued => {
+                    queue.unlink(&self.entities, vcpu);
+                    queue.count_out(entity);
+                }
+                State::Running => queue.stop(entity, now),
+                State::Off | State::Blocked => {}
             }
-        }
-        if let RunState::Running(cpu) = entry.state {
-            self.cpus[cpu.index()].running = false;
-        }
-        self.entries[vcpu.index()] = Entry { state: RunState::Off, resident: None, woken: false };
+            entity.set_state(State::Off);
+            entity.set_resident(false);
+        });
     }
 
-    /// Takes `vcpu` out of the queue, keeping the others' order.
-    fn unqueue(&mut self, vcpu: VcpuId) {
-        let mut kept = 0;
-        for i in 0..self.length {
-            let other = self.queue[(self.head + i) % MAX_VCPUS_TOTAL];
-            if other != vcpu {
-                self.queue[(self.head + kept) % MAX_VCPUS_TOTAL] = other;
-                kept += 1;
+    /// How long it has run and waited, up to now.
+    pub fn times(&self, vcpu: VcpuId, now: u64) -> Times {
+        self.at_home(vcpu, |_, entity| {
+            let since = now.saturating_sub(entity.since());
+            let (ran, waited) = (entity.ran(), entity.waited());
+            match entity.state() {
+                State::Running => Times { ran: ran + since, waited },
+                State::Queued => Times { ran, waited: waited + since },
+                State::Off | State::Blocked => Times { ran, waited },
             }
-        }
-        self.length = kept;
+        })
     }
 
-    /// The CPU whose registers hold `vcpu`.
-    pub const fn resident(&self, vcpu: VcpuId) -> Option<CpuId> {
-        self.entries[vcpu.index()].resident
+    /// How long a vCPU that runs has waited so far.
+    #[inline]
+    pub fn waited(&self, vcpu: VcpuId) -> u64 {
+        self.entities[vcpu].waited()
+    }
+
+    /// The CPU that has it, or had it last.
+    pub fn home(&self, vcpu: VcpuId) -> CpuId {
+        self.entities[vcpu].home()
     }
 }
 
-impl Default for Scheduler {
+impl<L: QueueLock> Default for Scheduler<L> {
     fn default() -> Self {
         Self::new()
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use hv_abi::VmHandle;
 use hv_abi::handle::Label;
 use hv_arch::counter;
-use hv_core::addr::{Pa, PaRange, VcpuIdx, VmId};
+use hv_core::addr::{Pa, PaRange, VcpuId, VcpuIdx, VmId};
 use hv_core::frames::Owner;
 use hv_core::psci::VmPower;
 use hv_core::stage2::Stage2;
@@ -69,6 +69,7 @@ fn claim_vcpus(id: VmId, vm: &Vm, count: u8) -> bool {
             break;
         }
         if vcpu.claim(id, VcpuIdx(claimed)) {
+            cpu::act(SCHEDULER.reset(VcpuId(slot as u16), counter::now_relaxed()));
             vm.vcpus[usize::from(claimed)].store(slot as u16, Ordering::Relaxed);
             claimed += 1;
         }
@@ -109,7 +110,7 @@ pub fn start(id: VmId) -> bool {
         console::started(id, label);
         crate::machine::note_first_guest();
     }
-    SCHEDULER.lock().add(boot);
+    SCHEDULER.add(boot);
     cpu::wake(boot);
     true
 }
@@ -119,7 +120,7 @@ pub fn begin_loading() {
     let vm = &VMS[SOS_VM.index()];
     vm.enter(Phase::Loading);
     let boot = vm.vcpu(VcpuIdx(0));
-    SCHEDULER.lock().add(boot);
+    SCHEDULER.add(boot);
     cpu::wake(boot);
 }
 

@@ -6,10 +6,9 @@ use core::sync::atomic::Ordering;
 
 use hv_abi::call::Grants;
 use hv_arch::ram::NoNewTables;
-use hv_arch::{ram, tlb};
+use hv_arch::{counter, ram, tlb};
 use hv_core::addr::{FRAME_SIZE, PaRange, VcpuId, VcpuIdx, VmId};
 use hv_core::frames::Owner;
-use hv_core::sched::Block;
 use hv_core::stage2::Piece;
 
 use super::{Phase, SOS_VM};
@@ -33,7 +32,7 @@ pub fn destroy(id: VmId) -> bool {
     vm.enter(Phase::Dying);
     // Its first vCPU's place in the queue pays for the work.
     let reaper = vm.vcpu(VcpuIdx(0));
-    SCHEDULER.lock().add(reaper);
+    SCHEDULER.add(reaper);
     cpu::wake(reaper);
     true
 }
@@ -47,26 +46,16 @@ pub fn reap(local: &mut Local, resident: &mut Option<Loaded>, reaper: VcpuId) {
     loop {
         while hv_arch::cpu::interrupt_pending() {
             if crate::interrupts::while_reaping(local, resident.as_mut()) {
-                return give_way(local, reaper);
+                return cpu::act(SCHEDULER.release(reaper, counter::now_relaxed()));
             }
         }
         let done = if id == SOS_VM { sos::scrub_step() } else { reap_step(id) };
         if done {
-            SCHEDULER.lock().remove(reaper);
+            SCHEDULER.remove(reaper, counter::now_relaxed());
             finish(id);
             return;
         }
     }
-}
-
-/// Its slice is over: to the end of the queue, if somebody waits there.
-fn give_way(local: &Local, reaper: VcpuId) {
-    let mut scheduler = SCHEDULER.lock();
-    // Nothing of it is in the CPU: it may go on anywhere.
-    let _ = scheduler.slice_over(local.id) == Block::Blocked;
-    let kick = scheduler.release(reaper);
-    drop(scheduler);
-    cpu::act(kick);
 }
 
 /// Scrubs one step, or takes the next piece out of the tables. Returns whether all is back.
@@ -156,6 +145,6 @@ pub fn begin_dying(id: VmId) {
     vm.mailbox.lock().detach();
     vm.enter(Phase::Dying);
     let reaper = vm.vcpu(VcpuIdx(0));
-    SCHEDULER.lock().add(reaper);
+    SCHEDULER.add(reaper);
     cpu::wake(reaper);
 }

@@ -1,252 +1,350 @@
-//! A board of CPUs that follows the scheduler's advice, and what must hold on it.
+//! The policy on a simulated board: shares, latencies, guarantees.
+
+mod board;
+mod threads;
 
 use super::*;
-use std::collections::VecDeque;
+use board::{Board, HZ, Load, MS};
+use proptest::prelude::*;
 
-/// CPUs with what they run and what is resident there; kicks are delivered in order.
-struct Board {
-    scheduler: Scheduler,
-    running: Vec<Option<VcpuId>>,
-    resident: Vec<Option<VcpuId>>,
-    kicked: VecDeque<usize>,
-    ran: Vec<u64>,
+fn weight(weight: u16) -> Params {
+    Params { weight: Weight::new(weight).expect("weight"), ..Params::default() }
 }
 
-impl Board {
-    fn new(cpus: usize, vcpus: usize) -> Self {
-        let mut board = Self {
-            scheduler: Scheduler::new(),
-            running: vec![None; cpus],
-            resident: vec![None; cpus],
-            kicked: VecDeque::new(),
-            ran: vec![0; vcpus],
-        };
-        (0..cpus).for_each(|cpu| board.pick(cpu));
-        (0..vcpus).for_each(|vcpu| board.scheduler.add(VcpuId(vcpu as u16)));
-        board
-    }
+fn ms(budget: u64, period: u64) -> Bandwidth {
+    Bandwidth { budget: budget * MS, period: period * MS }
+}
 
-    fn note(&mut self, kick: Kick) {
-        if let Kick::Cpu(cpu) = kick {
-            self.kicked.push_back(cpu.index());
-        }
-    }
+/// The largest error of a share, in its own measure.
+fn error(ran: &[u64], weights: &[u16]) -> f64 {
+    let (total, sum) = (ran.iter().sum::<u64>() as f64, weights.iter().map(|&w| f64::from(w)).sum::<f64>());
+    let shares = ran.iter().zip(weights).map(|(&ran, &weight)| ran as f64 / (total * f64::from(weight) / sum));
+    shares.map(|ratio| (ratio - 1.0).abs()).fold(0.0, f64::max)
+}
 
-    fn wake(&mut self, vcpu: usize) {
-        let kick = self.scheduler.wake(VcpuId(vcpu as u16));
-        self.note(kick);
-    }
-
-    /// What the image does when a CPU has nothing to run.
-    fn pick(&mut self, cpu: usize) {
-        assert_eq!(self.running[cpu], None);
-        match self.scheduler.pick(CpuId(cpu as u8)) {
-            Pick::Idle => {}
-            Pick::Run(vcpu) | Pick::RunSlice(vcpu) => {
-                assert!(!self.running.contains(&Some(vcpu)), "{vcpu:?} runs twice");
-                for (other, resident) in self.resident.iter().enumerate() {
-                    assert!(*resident != Some(vcpu) || other == cpu, "{vcpu:?} is resident elsewhere");
-                }
-                self.running[cpu] = Some(vcpu);
-                self.ran[vcpu.index()] += 1;
-                if let Some(old) = self.resident[cpu].replace(vcpu).filter(|&old| old != vcpu) {
-                    let kick = self.scheduler.release(old);
-                    self.note(kick);
-                }
-            }
-        }
-    }
-
-    fn block(&mut self, cpu: usize) {
-        if let Some(vcpu) = self.running[cpu]
-            && self.scheduler.block(vcpu) == Block::Blocked
-        {
-            self.running[cpu] = None;
-            self.pick(cpu);
-        }
-    }
-
-    /// What the image does when it expects that an idle CPU needs `vcpu` next.
-    fn adopt(&mut self, cpu: usize, vcpu: usize) -> bool {
-        assert_eq!(self.running[cpu], None);
-        if let Some(old) = self.resident[cpu].take() {
-            let kick = self.scheduler.release(old);
-            self.note(kick);
-        }
-        let vcpu = VcpuId(vcpu as u16);
-        let adopted = self.scheduler.adopt(CpuId(cpu as u8), vcpu);
-        if adopted {
-            assert!(
-                !self.resident.contains(&Some(vcpu)) && !self.running.contains(&Some(vcpu)),
-                "{vcpu:?} is elsewhere"
-            );
-            self.resident[cpu] = Some(vcpu);
-        }
-        adopted
-    }
-
-    fn slice_over(&mut self, cpu: usize) {
-        if let Some(vcpu) = self.running[cpu]
-            && self.scheduler.slice_over(CpuId(cpu as u8)) == Block::Blocked
-        {
-            self.running[cpu] = None;
-            self.resident[cpu] = None;
-            let kick = self.scheduler.release(vcpu);
-            self.note(kick);
-            self.pick(cpu);
-        }
-    }
-
-    fn deliver(&mut self) {
-        while let Some(cpu) = self.kicked.pop_front() {
-            if self.running[cpu].is_none() {
-                self.pick(cpu);
-            }
+#[test]
+fn eight_busy_vcpus_on_one_cpu_share_by_weight_within_one_percent_of_each_second() {
+    for weights in [[100; 8], [100, 200, 300, 400, 500, 600, 700, 800], [100, 100, 100, 100, 100, 100, 100, 1000]] {
+        let mut board = Board::new(1);
+        weights.iter().for_each(|&w| drop(board.add(Load::Busy, weight(w))));
+        board.go(137 * MS);
+        board.take_ran();
+        for _ in 0..5 {
+            board.go(1000 * MS);
+            let error = error(&board.take_ran(), &weights);
+            assert!(error < 0.01, "{weights:?}: {error}");
         }
     }
 }
 
 #[test]
-fn four_busy_vcpus_on_one_cpu_take_turns_in_order() {
-    let mut board = Board::new(1, 4);
-    (0..4).for_each(|vcpu| board.wake(vcpu));
-    board.deliver();
-    let mut order = Vec::new();
-    for _ in 0..12 {
-        order.push(board.running[0].unwrap().0);
-        board.slice_over(0);
-        board.deliver();
-    }
-    assert_eq!(order, [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
-}
-
-#[test]
-fn three_busy_vcpus_on_two_cpus_all_migrate_and_run_equally() {
-    let mut board = Board::new(2, 3);
-    (0..3).for_each(|vcpu| board.wake(vcpu));
-    board.deliver();
-    let mut seen = vec![[false; 2]; 3];
-    for turn in 0..600 {
-        board.slice_over(turn % 2);
-        board.deliver();
-        for cpu in 0..2 {
-            seen[board.running[cpu].unwrap().index()][cpu] = true;
+fn busy_vcpus_on_four_cpus_share_by_weight_within_one_percent_of_each_second() {
+    let mut random = 88172645463325252u64;
+    let mut next = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for round in 0..20 {
+        let count = 8 + next(9) as usize;
+        // No weight is above a fourth of all: nobody can have more than a CPU.
+        let weights: Vec<u16> = (0..count).map(|_| 100 + next(100) as u16).collect();
+        let mut board = Board::new(4);
+        weights.iter().for_each(|&w| drop(board.add(Load::Busy, weight(w))));
+        board.go(200 * MS);
+        board.take_ran();
+        for second in 0..4 {
+            board.go(1000 * MS);
+            let error = error(&board.take_ran(), &weights);
+            assert!(error < 0.01, "round {round}, second {second}: {weights:?}: {error}");
         }
     }
-    assert!(seen.iter().all(|cpus| cpus == &[true, true]), "nobody is pinned: {seen:?}");
-    let (least, most) = (board.ran.iter().min().unwrap(), board.ran.iter().max().unwrap());
-    assert!(most - least <= 2, "{:?}", board.ran);
 }
 
 #[test]
-fn a_vcpu_that_sleeps_alone_stays_resident_and_gives_the_cpu_away_when_another_comes() {
-    let mut board = Board::new(1, 2);
-    board.wake(0);
-    board.deliver();
-    board.block(0);
-    assert_eq!(board.scheduler.resident(VcpuId(0)), Some(CpuId(0)));
-    board.wake(1);
-    board.deliver();
-    assert_eq!(board.running[0], Some(VcpuId(1)));
-    assert_eq!(board.scheduler.resident(VcpuId(0)), None);
+fn three_busy_vcpus_on_two_cpus_run_two_thirds_each() {
+    let mut board = Board::new(2);
+    (0..3).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    board.go(100 * MS);
+    board.take_ran();
+    board.go(1000 * MS);
+    let ran = board.take_ran();
+    assert!(error(&ran, &[1; 3]) < 0.01, "{ran:?}");
+    assert!(ran.iter().sum::<u64>() > 1990 * MS, "{ran:?}");
 }
 
 #[test]
-fn a_wake_between_the_last_look_and_the_block_is_not_lost() {
-    let mut board = Board::new(1, 1);
-    board.wake(0);
-    board.deliver();
-    board.wake(0);
-    board.block(0);
-    assert_eq!(board.running[0], Some(VcpuId(0)), "it went on");
-    board.block(0);
-    assert_eq!(board.running[0], None, "the wake counted once");
+fn a_weight_above_a_whole_cpu_gets_a_cpu_and_the_others_share_the_rest() {
+    let mut board = Board::new(2);
+    board.add(Load::Busy, weight(1000));
+    (0..4).for_each(|_| drop(board.add(Load::Busy, weight(100))));
+    board.go(100 * MS);
+    board.take_ran();
+    board.go(1000 * MS);
+    let ran = board.take_ran();
+    assert!(ran[0] > 980 * MS, "{ran:?}");
+    assert!(error(&ran[1..], &[1; 4]) < 0.03, "{ran:?}");
 }
 
 #[test]
-fn a_vcpu_that_sleeps_alone_resumes_at_once_and_not_while_somebody_waits() {
-    let mut board = Board::new(1, 2);
-    board.wake(0);
-    board.deliver();
-    board.block(0);
-    assert!(!board.scheduler.resume(CpuId(0), VcpuId(1)), "it is not resident");
-    assert!(board.scheduler.resume(CpuId(0), VcpuId(0)));
-    board.running[0] = Some(VcpuId(0));
-    board.wake(1);
-    board.block(0);
-    assert_eq!(board.running[0], Some(VcpuId(1)));
-    assert!(!board.scheduler.resume(CpuId(0), VcpuId(0)), "its registers were saved");
+fn one_alone_is_never_looked_at() {
+    let mut board = Board::new(2);
+    board.add(Load::Busy, Params::default());
+    board.go(10 * MS);
+    board.reviews = 0;
+    board.go(1000 * MS);
+    assert_eq!(board.reviews, 0);
 }
 
 #[test]
-fn an_idle_cpu_adopts_a_sleeper_that_no_cpu_has_and_resumes_it_without_a_pick() {
-    let mut board = Board::new(2, 2);
-    (0..2).for_each(|vcpu| board.wake(vcpu));
-    board.deliver();
-    (0..2).for_each(|cpu| board.block(cpu));
-    assert!(!board.adopt(0, 1), "CPU 1 has it");
-    assert!(board.adopt(0, 0), "CPU 0 has let go of it");
-    assert!(!board.adopt(1, 0), "CPU 0 has it again");
-    assert!(!board.scheduler.adopt(CpuId(0), VcpuId(u16::MAX)), "there is none");
-    assert!(board.scheduler.resume(CpuId(0), VcpuId(0)));
-    board.running[0] = Some(VcpuId(0));
-    assert!(!board.adopt(1, 0), "it runs");
-}
-
-#[test]
-fn a_removed_vcpu_never_runs_again_and_the_others_keep_their_order() {
-    let mut board = Board::new(1, 4);
-    (0..4).for_each(|vcpu| board.wake(vcpu));
-    board.deliver();
-    board.scheduler.remove(VcpuId(2));
-    let mut order = Vec::new();
-    for _ in 0..6 {
-        order.push(board.running[0].unwrap().0);
-        board.slice_over(0);
-        board.deliver();
+fn one_that_sleeps_most_of_the_time_runs_at_once_beside_busy_ones() {
+    for cpus in [1, 4] {
+        let mut board = Board::new(cpus);
+        (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        let light = board.add(Load::Cycle { run: 50_000, sleep: 5 * MS }, Params::default());
+        board.go(100 * MS);
+        board.forget();
+        board.go(2000 * MS);
+        let latency = board.guests[light.index()].latency;
+        assert!(latency < 5_000, "{cpus} CPUs: {latency} ns");
     }
-    assert_eq!(order, [0, 1, 3, 0, 1, 3]);
-    board.wake(2);
-    assert!(board.kicked.is_empty(), "off stays off");
 }
 
 #[test]
-fn under_random_events_nobody_who_is_awake_waits_for_ever() {
-    for seed in 1..200u64 {
-        let (cpus, vcpus) = (1 + seed as usize % 4, 2 + seed as usize % 11);
-        let mut board = Board::new(cpus, vcpus);
-        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut awake = vec![false; vcpus];
+fn one_that_wakes_all_the_time_gets_no_more_than_its_share() {
+    let mut board = Board::new(1);
+    let sly = board.add(Load::Cycle { run: 90_000, sleep: 1_000 }, Params::default());
+    (0..3).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    board.go(2000 * MS);
+    let ran = board.take_ran();
+    assert!(ran[sly.index()] < 2000 * MS * 27 / 100, "{ran:?}");
+}
+
+#[test]
+fn a_reservation_is_met_in_every_period_beside_eight_busy_ones() {
+    for (budget, period, cpus) in [(2, 10, 1), (2, 10, 4), (8, 10, 1), (1, 3, 1)] {
+        let mut board = Board::new(cpus);
+        (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        let class = Class::Reserved(ms(budget, period));
+        let reserved = board.add(Load::Busy, Params { class, ..Params::default() });
+        for number in 0..200 {
+            board.go(period * MS);
+            let ran = board.take_ran()[reserved.index()];
+            // The switch to it is paid from its budget.
+            let least = budget * MS - 2 * 1100;
+            assert!(ran >= least && ran <= budget * MS + 2000, "{budget}/{period} period {number}: {ran}");
+        }
+    }
+}
+
+#[test]
+fn reservations_of_one_cpu_are_all_met_up_to_nine_tenths() {
+    let mut board = Board::new(1);
+    (0..4).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    let wanted = [(2, 10), (3, 15), (10, 40), (5, 20)];
+    let reserved = wanted.map(|(budget, period)| {
+        board.add(Load::Busy, Params { class: Class::Reserved(ms(budget, period)), ..Params::default() })
+    });
+    board.go(120 * MS);
+    board.take_ran();
+    for _ in 0..20 {
+        board.go(120 * MS);
+        let ran = board.take_ran();
+        for ((budget, period), vcpu) in wanted.into_iter().zip(reserved) {
+            let due = 120 / period * budget * MS;
+            let got = ran[vcpu.index()];
+            assert!(got + 40_000 > due && got < due + 20_000, "{budget}/{period}: {got} of {due}");
+        }
+    }
+    assert_eq!(
+        board.scheduler.set(VcpuId(9), &Params { class: Class::Reserved(ms(1, 100)), ..Params::default() }, 1),
+        Err(Refused::Overcommitted)
+    );
+}
+
+#[test]
+fn a_reservation_that_sleeps_is_served_when_it_wakes() {
+    let mut board = Board::new(1);
+    (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    let class = Class::Reserved(ms(2, 10));
+    let reserved = board.add(Load::Cycle { run: MS, sleep: 9 * MS }, Params { class, ..Params::default() });
+    board.go(2000 * MS);
+    assert!(board.guests[reserved.index()].latency < 3000, "{}", board.guests[reserved.index()].latency);
+}
+
+#[test]
+fn a_cap_holds_while_the_cpu_is_free_and_leaves_the_rest_to_others() {
+    for others in [0, 3] {
+        let mut board = Board::new(1);
+        let class = Class::Fair { cap: Some(ms(3, 20)) };
+        let capped = board.add(Load::Busy, Params { class, ..Params::default() });
+        (0..others).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        board.go(100 * MS);
+        board.take_ran();
+        board.go(1000 * MS);
+        let ran = board.take_ran();
+        let got = ran[capped.index()];
+        assert!((149 * MS..=151 * MS).contains(&got), "{others} others: {got}");
+        assert!(ran.iter().sum::<u64>() > 990 * MS || others == 0, "{ran:?}");
+    }
+}
+
+#[test]
+fn a_pinned_vcpu_owns_its_cpu_and_the_others_leave_it() {
+    let mut board = Board::new(2);
+    let busy: Vec<_> = (0..5).map(|_| board.add(Load::Busy, Params::default())).collect();
+    board.go(50 * MS);
+    let params = Params { class: Class::Pinned, ..Params::default() };
+    let pinned = board.add(Load::Busy, params);
+    board.go(MS);
+    board.take_ran();
+    board.go(1000 * MS);
+    let ran = board.take_ran();
+    assert_eq!(ran[pinned.index()], 1000 * MS);
+    assert!(error(&ran[..5], &[1; 5]) < 0.01, "{ran:?}");
+    // Given back, it is everybody's again.
+    board.set(pinned, Params::default());
+    board.go(50 * MS);
+    board.take_ran();
+    board.go(1000 * MS);
+    let ran = board.take_ran();
+    assert!(error(&ran, &[1; 6]) < 0.01, "{ran:?}");
+    drop(busy);
+}
+
+#[test]
+fn what_would_leave_somebody_without_a_cpu_is_refused() {
+    let scheduler = Box::new(Scheduler::<board::Lock>::new());
+    (0..2).for_each(|cpu| scheduler.bring_up(CpuId(cpu), HZ));
+    let pinned = Params { class: Class::Pinned, ..Params::default() };
+    let on = |mask: u8| Params { affinity: CpuMask(mask), ..Params::default() };
+    assert_eq!(scheduler.set(VcpuId(0), &on(0b100), 1), Err(Refused::NoCpu));
+    assert!(scheduler.set(VcpuId(0), &on(0b10), 1).is_ok());
+    assert!(scheduler.set(VcpuId(1), &pinned, 1).is_ok(), "CPU 0 is nobody's only one");
+    assert_eq!(scheduler.set(VcpuId(2), &pinned, 1), Err(Refused::Strands));
+    assert_eq!(scheduler.set(VcpuId(3), &on(0b01), 1), Err(Refused::NoCpu));
+    let all = Params { class: Class::Reserved(ms(91, 100)), ..Params::default() };
+    assert_eq!(scheduler.set(VcpuId(2), &all, 1), Err(Refused::Overcommitted));
+    let _ = scheduler.reset(VcpuId(1), 1);
+    assert!(scheduler.set(VcpuId(3), &on(0b01), 1).is_ok());
+}
+
+#[test]
+fn an_affinity_that_is_set_while_it_runs_is_kept_from_then_on() {
+    let mut board = Board::new(4);
+    let moved = board.add(Load::Busy, Params::default());
+    (0..7).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    for mask in [0b1000, 0b0001, 0b0110, 0b0100] {
+        board.set(moved, Params { affinity: CpuMask(mask), ..Params::default() });
+        board.go(20 * MS);
+        board.guests[moved.index()].ran_on = [0; MAX_CPUS];
+        board.go(100 * MS);
+        let on = board.guests[moved.index()].ran_on;
+        for (cpu, ran) in on.into_iter().enumerate() {
+            assert!(mask & 1 << cpu != 0 || ran == 0, "{mask:#b}: {on:?}");
+        }
+        assert!(on.iter().sum::<u64>() > 20 * MS, "{on:?}");
+    }
+}
+
+#[test]
+fn one_whose_cpus_are_all_owned_still_runs() {
+    let mut board = Board::new(2);
+    board.add(Load::Busy, Params { affinity: CpuMask(0b10), ..Params::default() });
+    board.lend(CpuId(1), false);
+    board.go(50 * MS);
+    board.take_ran();
+    board.go(100 * MS);
+    assert!(board.guests[0].ran_on[0] > 140 * MS, "{:?}", board.guests[0]);
+}
+
+#[test]
+fn four_and_two_hundred_busy_vcpus_all_run_in_every_round() {
+    for count in [4, 200] {
+        let mut board = Board::new(1);
+        (0..count).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        board.go(500 * MS);
+        board.forget();
+        board.go(1000 * MS);
+        let most = board.guests.iter().map(|guest| guest.gap).max();
+        assert!(most < Some(count * MS * 5 / 2), "{count}: {most:?}");
+        assert!(error(&board.take_ran(), &vec![1; count as usize]) < 0.12);
+    }
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    let cycle = (1_000..20 * MS, 1_000..20 * MS).prop_map(|(run, sleep)| Load::Cycle { run, sleep });
+    prop_oneof![Just(Load::Busy), cycle]
+}
+
+fn params(cpus: usize) -> impl Strategy<Value = Params> {
+    let bandwidth = (1..4u64, 5..40u64).prop_map(|(budget, period)| ms(budget, period));
+    let class = prop_oneof![
+        5 => Just(Class::Fair { cap: None }),
+        1 => bandwidth.clone().prop_map(|cap| Class::Fair { cap: Some(cap) }),
+        1 => bandwidth.prop_map(Class::Reserved),
+        1 => Just(Class::Pinned),
+    ];
+    (1..1000u16, 1..(1u16 << cpus), class).prop_map(|(weight, mask, class)| Params {
+        weight: Weight::new(weight).expect("weight"),
+        affinity: CpuMask(mask as u8),
+        class,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn under_any_load_nobody_starves_and_no_cpu_idles_while_somebody_waits(
+        cpus in 1..5usize,
+        loads in proptest::collection::vec((load(), 1..500u16), 1..12),
+    ) {
+        let mut board = Board::new(cpus);
+        for (load, w) in &loads {
+            board.add(*load, weight(*w));
+        }
+        board.go(100 * MS);
+        board.forget();
         for _ in 0..400 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let (cpu, vcpu) = ((random >> 8) as usize % cpus, (random >> 16) as usize % vcpus);
-            match random % 4 {
-                0 => board.wake(vcpu),
-                1 => board.block(cpu),
-                2 if board.running[cpu].is_none() => drop(board.adopt(cpu, vcpu)),
-                _ => board.slice_over(cpu),
-            }
-            if random & 0x100000 != 0 {
-                board.deliver();
-            }
-            for (cpu, running) in board.running.iter().enumerate() {
-                assert_eq!(board.scheduler.cpus[cpu].running, running.is_some(), "seed {seed}: CPU {cpu}");
-            }
+            board.go(MS / 2 + 37);
+            prop_assert!(board.is_kicked() || board.idle() == 0 || board.waiting() == 0);
         }
-        board.deliver();
-        (0..vcpus).for_each(|vcpu| board.wake(vcpu));
-        board.deliver();
-        awake.fill(true);
-        let before = board.ran.clone();
-        for turn in 0..vcpus * 4 {
-            (0..cpus).for_each(|cpu| board.slice_over((cpu + turn) % cpus));
-            board.deliver();
+        // From the begin of one round to the end of the next. A round is 8 ms by the weights that could run at its begin,
+        // and is 8 ms longer each time that they double in it; on more CPUs it is that long for all together.
+        let weights = || loads.iter().map(|(_, weight)| u32::from(*weight));
+        let doublings = (weights().sum::<u32>() / weights().min().unwrap_or(1)).ilog2();
+        let longest = 2 * u64::from(1 + doublings) * 8 * cpus as u64 * MS;
+        for guest in &board.guests {
+            prop_assert!(guest.ran > 0 && guest.gap < longest, "{:?}", guest);
         }
-        for (vcpu, ran) in before.iter().enumerate() {
-            let progress = board.ran[vcpu] > *ran || board.running.contains(&Some(VcpuId(vcpu as u16)));
-            assert!(progress, "seed {seed}: vcpu {vcpu} starves");
+    }
+
+    #[test]
+    fn changes_at_any_moment_lose_nobody(
+        cpus in 1..5usize,
+        loads in proptest::collection::vec(load(), 1..8),
+        changes in proptest::collection::vec((0..8usize, params(4), 1..5 * MS), 1..60),
+    ) {
+        let mut board = Board::new(cpus);
+        for load in &loads {
+            board.add(*load, Params::default());
+        }
+        for (vcpu, params, time) in changes {
+            let vcpu = VcpuId((vcpu % loads.len()) as u16);
+            let _ = board.try_set(vcpu, params);
+            board.go(time);
+        }
+        for vcpu in 0..loads.len() {
+            // All at the default in the end, so that everybody's turn comes.
+            let _ = board.try_set(VcpuId(vcpu as u16), Params::default());
+        }
+        board.go(100 * MS);
+        board.take_ran();
+        board.go(100 * MS);
+        for (vcpu, ran) in board.take_ran().into_iter().enumerate() {
+            prop_assert!(ran > 0, "vCPU {} is lost", vcpu);
         }
     }
 }

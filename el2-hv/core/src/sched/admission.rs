@@ -1,0 +1,174 @@
+//! Changing what a vCPU gets, while everything runs: what is promised to one is not taken from another.
+
+use core::sync::atomic::Ordering;
+
+use super::entity::{Entity, Place, State};
+use super::queue::Arrival;
+use super::{Class, CpuMask, Kick, MAX_VCPUS_TOTAL, Params, QueueLock, Refused, Scheduler};
+use crate::addr::{CpuId, VcpuId};
+
+/// Of each CPU, what may be reserved, in millionths: the rest is for those that reserve nothing.
+const RESERVABLE: u64 = 900_000;
+
+impl<L: QueueLock> Scheduler<L> {
+    /// CPUs that run and that nobody owns.
+    pub(super) fn open(&self) -> CpuMask {
+        let owned = CpuMask(self.owned.load(Ordering::SeqCst));
+        CpuMask(self.online.load(Ordering::SeqCst)).without(owned)
+    }
+
+    /// Tells every queue which CPUs are open.
+    pub(super) fn open_changed(&self) {
+        loop {
+            let open = self.open();
+            for cpu in CpuMask(self.online.load(Ordering::SeqCst)).iter() {
+                self.cpu(cpu).change(|queue| queue.set_open(open));
+            }
+            // Who has changed it meanwhile may have told them before this one did.
+            if open == self.open() {
+                return;
+            }
+        }
+    }
+
+    /// Takes new parameters of a vCPU in any state. Calls of this follow one another.
+    ///
+    /// # Errors
+    /// See [`Refused`]; nothing has changed.
+    pub fn set(&self, vcpu: VcpuId, params: &Params, now: u64) -> Result<Kick, Refused> {
+        let bound = self.place(vcpu, params)?;
+        let before = self.entities[vcpu].is_pinned().then(|| self.entities[vcpu].bound()).flatten();
+        let after = bound.filter(|_| params.class == Class::Pinned);
+        let kick = self.apply(vcpu, params, bound, now);
+        Ok(kick.union(self.own(before, after, now)))
+    }
+
+    /// The parameters of a vCPU that is off go back to what they are by default, its times to zero.
+    pub fn reset(&self, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        let before = entity.is_pinned().then(|| entity.bound()).flatten();
+        self.at_home(vcpu, |_, entity| {
+            entity.set_params(&Params::default(), None, now);
+            entity.set_ran(0);
+            entity.set_waited(0);
+        });
+        self.own(before, None, now)
+    }
+
+    fn own(&self, before: Option<CpuId>, after: Option<CpuId>, now: u64) -> Kick {
+        if before == after {
+            return Kick::NONE;
+        }
+        if let Some(cpu) = before {
+            self.owned.fetch_and(!CpuMask::one(cpu).0, Ordering::SeqCst);
+        }
+        if let Some(cpu) = after {
+            self.owned.fetch_or(CpuMask::one(cpu).0, Ordering::SeqCst);
+        }
+        self.open_changed();
+        // Who runs on a CPU that is owned from now on leaves it; a CPU that is given back may be idle.
+        let looks = before.map_or(Kick::NONE, Kick::cpu).union(after.map_or(Kick::NONE, Kick::cpu));
+        after.map_or(looks, |cpu| looks.union(self.clear(cpu, now)))
+    }
+
+    /// Gives `cpu` to whoever competes, or takes it away from them: who runs there leaves when it is kicked.
+    pub fn lend(&self, cpu: CpuId, lent: bool, now: u64) -> Kick {
+        let (before, after) = if lent { (Some(cpu), None) } else { (None, Some(cpu)) };
+        self.own(before, after, now)
+    }
+
+    /// Sends away who waits at `cpu` and must not.
+    fn clear(&self, cpu: CpuId, now: u64) -> Kick {
+        let mut kick = Kick::NONE;
+        for _ in 0..MAX_VCPUS_TOTAL {
+            let stray = self.cpu(cpu).change(|queue| {
+                let vcpu = queue.stray(&self.entities)?;
+                queue.unlink(&self.entities, vcpu);
+                queue.count_out(&self.entities[vcpu]);
+                Some(vcpu)
+            });
+            let Some(vcpu) = stray else { break };
+            kick = kick.union(self.send(vcpu, now));
+        }
+        kick
+    }
+
+    fn apply(&self, vcpu: VcpuId, params: &Params, bound: Option<CpuId>, now: u64) -> Kick {
+        let sent = self.at_home(vcpu, |queue, entity| {
+            let counted = matches!(entity.state(), State::Queued | State::Running);
+            let listed = entity.place() != Place::None;
+            if counted {
+                queue.count_out(entity);
+            }
+            queue.unlink(&self.entities, vcpu);
+            entity.set_params(params, bound, now);
+            let here = queue.allowed(entity).contains(entity.home()) || entity.is_resident();
+            match (entity.state(), here) {
+                (State::Queued, false) if listed => return None,
+                (State::Blocked | State::Off, false) => {
+                    if let Some(home) = queue.allowed(entity).first() {
+                        entity.set_home(home);
+                    }
+                    return Some(Kick::NONE);
+                }
+                _ => {}
+            }
+            if counted {
+                queue.count_in(entity);
+            }
+            if listed {
+                queue.enqueue(&self.entities, vcpu, Arrival::Woken, now);
+            }
+            Some(if counted { Kick::cpu(entity.home()) } else { Kick::NONE })
+        });
+        sent.unwrap_or_else(|| self.send(vcpu, now))
+    }
+
+    /// Whether there is a CPU for such parameters; which one, for those that have one only.
+    fn place(&self, vcpu: VcpuId, params: &Params) -> Result<Option<CpuId>, Refused> {
+        let own = self.entities[vcpu].is_pinned().then(|| self.entities[vcpu].bound()).flatten();
+        let open = own.map_or(self.open(), |own| CpuMask(self.open().0 | CpuMask::one(own).0));
+        let candidates = params.affinity.and(open);
+        if candidates.is_empty() {
+            return Err(Refused::NoCpu);
+        }
+        match params.class {
+            Class::Fair { .. } => Ok(None),
+            Class::Reserved(bandwidth) => {
+                let free = |cpu: &CpuId| self.reserved_at(*cpu, vcpu) + bandwidth.millionths() <= RESERVABLE;
+                let best = candidates.iter().filter(free).min_by_key(|cpu| self.reserved_at(*cpu, vcpu));
+                best.map(Some).ok_or(Refused::Overcommitted)
+            }
+            Class::Pinned => {
+                let mut free = candidates.iter().filter(|cpu| self.reserved_at(*cpu, vcpu) == 0).peekable();
+                if free.peek().is_none() {
+                    return Err(Refused::Overcommitted);
+                }
+                // The last one: interrupts of devices come to the first.
+                let fits = |cpu: &CpuId| self.nobody_needs(*cpu, vcpu, open);
+                free.filter(fits).last().map(Some).ok_or(Refused::Strands)
+            }
+        }
+    }
+
+    /// What others than `but` have reserved at `cpu`.
+    fn reserved_at(&self, cpu: CpuId, but: VcpuId) -> u64 {
+        let reserved = |entity: &&Entity| entity.is_reserved() && entity.bound() == Some(cpu);
+        let mut sum = 0;
+        for (_, entity) in self.others(but).filter(|(_, entity)| reserved(entity)) {
+            sum += entity.bandwidth().map_or(0, |bandwidth| bandwidth.millionths());
+        }
+        sum
+    }
+
+    /// Whether everybody else has another CPU of `open`.
+    fn nobody_needs(&self, cpu: CpuId, but: VcpuId, open: CpuMask) -> bool {
+        let left = open.without(CpuMask::one(cpu));
+        !left.is_empty()
+            && self.others(but).all(|(_, entity)| entity.bound().is_some() || !entity.affinity().and(left).is_empty())
+    }
+
+    fn others(&self, but: VcpuId) -> impl Iterator<Item = (usize, &Entity)> {
+        self.entities.0.iter().enumerate().filter(move |(at, _)| *at != but.index())
+    }
+}

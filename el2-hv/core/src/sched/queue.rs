@@ -1,0 +1,499 @@
+//! The vCPUs of one CPU: rounds of fair shares, and reservations before them.
+//!
+//! In each round a vCPU may run for as long as its weight says. Who has used that up waits for the next round,
+//! which begins when nobody is left in this one. Every step costs the same however many wait.
+
+use super::Entities;
+use super::entity::{Entity, Place, State};
+use super::list::List;
+use super::params::{CpuMask, WEIGHT_DEFAULT};
+use crate::addr::{CpuId, VcpuId};
+
+/// Lengths in ticks of the counter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lengths {
+    /// A round of few vCPUs.
+    round: u64,
+    /// What a round gives to each vCPU on average, at least.
+    share: u64,
+    /// The shortest turn.
+    turn: u64,
+}
+
+impl Lengths {
+    /// For a counter of `hz`: 8 ms, 500 us, 50 us.
+    pub(super) const fn of(hz: u64) -> Self {
+        Self { round: hz / 125, share: hz / 2000, turn: hz / 20_000 }
+    }
+
+    const NONE: Self = Self { round: 0, share: 0, turn: 0 };
+}
+
+/// Fractions of a tick in [`Queue::unit`].
+const UNIT_BITS: u32 = 10;
+
+/// How a vCPU comes into the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Arrival {
+    /// It slept, or was held.
+    Woken,
+    /// It ran, and another takes the CPU.
+    Preempted,
+    /// It comes from another CPU's queue.
+    Moved,
+}
+
+/// What the CPU is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Doing {
+    /// It is between two vCPUs, and looks at the queue before it does anything else.
+    Choosing,
+    /// It waits for a kick.
+    Idle,
+    /// It runs a vCPU; `urgent`: one that was woken and is not to be preempted by the next that is.
+    Running { vcpu: VcpuId, urgent: bool },
+}
+
+/// What holds for the vCPU that runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Stays,
+    /// Another is to run.
+    Leaves,
+    /// Its share is used up, and nobody else is here in this round.
+    RoundOver,
+}
+
+/// All that could run, on all CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) weight: u64,
+    pub(super) vcpus: u64,
+    pub(super) cpus: u64,
+}
+
+/// One CPU's queue.
+#[derive(Debug)]
+pub struct Queue {
+    cpu: CpuId,
+    pub(super) doing: Doing,
+    reserved: List,
+    urgent: List,
+    rounds: [List; 2],
+    held: List,
+    /// vCPUs in lists, those that are held excepted.
+    pub(super) waiting: u16,
+    /// vCPUs that wait or run, and their weights.
+    pub(super) runnable: u16,
+    pub(super) weight: u32,
+    pub(super) round: u32,
+    /// Ticks for each unit of weight in a round, in fractions.
+    unit: u64,
+    /// The weight of this queue for which that holds.
+    basis: u32,
+    /// Somebody waits whom this CPU could run: shares are counted.
+    contended: bool,
+    /// The vCPU that runs lets the others of this round go first.
+    yields: bool,
+    /// CPUs that nobody owns.
+    open: CpuMask,
+    lengths: Lengths,
+}
+
+impl Queue {
+    /// Nobody, on a CPU that does not run yet: all zero.
+    pub const fn new() -> Self {
+        Self {
+            cpu: CpuId(0),
+            doing: Doing::Choosing,
+            reserved: List::new(),
+            urgent: List::new(),
+            rounds: [List::new(), List::new()],
+            held: List::new(),
+            waiting: 0,
+            runnable: 0,
+            weight: 0,
+            round: 0,
+            unit: 0,
+            basis: 0,
+            contended: false,
+            yields: false,
+            open: CpuMask::NONE,
+            lengths: Lengths::NONE,
+        }
+    }
+
+    /// The CPU runs from now on.
+    pub(super) const fn begin(&mut self, cpu: CpuId, lengths: Lengths) {
+        self.cpu = cpu;
+        self.lengths = lengths;
+        self.basis = WEIGHT_DEFAULT as u32;
+        self.unit = (lengths.round << UNIT_BITS) / WEIGHT_DEFAULT as u64;
+    }
+
+    pub(super) const fn set_open(&mut self, open: CpuMask) {
+        self.open = open;
+    }
+
+    /// CPUs that `entity` may run on.
+    #[inline]
+    pub(super) fn allowed(&self, entity: &Entity) -> CpuMask {
+        entity.allowed(self.open)
+    }
+
+    #[inline]
+    fn is_allowed(&self, entity: &Entity) -> bool {
+        self.allowed(entity).contains(self.cpu)
+    }
+
+    /// It could run from now on.
+    #[inline]
+    pub(super) fn count_in(&mut self, entity: &Entity) {
+        self.runnable += 1;
+        self.weight += entity.weight();
+    }
+
+    /// Where many wake at once, this round is not to be so much longer.
+    fn keep_round_short(&mut self) {
+        if self.weight > 2 * self.basis {
+            self.unit = self.unit * u64::from(self.basis) / u64::from(self.weight);
+            self.basis = self.weight;
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_out(&mut self, entity: &Entity) {
+        self.runnable -= 1;
+        self.weight -= entity.weight();
+    }
+
+    const fn current(&mut self) -> &mut List {
+        &mut self.rounds[(self.round & 1) as usize]
+    }
+
+    const fn following(&mut self) -> &mut List {
+        &mut self.rounds[(!self.round & 1) as usize]
+    }
+
+    /// Whether somebody waits for the next round.
+    pub(super) const fn has_following(&self) -> bool {
+        !self.rounds[(!self.round & 1) as usize].is_empty()
+    }
+
+    /// What a round gives to `entity`.
+    fn share(&self, entity: &Entity) -> i64 {
+        ((u64::from(entity.weight()) * self.unit) >> UNIT_BITS).max(self.lengths.turn) as i64
+    }
+
+    /// Its share of this round, if it has not had that yet.
+    #[inline]
+    fn enter_round(&self, entity: &Entity) {
+        if entity.round() != self.round {
+            entity.set_round(self.round);
+            entity.set_left(self.share(entity));
+        }
+    }
+
+    /// Books what the vCPU that runs has used since it was looked at last.
+    #[inline]
+    fn charge(&self, entity: &Entity, now: u64) {
+        let ran = now.saturating_sub(entity.since());
+        entity.set_since(now);
+        entity.set_ran(entity.ran() + ran);
+        if self.contended {
+            entity.set_left(entity.left().saturating_sub(ran as i64));
+        }
+        if entity.bandwidth().is_some() {
+            entity.set_quota(entity.quota().saturating_sub(ran as i64));
+        }
+    }
+
+    /// From now on somebody waits: what the running vCPU had for itself does not count.
+    fn contend(&mut self, all: &Entities, now: u64) {
+        if let Doing::Running { vcpu, .. } = self.doing
+            && !self.contended
+        {
+            self.charge(&all[vcpu], now);
+            self.enter_round(&all[vcpu]);
+        }
+        self.contended = true;
+    }
+
+    /// Puts a vCPU that could run into a list. It counts as waiting since it says so itself.
+    pub(super) fn enqueue(&mut self, all: &Entities, vcpu: VcpuId, arrival: Arrival, now: u64) {
+        let entity = &all[vcpu];
+        entity.set_state(State::Queued);
+        if !has_bandwidth(entity, arrival, now) {
+            return self.held.insert_by_deadline(all, vcpu, Place::Held);
+        }
+        if self.waiting == 0 {
+            self.contend(all, now);
+        }
+        self.waiting += 1;
+        if entity.is_reserved() {
+            return self.reserved.insert_by_deadline(all, vcpu, Place::Reserved);
+        }
+        match arrival {
+            Arrival::Woken => {
+                self.keep_round_short();
+                self.enter_round(entity);
+            }
+            Arrival::Moved => entity.set_round(self.round),
+            Arrival::Preempted => {}
+        }
+        if entity.left() <= 0 {
+            // An overrun is paid back in the next round.
+            let share = self.share(entity);
+            entity.set_left((entity.left().max(-share) + share).max(self.lengths.turn as i64));
+            entity.set_round(self.round.wrapping_add(1));
+            let next = place(self.round.wrapping_add(1));
+            return self.following().push_back(all, vcpu, next);
+        }
+        let this = place(self.round);
+        match arrival {
+            Arrival::Woken => self.urgent.push_back(all, vcpu, Place::Urgent),
+            Arrival::Preempted => self.current().push_front(all, vcpu, this),
+            Arrival::Moved => self.current().push_back(all, vcpu, this),
+        }
+    }
+
+    /// Takes a vCPU out of the list that it is in.
+    pub(super) fn unlink(&mut self, all: &Entities, vcpu: VcpuId) {
+        let list = match all[vcpu].place() {
+            Place::None => return,
+            Place::Held => return self.held.remove(all, vcpu),
+            Place::Reserved => &mut self.reserved,
+            Place::Urgent => &mut self.urgent,
+            Place::Even => &mut self.rounds[0],
+            Place::Odd => &mut self.rounds[1],
+        };
+        list.remove(all, vcpu);
+        self.waiting -= 1;
+    }
+
+    /// Those whose new period has begun compete again.
+    fn let_go(&mut self, all: &Entities, now: u64) {
+        while let Some(vcpu) = self.held.head()
+            && all[vcpu].deadline() <= now
+        {
+            self.held.remove(all, vcpu);
+            self.enqueue(all, vcpu, Arrival::Woken, now);
+        }
+    }
+
+    /// Who is to run next in this round.
+    pub(super) fn first(&mut self, all: &Entities, now: u64) -> Option<VcpuId> {
+        if !self.held.is_empty() {
+            self.let_go(all, now);
+        }
+        self.reserved.head().or(self.urgent.head()).or_else(|| self.current().head())
+    }
+
+    /// The next round begins.
+    pub(super) fn advance(&mut self, totals: Totals) {
+        self.round = self.round.wrapping_add(1);
+        let Totals { weight, vcpus, cpus } = totals;
+        if weight > 0 {
+            let length = (self.lengths.round * cpus).max(self.lengths.share * vcpus);
+            self.unit = (length << UNIT_BITS) / weight;
+            self.basis = self.weight;
+        }
+    }
+
+    /// Joins a round that is further on. Nobody is left in this queue's own.
+    pub(super) fn join(&mut self, round: u32) {
+        if self.current().is_empty() && !self.has_following() && is_before(self.round, round) {
+            self.round = round;
+        }
+    }
+
+    /// `vcpu`, which [`Queue::first`] has named, runs from now on.
+    #[inline]
+    pub(super) fn start(&mut self, all: &Entities, vcpu: VcpuId, now: u64) {
+        let entity = &all[vcpu];
+        let urgent = entity.place() == Place::Urgent;
+        self.unlink(all, vcpu);
+        entity.set_state(State::Running);
+        entity.set_resident(true);
+        entity.set_woken(false);
+        entity.set_waited(entity.waited() + now.saturating_sub(entity.since()));
+        entity.set_since(now);
+        self.contended = self.waiting > 0;
+        if self.contended {
+            self.enter_round(entity);
+        }
+        self.doing = Doing::Running { vcpu, urgent };
+    }
+
+    /// When the scheduler has to look again, if nothing else happens.
+    pub(super) fn until(&self, all: &Entities, now: u64) -> Option<u64> {
+        let release = self.held.head().map(|vcpu| all[vcpu].deadline());
+        let Doing::Running { vcpu, .. } = self.doing else { return release };
+        let entity = &all[vcpu];
+        let after = |ticks: i64| now + ticks.max(0) as u64;
+        let turn = (self.contended && entity.bound().is_none()).then(|| after(entity.left()));
+        let quota = entity.bandwidth().map(|_| after(entity.quota()));
+        [release, turn, quota].into_iter().flatten().min()
+    }
+
+    /// What holds for the vCPU that runs.
+    pub(super) fn judge(&mut self, all: &Entities, now: u64) -> Verdict {
+        let Doing::Running { vcpu, urgent } = self.doing else { return Verdict::Stays };
+        let entity = &all[vcpu];
+        self.charge(entity, now);
+        if !self.held.is_empty() {
+            self.let_go(all, now);
+        }
+        if !self.is_allowed(entity) || entity.bandwidth().is_some() && entity.quota() <= 0 {
+            return Verdict::Leaves;
+        }
+        if let Some(first) = self.reserved.head()
+            && (!entity.is_reserved() || all[first].deadline() < entity.deadline())
+        {
+            return Verdict::Leaves;
+        }
+        if entity.bound().is_some() || !self.contended {
+            return Verdict::Stays;
+        }
+        let somebody = !self.urgent.is_empty() || !self.current().is_empty();
+        match (entity.left() > 0, somebody) {
+            (true, _) if !urgent && !self.urgent.is_empty() => Verdict::Leaves,
+            (true, _) => Verdict::Stays,
+            (false, true) => Verdict::Leaves,
+            (false, false) => Verdict::RoundOver,
+        }
+    }
+
+    /// Somebody waits at another CPU, in its round: this CPU's vCPU, which has had it for itself, has no more
+    /// than its share from now on.
+    pub(super) fn share_with(&mut self, all: &Entities, round: u32, now: u64) {
+        self.join(round);
+        self.contend(all, now);
+    }
+
+    /// The vCPU that runs goes on in the next round, which nobody else waits for here; `others`: somebody does at
+    /// another CPU.
+    pub(super) fn go_on(&mut self, all: &Entities, others: bool, totals: Totals) {
+        self.advance(totals);
+        self.contended = self.waiting > 0 || others;
+        if let Doing::Running { vcpu, .. } = self.doing {
+            let entity = &all[vcpu];
+            let overrun = entity.left().min(0);
+            self.enter_round(entity);
+            entity.set_left((entity.left() + overrun).max(self.lengths.turn as i64));
+        }
+    }
+
+    /// Whether the CPU runs a vCPU that is to make room for `entity`, which has just been queued.
+    pub(super) fn is_preempted_by(&self, all: &Entities, entity: &Entity) -> bool {
+        let Doing::Running { vcpu, urgent } = self.doing else { return false };
+        let running = &all[vcpu];
+        match entity.place() {
+            Place::Reserved => !running.is_reserved() || entity.deadline() < running.deadline(),
+            Place::Urgent => !urgent && running.bound().is_none(),
+            _ => false,
+        }
+    }
+
+    /// Whether shares are counted, so that the CPU looks at the queue again before long.
+    #[inline]
+    pub(super) const fn is_contended(&self) -> bool {
+        self.contended
+    }
+
+    /// One that `thief` may take: of this round, or, where `hungry`, of any.
+    pub(super) fn spare(&mut self, all: &Entities, thief: CpuId, hungry: bool) -> Option<VcpuId> {
+        let open = self.open;
+        let fits = |vcpu: &VcpuId| {
+            let entity = &all[*vcpu];
+            !entity.is_resident() && entity.bound().is_none() && entity.allowed(open).contains(thief)
+        };
+        let found = self.urgent.iter(all).find(fits).or_else(|| self.current().iter(all).find(fits));
+        found.or_else(|| if hungry { self.following().iter(all).find(fits) } else { None })
+    }
+
+    /// One that waits here and must not.
+    pub(super) fn stray(&self, all: &Entities) -> Option<VcpuId> {
+        let lists = [&self.reserved, &self.urgent, &self.rounds[0], &self.rounds[1], &self.held];
+        let must_go = |vcpu: &VcpuId| !self.is_allowed(&all[*vcpu]) && !all[*vcpu].is_resident();
+        lists.into_iter().find_map(|list| list.iter(all).find(must_go))
+    }
+
+    /// One that waits and could run on one of `cpus` as well.
+    pub(super) fn any_for(&self, all: &Entities, cpus: CpuMask) -> Option<CpuId> {
+        let first = self.rounds[(self.round & 1) as usize].head().or(self.rounds[(!self.round & 1) as usize].head());
+        first.and_then(|vcpu| self.allowed(&all[vcpu]).and(cpus).first())
+    }
+
+    /// The vCPU that runs goes to sleep.
+    #[inline]
+    pub(super) fn stop(&mut self, entity: &Entity, now: u64) {
+        self.charge(entity, now);
+        self.count_out(entity);
+        entity.set_state(State::Blocked);
+        self.doing = Doing::Choosing;
+    }
+
+    /// The vCPU that runs lets the CPU go, its registers are saved: how it comes back into the queue.
+    pub(super) fn let_run_go(&mut self, entity: &Entity, now: u64) -> Arrival {
+        self.charge(entity, now);
+        self.doing = Doing::Choosing;
+        if core::mem::take(&mut self.yields) { Arrival::Moved } else { Arrival::Preempted }
+    }
+
+    /// The vCPU that runs has nothing urgent to do: whether somebody else of this round is to run.
+    pub(super) const fn give_way(&mut self) -> bool {
+        self.yields = !self.urgent.is_empty() || !self.current().is_empty();
+        self.yields
+    }
+
+    /// The one that sleeps here goes on, where nobody waits.
+    #[inline]
+    pub(super) fn resume(&mut self, all: &Entities, vcpu: VcpuId, now: u64) -> bool {
+        let entity = &all[vcpu];
+        let asleep_here = entity.state() == State::Blocked && entity.is_resident() && entity.home() == self.cpu;
+        if !asleep_here || self.waiting > 0 || entity.bandwidth().is_some() || !self.is_allowed(entity) {
+            return false;
+        }
+        self.count_in(entity);
+        entity.set_state(State::Running);
+        entity.set_woken(false);
+        entity.set_since(now);
+        self.contended = false;
+        self.doing = Doing::Running { vcpu, urgent: false };
+        true
+    }
+}
+
+/// The list of a round.
+const fn place(round: u32) -> Place {
+    if round & 1 == 0 { Place::Even } else { Place::Odd }
+}
+
+/// Whether round `a` comes before `b`, on a counter that wraps.
+pub(super) const fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+/// Whether it may run before its deadline: a constant bandwidth server (Abeni and Buttazzo 1998) that is held when its
+/// budget is used up. One that wakes with more budget than it could use by its deadline at its rate begins a new period.
+fn has_bandwidth(entity: &Entity, arrival: Arrival, now: u64) -> bool {
+    let Some(bandwidth) = entity.bandwidth() else { return true };
+    let (quota, deadline) = (entity.quota(), entity.deadline());
+    let budget = bandwidth.budget as i64;
+    if deadline <= now {
+        // Periods follow one another; they begin anew where one was slept through.
+        let next = deadline + bandwidth.period;
+        entity.set_deadline(if next > now { next } else { now + bandwidth.period });
+        entity.set_quota(quota.min(0).max(-budget) + budget);
+    } else if arrival == Arrival::Woken
+        && quota > 0
+        && (quota as u64).saturating_mul(bandwidth.period) > (deadline - now).saturating_mul(bandwidth.budget)
+    {
+        entity.set_deadline(now + bandwidth.period);
+        entity.set_quota(budget);
+    }
+    entity.quota() > 0
+}

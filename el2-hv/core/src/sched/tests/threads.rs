@@ -1,0 +1,163 @@
+//! The same code under real concurrency: threads are CPUs, and no wake-up may be lost.
+
+use super::super::*;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+const CPUS: usize = 4;
+const VCPUS: usize = 6;
+const BURSTS: u64 = 100;
+const HZ: u64 = 1_000_000_000;
+
+struct Lock(Mutex<Queue>);
+
+impl QueueLock for Lock {
+    const NEW: Self = Self(Mutex::new(Queue::new()));
+
+    fn with<R>(&self, work: impl FnOnce(&mut Queue) -> R) -> R {
+        let result = work(&mut self.0.lock().expect("queue"));
+        // What happens between two locks happens here.
+        thread::yield_now();
+        result
+    }
+}
+
+#[derive(Default)]
+struct Vcpu {
+    /// Wake-ups so far, and how many of them it had seen when it last looked.
+    wanted: AtomicU64,
+    seen: AtomicU64,
+    /// The CPU that runs it or has its registers, from 1.
+    held: AtomicU64,
+}
+
+struct Machine {
+    scheduler: Scheduler<Lock>,
+    vcpus: [Vcpu; VCPUS],
+    kicked: [AtomicBool; CPUS],
+    over: AtomicBool,
+    begin: Instant,
+    threads: [OnceLock<Thread>; CPUS],
+}
+
+impl Machine {
+    fn now(&self) -> u64 {
+        self.begin.elapsed().as_nanos() as u64
+    }
+
+    fn act(&self, kick: Kick) {
+        for cpu in kick.cpus().iter() {
+            self.kicked[cpu.index()].store(true, Ordering::SeqCst);
+            if let Some(thread) = self.threads[cpu.index()].get() {
+                thread.unpark();
+            }
+        }
+    }
+
+    fn wake(&self, vcpu: usize) {
+        self.vcpus[vcpu].wanted.fetch_add(1, Ordering::SeqCst);
+        self.act(self.scheduler.wake(VcpuId(vcpu as u16), self.now()));
+    }
+
+    fn take(&self, cpu: usize, vcpu: VcpuId) {
+        let before = self.vcpus[vcpu.index()].held.swap(cpu as u64 + 1, Ordering::SeqCst);
+        assert_eq!(before, 0, "{vcpu:?} is in two CPUs");
+    }
+
+    fn give(&self, cpu: usize, vcpu: VcpuId) {
+        let before = self.vcpus[vcpu.index()].held.swap(0, Ordering::SeqCst);
+        assert_eq!(before, cpu as u64 + 1, "{vcpu:?} was elsewhere");
+        self.act(self.scheduler.release(vcpu, self.now()));
+    }
+
+    fn cpu(&self, cpu: usize, mut random: u64) {
+        let mut resident: Option<VcpuId> = None;
+        let id = CpuId(cpu as u8);
+        let _ = self.threads[cpu].set(thread::current());
+        while !self.over.load(Ordering::SeqCst) {
+            self.kicked[cpu].store(false, Ordering::SeqCst);
+            let turn = self.scheduler.pick(id, self.now());
+            self.act(turn.kick);
+            match turn.pick {
+                Pick::Idle => {
+                    while !self.kicked[cpu].load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
+                        thread::park_timeout(Duration::from_millis(10));
+                    }
+                }
+                Pick::Evict(vcpu) => {
+                    assert_eq!(resident.take(), Some(vcpu));
+                    self.give(cpu, vcpu);
+                }
+                Pick::Run(vcpu) => {
+                    if resident != Some(vcpu) {
+                        if let Some(old) = resident.take() {
+                            self.give(cpu, old);
+                        }
+                        self.take(cpu, vcpu);
+                        resident = Some(vcpu);
+                    }
+                    random = self.turn(cpu, vcpu, random, &mut resident);
+                }
+            }
+        }
+    }
+
+    /// Looks at what it was woken for, then sleeps; or is let go as if it were preempted.
+    fn turn(&self, cpu: usize, vcpu: VcpuId, mut random: u64, resident: &mut Option<VcpuId>) -> u64 {
+        let own = &self.vcpus[vcpu.index()];
+        loop {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            own.seen.store(own.wanted.load(Ordering::SeqCst), Ordering::SeqCst);
+            if random >> 62 == 0 {
+                *resident = None;
+                self.give(cpu, vcpu);
+                return random;
+            }
+            if self.scheduler.block(CpuId(cpu as u8), vcpu, self.now()) == Block::Blocked {
+                return random;
+            }
+        }
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost_between_cpus_that_sleep_steal_and_preempt() {
+    let machine = Box::new(Machine {
+        scheduler: Scheduler::new(),
+        vcpus: std::array::from_fn(|_| Vcpu::default()),
+        kicked: std::array::from_fn(|_| AtomicBool::new(false)),
+        over: AtomicBool::new(false),
+        begin: Instant::now(),
+        threads: std::array::from_fn(|_| OnceLock::new()),
+    });
+    let machine = &*machine;
+    (0..CPUS).for_each(|cpu| machine.scheduler.bring_up(CpuId(cpu as u8), HZ));
+    for vcpu in 0..VCPUS {
+        let vcpu = VcpuId(vcpu as u16);
+        let _ = machine.scheduler.set(vcpu, &Params::default(), 1).expect("default");
+        machine.scheduler.add(vcpu);
+    }
+    thread::scope(|scope| {
+        (0..CPUS).for_each(|cpu| drop(scope.spawn(move || machine.cpu(cpu, cpu as u64))));
+        let mut random = 7u64;
+        let seen = |vcpu: &Vcpu| vcpu.seen.load(Ordering::SeqCst) == vcpu.wanted.load(Ordering::SeqCst);
+        let mut lost = None;
+        for burst in 0..BURSTS {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (0..random >> 61).for_each(|bit| machine.wake((random >> (8 * bit)) as usize % VCPUS));
+            // All come to rest, so that the next wake-up does not hide one that was lost.
+            let patience = Instant::now() + Duration::from_secs(20);
+            while !machine.vcpus.iter().all(seen) && Instant::now() < patience {
+                thread::yield_now();
+            }
+            if !machine.vcpus.iter().all(seen) {
+                lost = Some(burst);
+                break;
+            }
+        }
+        machine.over.store(true, Ordering::SeqCst);
+        assert_eq!(lost, None, "a wake-up was lost");
+    });
+}

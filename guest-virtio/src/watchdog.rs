@@ -23,8 +23,8 @@ mod register {
 /// W_IIDR: product `D`, architecture version 1 (WOR has 48 bits), revision 0. The implementer is 0,
 /// as no JEP106 code has been assigned to this one.
 const IDENTIFICATION: u32 = (b'D' as u32) << 20 | 1 << 16;
-/// Bits of the upper half of WOR that exist.
-const WOR_UPPER_MASK: u64 = 0xffff;
+/// Bits of WOR that exist.
+const WOR_MASK: u64 = (1 << 48) - 1;
 
 /// The frame that an access goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,10 +96,8 @@ impl Watchdog {
             (Frame::Control, register::WCS) => {
                 u32::from(self.enabled) | u32::from(self.ws0) << 1 | u32::from(self.ws1) << 2
             }
-            (Frame::Control, register::WOR) => self.offset as u32,
-            (Frame::Control, register::WOR_UPPER) => (self.offset >> 32) as u32,
-            (Frame::Control, register::WCV) => self.compare as u32,
-            (Frame::Control, register::WCV_UPPER) => (self.compare >> 32) as u32,
+            (Frame::Control, register::WOR | register::WOR_UPPER) => half(self.offset, offset),
+            (Frame::Control, register::WCV | register::WCV_UPPER) => half(self.compare, offset),
             _ => 0,
         };
         u64::from(value)
@@ -114,10 +112,12 @@ impl Watchdog {
         match (frame, offset) {
             (Frame::Refresh, register::WRR) => {}
             (Frame::Control, register::WCS) => self.enabled = value & 1 != 0,
-            (Frame::Control, register::WOR) => self.offset = with_lower(self.offset, value),
-            (Frame::Control, register::WOR_UPPER) => self.offset = with_upper(self.offset, value & WOR_UPPER_MASK),
-            (Frame::Control, register::WCV) => return self.set_compare(with_lower(self.compare, value), now),
-            (Frame::Control, register::WCV_UPPER) => return self.set_compare(with_upper(self.compare, value), now),
+            (Frame::Control, register::WOR | register::WOR_UPPER) => {
+                self.offset = with_half(self.offset, offset, value) & WOR_MASK;
+            }
+            (Frame::Control, register::WCV | register::WCV_UPPER) => {
+                return self.set_compare(with_half(self.compare, offset, value), now);
+            }
             _ => return,
         }
         self.refresh(now);
@@ -138,12 +138,18 @@ impl Watchdog {
     }
 }
 
-/// `whole` with another lower half.
-const fn with_lower(whole: u64, half: u64) -> u64 {
-    whole & !0xffff_ffff | half & 0xffff_ffff
+/// Where the half at `offset` begins in a register of 64 bits.
+const fn shift_of(offset: u64) -> u64 {
+    (offset & 4) * 8
 }
 
-/// `whole` with another upper half.
-const fn with_upper(whole: u64, half: u64) -> u64 {
-    whole & 0xffff_ffff | half << 32
+/// The half at `offset` of a register of 64 bits.
+const fn half(whole: u64, offset: u64) -> u32 {
+    (whole >> shift_of(offset)) as u32
+}
+
+/// A register of 64 bits with another half at `offset`.
+const fn with_half(whole: u64, offset: u64, half: u64) -> u64 {
+    let mask = 0xffff_ffff << shift_of(offset);
+    whole & !mask | half << shift_of(offset) & mask
 }

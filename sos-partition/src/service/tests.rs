@@ -369,9 +369,11 @@ fn a_board_on_which_nothing_can_run_is_powered_off() {
 #[test]
 fn a_vm_that_ends_is_destroyed_and_how_it_ended_is_kept() {
     let mut life = Life1::new();
-    for (reason, text) in
-        [(EndReason::PoweredOff, "powered off after 1.234 s"), (EndReason::Crashed, "crashed after 1.234 s")]
-    {
+    for (reason, text) in [
+        (EndReason::PoweredOff, "powered off after 1.234 s"),
+        (EndReason::Crashed, "crashed after 1.234 s"),
+        (EndReason::Watchdog, "watchdog expired after 1.234 s"),
+    ] {
         assert_eq!(life.ask(&start("raw")), Reply::Done);
         let vm = life.el2.end("raw", reason);
         life.event(EventKind::VmEnded, vm);

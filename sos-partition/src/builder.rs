@@ -232,6 +232,9 @@ impl<H: Hypervisor> Build<'_, H> {
     }
 
     fn devices(&mut self, grants: Grants) -> Result<(), Error> {
+        if self.spec.watchdog {
+            self.device(DeviceKind::Watchdog, 0)?;
+        }
         if grants == Grants::NONE {
             return Ok(());
         }

@@ -159,7 +159,8 @@ fn a_linux_guest_is_built_as_its_spec_says() {
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let vm = life.el2.vm("linux").unwrap();
     assert_eq!((vm.vcpus, vm.memory), (2, 0x200_0000));
-    assert_eq!(vm.devices, [(DeviceKind::Mailbox, 0), (DeviceKind::ManagementPorts, 4)]);
+    let devices = [(DeviceKind::Watchdog, 0), (DeviceKind::Mailbox, 0), (DeviceKind::ManagementPorts, 4)];
+    assert_eq!(vm.devices, devices);
     assert_eq!(vm.grants, Grants::ALL);
     // text_offset 0 above the first 2 MiB block; the tree at the start of RAM.
     assert_eq!(vm.boot, Some((0x4020_0000, 0x4000_0000)));

@@ -180,6 +180,10 @@ fn device(handle: u64, kind: u64, parameter: u64) -> Result<(), Status> {
             vm.set_ports(count.ok_or(Status::InvalidArgument)?);
             Ok(())
         }
+        DeviceKind::Watchdog => {
+            vm.add_watchdog();
+            Ok(())
+        }
     }
 }
 

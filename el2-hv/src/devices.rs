@@ -1,9 +1,15 @@
-//! What a guest's loads and stores outside of its memory reach: GIC, serial line, clock, virtio slots.
+//! What a guest's loads and stores outside of its memory reach: GIC, serial line, clock, watchdog, virtio slots.
 
 use guest_virtio::mmio::read_empty_slot;
 use guest_virtio::pl011::{Pl011, TxState, UartEffect};
 use guest_virtio::pl031::Pl031;
-use hv_abi::guest_map::{GICD_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE};
+use guest_virtio::watchdog::{Frame, Watchdog};
+use hv_abi::guest_map::{
+    GICD_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE,
+    WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
+};
+use hv_abi::record::EndReason;
+use hv_arch::lock::MutexGuard;
 use hv_core::addr::{IntId, VcpuIdx, VmId};
 use hv_core::exit::{Direction, MmioAccess};
 use hv_core::ring::{ByteRing, WhenFull};
@@ -22,16 +28,19 @@ const OUTPUT_MARGIN: usize = 32;
 /// First INTID of an SPI.
 const SPI: u32 = 32;
 
-/// A VM's serial line and clock.
+/// A VM's serial line, clock and watchdog.
 pub struct Serial {
     /// The UART.
     pub uart: Pl011,
     /// What it said: the end is kept after it was shown.
     pub output: ByteRing<OUTPUT_SIZE>,
     rtc: Pl031,
+    /// As reset leaves it where the VM has none.
+    watchdog: Watchdog,
     /// Interrupt levels as the GIC knows them.
     uart_line: bool,
     rtc_line: bool,
+    watchdog_line: bool,
     /// The guest was shown a full FIFO.
     was_full: bool,
     /// Counter when it last did anything but send.
@@ -52,8 +61,10 @@ impl Serial {
             uart: Pl011::UNPOWERED,
             output: ByteRing::new(),
             rtc: Pl031::new(0, 0),
+            watchdog: Watchdog::RESET,
             uart_line: false,
             rtc_line: false,
+            watchdog_line: false,
             was_full: false,
             touched: 0,
         }
@@ -65,7 +76,13 @@ impl Serial {
         self.uart = Pl011::new();
         self.output.clear();
         self.rtc = Pl031::new(now as u32, now);
-        (self.uart_line, self.rtc_line, self.was_full) = (false, false, false);
+        self.watchdog = Watchdog::RESET;
+        (self.uart_line, self.rtc_line, self.watchdog_line, self.was_full) = (false, false, false, false);
+    }
+
+    /// Whether nobody has refreshed the watchdog in time.
+    pub fn has_expired(&self) -> bool {
+        self.watchdog.has_expired()
     }
 
     /// Whether the guest is ready for input is looked at again.
@@ -76,7 +93,8 @@ impl Serial {
         }
     }
 
-    /// When [`deadline_passed`] has something to do: input waits for the line to settle, or the alarm is set.
+    /// When [`deadline_passed`] has something to do: input waits for the line to settle, the alarm is set, or the
+    /// watchdog runs.
     fn deadline(&self, id: VmId) -> Option<u64> {
         let settled = (self.uart.is_unsettled() && console::has_input_for(id))
             .then(|| self.touched.saturating_add(machine().ticks(SETTLE_NS)));
@@ -84,7 +102,9 @@ impl Serial {
             let wait = at.saturating_sub(machine().seconds()).min(ALARM_STEP_S);
             hv_arch::counter::now_relaxed().saturating_add(wait * machine().counter_hz)
         });
-        [settled, alarm].into_iter().flatten().min()
+        let watchdog = self.watchdog.deadline().map(|at| at.saturating_add(VMS[id.index()].counter_offset()));
+        let first = [settled, alarm, watchdog].into_iter().flatten().fold(u64::MAX, u64::min);
+        (first != u64::MAX).then_some(first)
     }
 
     fn has_room(&self) -> bool {
@@ -120,9 +140,13 @@ fn other(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
     if let Some(register) = GicRegister::at(access.ipa, loaded.vm.vcpu_count()) {
         gic(local, loaded, access, register);
     } else if page == RTC_BASE {
-        clock(local, loaded, access);
+        timed(local, loaded, access, Timed::Clock);
     } else if access.ipa.0.wrapping_sub(VIRTIO_BASE) < u64::from(VIRTIO_SLOTS) * VIRTIO_STRIDE {
         virtio(loaded, access);
+    } else if page == WATCHDOG_CONTROL_BASE && loaded.vm.has_watchdog() {
+        timed(local, loaded, access, Timed::Watchdog(Frame::Control));
+    } else if page == WATCHDOG_REFRESH_BASE && loaded.vm.has_watchdog() {
+        timed(local, loaded, access, Timed::Watchdog(Frame::Refresh));
     } else {
         return false;
     }
@@ -212,29 +236,62 @@ fn set_line(id: VmId, spi: u32, line: bool) {
     vm::notify_all(vm, kicks);
 }
 
-fn clock(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
+/// A device that acts by time.
+#[derive(Clone, Copy)]
+enum Timed {
+    Clock,
+    Watchdog(Frame),
+}
+
+fn timed(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, device: Timed) {
     let (offset, size) = (access.ipa.0 & 0xfff, access.size.bytes() as u8);
-    let now = machine().seconds();
-    let mut serial = loaded.vm.serial.lock();
+    let vm = loaded.vm;
+    let mut serial = vm.serial.lock();
+    let now = match device {
+        Timed::Clock => machine().seconds(),
+        Timed::Watchdog(_) => counter_of(vm),
+    };
     match access.direction {
         Direction::Read => {
-            let value = serial.rtc.read(offset, size, now);
+            let value = match device {
+                Timed::Clock => serial.rtc.read(offset, size, now),
+                Timed::Watchdog(frame) => serial.watchdog.read(frame, offset, size, now),
+            };
             load(loaded, access, value);
         }
         Direction::Write => {
-            serial.rtc.write(offset, size, stored(loaded, access), now);
+            let value = stored(loaded, access);
+            match device {
+                Timed::Clock => serial.rtc.write(offset, size, value, now),
+                Timed::Watchdog(frame) => serial.watchdog.write(frame, offset, size, value, now),
+            }
             local.watch_devices(loaded.vm_id, serial.deadline(loaded.vm_id));
         }
     }
-    clock_changed(loaded.vm_id, &mut serial);
+    timed_changed(loaded.vm_id, serial);
 }
 
-/// Something about a clock has changed: gives its interrupt's level to the GIC.
-fn clock_changed(id: VmId, serial: &mut Serial) {
-    let line = serial.rtc.line();
-    if line != serial.rtc_line {
-        serial.rtc_line = line;
-        set_line(id, RTC_SPI, line);
+/// The system counter that a VM's watchdog compares: the one that its vCPUs read as CNTVCT_EL0.
+fn counter_of(vm: &vm::Vm) -> u64 {
+    hv_arch::counter::now().wrapping_sub(vm.counter_offset())
+}
+
+/// Something about clock or watchdog has changed: gives their interrupts' levels to the GIC, and ends the VM where
+/// the watchdog's second signal is there.
+fn timed_changed(id: VmId, mut serial: MutexGuard<'_, Serial>) {
+    let lines = (serial.rtc.line(), serial.watchdog.line());
+    if lines.0 != serial.rtc_line {
+        serial.rtc_line = lines.0;
+        set_line(id, RTC_SPI, lines.0);
+    }
+    if lines.1 != serial.watchdog_line {
+        serial.watchdog_line = lines.1;
+        set_line(id, WATCHDOG_SPI, lines.1);
+    }
+    let expired = serial.has_expired();
+    drop(serial);
+    if expired {
+        vm::end(id, EndReason::Watchdog);
     }
 }
 
@@ -247,10 +304,12 @@ pub fn deadline_passed(id: VmId) -> Option<u64> {
     ports::go_on(id);
     let mut serial = vm.serial.lock();
     serial.rtc.tick(machine().seconds());
-    clock_changed(id, &mut serial);
+    serial.watchdog.tick(counter_of(vm));
     serial.settle();
     serial_changed(id, &mut serial);
-    serial.deadline(id)
+    let next = serial.deadline(id);
+    timed_changed(id, serial);
+    next
 }
 
 fn gic(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, register: GicRegister) {

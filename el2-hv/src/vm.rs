@@ -9,7 +9,7 @@
 mod build;
 mod reap;
 
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use hv_abi::VmHandle;
 use hv_abi::call::Grants;
@@ -78,7 +78,7 @@ pub struct Vm {
     pub mailbox: Mutex<Mailbox>,
     /// Management ports.
     ports: Once<Mutex<Ports>>,
-    /// Serial line and clock.
+    /// Serial line, clock and watchdog.
     pub serial: Mutex<Serial>,
     /// Virtual GIC.
     pub gic: Mutex<Vgic>,
@@ -93,6 +93,7 @@ pub struct Vm {
     grants: AtomicU64,
     complaints: AtomicU32,
     port_count: AtomicU8,
+    has_watchdog: AtomicBool,
 }
 
 /// What is set up before a VM starts, and what its power calls change.
@@ -162,6 +163,7 @@ impl Vm {
             grants: AtomicU64::new(0),
             complaints: AtomicU32::new(0),
             port_count: AtomicU8::new(0),
+            has_watchdog: AtomicBool::new(false),
         }
     }
 
@@ -266,6 +268,16 @@ impl Vm {
         self.port_count.store(count, Ordering::Relaxed);
     }
 
+    /// Whether it has a watchdog.
+    pub fn has_watchdog(&self) -> bool {
+        self.has_watchdog.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a watchdog.
+    pub fn add_watchdog(&self) {
+        self.has_watchdog.store(true, Ordering::Relaxed);
+    }
+
     /// Its tables, to read them: they do not change while it runs.
     pub fn tables(&self) -> Stage2 {
         Stage2::new(Pa(self.root.load(Ordering::Relaxed)))
@@ -356,7 +368,9 @@ pub fn crashed(id: VmId) {
 pub fn end(id: VmId, reason: EndReason) {
     let vm = &VMS[id.index()];
     let mut control = vm.control.lock();
-    if vm.phase() != Phase::Running {
+    // A watchdog was looked at without this lock: the slot may be another VM's by now.
+    let stale = reason == EndReason::Watchdog && !vm.serial.lock().has_expired();
+    if stale || vm.phase() != Phase::Running {
         return;
     }
     control.end = reason;

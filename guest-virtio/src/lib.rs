@@ -1,5 +1,5 @@
 //! What guests see of shared devices, from the device's side: the virtio-mmio transport, split
-//! virtqueues, a multiport console, and the two PrimeCells of QEMU's `virt` machine.
+//! virtqueues, a multiport console, the two PrimeCells of QEMU's `virt` machine, and a watchdog.
 //!
 //! Each device is a plain value that can stand in a static table: it is made by a `const fn`,
 //! never allocates, and answers each access with a bounded amount of work. It decides and
@@ -16,6 +16,7 @@ pub mod mmio;
 pub mod pl011;
 pub mod pl031;
 pub mod queue;
+pub mod watchdog;
 
 #[cfg(test)]
 mod testing;

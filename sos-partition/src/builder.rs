@@ -52,6 +52,7 @@ impl core::fmt::Display for Step {
             Self::Copy(what) => write!(f, "vm_copy_in of the {what}"),
             Self::Device(DeviceKind::Mailbox) => f.write_str("vm_device (mailbox)"),
             Self::Device(DeviceKind::ManagementPorts) => f.write_str("vm_device (management ports)"),
+            Self::Device(DeviceKind::Watchdog) => f.write_str("vm_device (watchdog)"),
             Self::Grant => f.write_str("vm_grant"),
             Self::Vcpu => f.write_str("vcpu_init"),
             Self::Start => f.write_str("vm_start"),
@@ -231,6 +232,9 @@ impl<H: Hypervisor> Build<'_, H> {
     }
 
     fn devices(&mut self, grants: Grants) -> Result<(), Error> {
+        if self.spec.watchdog {
+            self.device(DeviceKind::Watchdog, 0)?;
+        }
         if grants == Grants::NONE {
             return Ok(());
         }

@@ -191,6 +191,7 @@ fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
         autostart: reader.flag("autostart")?,
         grants: reader.strings("grants")?,
         ports: reader.small("ports", 0, SpecError::Ports)?,
+        watchdog: reader.flag("watchdog")?,
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;

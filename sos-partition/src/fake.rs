@@ -474,6 +474,7 @@ pub(crate) const SYSTEM: &str = r#"/dts-v1/;
             initrd = "initrd";
             bootargs = "console=ttyAMA0";
             autostart;
+            watchdog;
             grants = "manage", "info", "log";
             ports = <4>;
         };

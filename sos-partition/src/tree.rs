@@ -1,8 +1,8 @@
 //! The device tree that a guest finds: QEMU's `virt` machine as far as it is there.
 //!
 //! Bindings are those of Linux, Documentation/devicetree/bindings: `arm,gic-v3`, `arm,psci`,
-//! `arm,arch_timer`, `serial/pl011`, `rtc/arm,pl031`, `virtio/mmio`, and the devicetree
-//! specification 0.4 for the rest. Addresses and interrupts are `hv_abi::guest_map`'s.
+//! `arm,arch_timer`, `serial/pl011`, `rtc/arm,pl031`, `virtio/mmio`, `watchdog/arm,sbsa-gwdt`, and the
+//! devicetree specification 0.4 for the rest. Addresses and interrupts are `hv_abi::guest_map`'s.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,7 +12,8 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use hv_abi::call::Grants;
 use hv_abi::guest_map::{
     GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, RAM_BASE, RTC_BASE,
-    RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE,
+    RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE, WATCHDOG_REFRESH_BASE,
+    WATCHDOG_SPI,
 };
 use hv_abi::message::VmSpec;
 
@@ -66,6 +67,9 @@ pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option
     }
     if grants != Grants::NONE {
         root.add_child(mailbox());
+    }
+    if spec.watchdog {
+        root.add_child(watchdog());
     }
     tree.to_dtb()
 }
@@ -200,6 +204,18 @@ fn mailbox() -> DeviceTreeNode {
             text("compatible", MAILBOX_COMPATIBLE),
             reg(&[(MAILBOX_BASE, PAGE)]),
             cells("interrupts", &[SPI, MAILBOX_SPI, EDGE_RISING]),
+        ],
+    )
+}
+
+fn watchdog() -> DeviceTreeNode {
+    node(
+        &format!("watchdog@{WATCHDOG_CONTROL_BASE:x}"),
+        [
+            text("compatible", "arm,sbsa-gwdt"),
+            // The binding has the control frame first.
+            reg(&[(WATCHDOG_CONTROL_BASE, PAGE), (WATCHDOG_REFRESH_BASE, PAGE)]),
+            cells("interrupts", &[SPI, WATCHDOG_SPI, LEVEL_HIGH]),
         ],
     )
 }

@@ -20,6 +20,19 @@ pub fn kernel() -> PathBuf {
     present(root().join(".cache/debian/vmlinuz"))
 }
 
+/// A module of Debian's kernel, by its path under `drivers` without its ending.
+pub fn module(name: &str) -> PathBuf {
+    let entries = |directory: PathBuf| {
+        let found = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        found.filter_map(|entry| Some(entry.ok()?.path()))
+    };
+    // The package as it was unpacked, and in it one release.
+    let packages = entries(root().join(".cache/debian")).map(|package| package.join("lib/modules"));
+    let mut releases = packages.filter(|modules| modules.is_dir()).flat_map(entries);
+    let release = releases.next().expect("modules of Debian's kernel: run `make image`");
+    present(release.join(format!("kernel/drivers/{name}.ko")))
+}
+
 /// Cargo's target directory.
 fn target() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))

@@ -68,6 +68,8 @@ pub struct Guest {
     pub grants: &'static [&'static str],
     /// Management ports.
     pub ports: u32,
+    /// Whether it has a watchdog.
+    pub watchdog: bool,
 }
 
 /// When a guest starts.
@@ -95,6 +97,7 @@ impl Guest {
             start: Start::Automatic,
             grants: ALL_GRANTS,
             ports: 4,
+            watchdog: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl Guest {
             start: Start::Automatic,
             grants: &[],
             ports: 0,
+            watchdog: false,
         }
     }
 
@@ -117,6 +121,13 @@ impl Guest {
     #[must_use]
     pub fn granted(mut self) -> Self {
         self.grants = ALL_GRANTS;
+        self
+    }
+
+    /// The same with a watchdog.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        self.watchdog = true;
         self
     }
 
@@ -161,6 +172,9 @@ impl Guest {
         }
         if self.ports > 0 {
             line(out, &format!("ports = <{}>;", self.ports));
+        }
+        if self.watchdog {
+            line(out, "watchdog;");
         }
         line(out, "};");
     }
@@ -226,7 +240,7 @@ mod tests {
     fn a_description_names_every_property_that_was_set() {
         let guest = Guest::bare("tiny", "period-ms=5").vcpus(3).memory(2 << 20).granted();
         let source = Description::with("a", guest)
-            .and("b", Guest::debian(1).manual())
+            .and("b", Guest::debian(1).manual().watched())
             .partition(|partition| partition.idle_timeout_ms = 77)
             .source();
         for part in [
@@ -240,5 +254,6 @@ mod tests {
             assert!(source.contains(part), "{part} in\n{source}");
         }
         assert_eq!(source.matches("autostart;").count(), 1);
+        assert_eq!(source.matches("watchdog;").count(), 1);
     }
 }

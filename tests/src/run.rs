@@ -223,7 +223,7 @@ impl Run {
 }
 
 /// How EL2's log says that a VM has ended.
-const ENDS: [&str; 4] = ["powered off", "reset", "crashed", "stopped"];
+const ENDS: [&str; 5] = ["powered off", "reset", "crashed", "stopped", "watchdog expired"];
 
 /// What every fatal line of EL2 contains.
 pub const FATAL: &str = "dormouse: fatal:";

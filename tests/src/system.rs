@@ -66,6 +66,24 @@ impl System {
         }
     }
 
+    /// Adds modules of Debian's kernel, named as [`artifact::module`] does, to its initrd: they are in /lib/modules.
+    pub fn add_modules(&mut self, names: &[&str]) {
+        let mut list = String::from("dir /lib 755\ndir /lib/modules 755\n");
+        for name in names {
+            let file = artifact::module(name);
+            let base = file.file_name().and_then(|base| base.to_str()).expect("name of a module");
+            list += &format!("file /lib/modules/{base} 644 {}\n", text(&file));
+        }
+        let (list, more) = (self.file("modules.list", list.as_bytes()), self.directory.0.join("modules"));
+        artifact::image_tool(&["initramfs", text(&list), text(&more)]);
+        // Linux unpacks archives that follow each other, with zeroes between them (Documentation/driver-api/early-userspace).
+        let mut initrd = std::fs::read(artifact::built("debian-initrd")).expect("debian-initrd");
+        initrd.resize(initrd.len().next_multiple_of(4), 0);
+        initrd.extend(std::fs::read(more).expect("archive of modules"));
+        let initrd = self.file("debian-initrd", &initrd);
+        self.member("debian-initrd", initrd);
+    }
+
     /// Adds a member, or replaces one.
     pub fn member(&mut self, name: &str, file: PathBuf) {
         self.members.retain(|(member, _)| member != name);

@@ -123,6 +123,8 @@ pub enum DeviceKind {
     Mailbox = 1,
     /// A virtio console in slot 0 with management ports. Parameter: how many, 1 to [`PORTS_MAX`].
     ManagementPorts = 2,
+    /// The watchdog at [`crate::guest_map::WATCHDOG_CONTROL_BASE`]. Parameter: 0.
+    Watchdog = 3,
 }
 
 impl DeviceKind {
@@ -131,6 +133,7 @@ impl DeviceKind {
         match register {
             1 => Some(Self::Mailbox),
             2 => Some(Self::ManagementPorts),
+            3 => Some(Self::Watchdog),
             _ => None,
         }
     }

@@ -4,8 +4,9 @@
 //! ```text
 //! 0x0800_0000  GIC distributor        0x0a00_0000  virtio-mmio slots
 //! 0x080a_0000  GIC redistributors     0x0b00_0000  mailbox page
-//! 0x0900_0000  PL011                  0x4000_0000  RAM
-//! 0x0901_0000  PL031                  0x8000_0000  boot archive (service partition only, read-only)
+//! 0x0900_0000  PL011                  0x0b10_0000  watchdog: control frame, refresh frame at 0x0b11_0000
+//! 0x0901_0000  PL031                  0x4000_0000  RAM
+//!                                     0x8000_0000  boot archive (service partition only, read-only)
 //! ```
 
 /// Width of a guest's IPA space on every board, in bits.
@@ -44,6 +45,13 @@ pub const MAILBOX_BASE: u64 = 0x0b00_0000;
 pub const MAILBOX_SPI: u32 = 10;
 /// `compatible` of the mailbox's node.
 pub const MAILBOX_COMPATIBLE: &str = "dormouse,mailbox-v1";
+
+/// The watchdog's control frame, one page. `virt` has nothing between its virtio slots and 0x0c00_0000.
+pub const WATCHDOG_CONTROL_BASE: u64 = 0x0b10_0000;
+/// The watchdog's refresh frame, one page, which a guest with pages of 64 KiB can map by itself.
+pub const WATCHDOG_REFRESH_BASE: u64 = 0x0b11_0000;
+/// The watchdog's first signal, WS0, an SPI number, level: of those that `virt` leaves free, 10 to 15, the last.
+pub const WATCHDOG_SPI: u32 = 15;
 
 /// First byte of a guest's RAM.
 pub const RAM_BASE: u64 = 0x4000_0000;

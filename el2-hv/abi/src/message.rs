@@ -189,6 +189,8 @@ pub struct VmSpec {
     pub grants: Vec<String>,
     /// Management ports.
     pub ports: u8,
+    /// Whether it has a watchdog.
+    pub watchdog: bool,
 }
 
 /// How an image is loaded.
@@ -283,8 +285,28 @@ mod tests {
         assert_eq!(encode(&Reply::Done), [0]);
         let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
         assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
+        assert_eq!(
+            encode(&spec()),
+            [1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1]
+        );
         let failure = Failure { code: FailureCode::WrongState, message: "m".to_owned() };
         assert_eq!(encode(&Reply::Error(failure)), [3, 2, 1, b'm']);
+    }
+
+    fn spec() -> VmSpec {
+        VmSpec {
+            name: "v".to_owned(),
+            memory: 300,
+            vcpus: 3,
+            image: "i".to_owned(),
+            format: ImageFormat::Raw { load_address: 0x4008_0000 },
+            initrd: Some("r".to_owned()),
+            bootargs: "b".to_owned(),
+            autostart: true,
+            grants: vec!["g".to_owned()],
+            ports: 4,
+            watchdog: true,
+        }
     }
 
     #[test]

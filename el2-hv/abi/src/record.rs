@@ -85,6 +85,8 @@ pub enum EndReason {
     Crashed = 3,
     /// `vm_stop`.
     Stopped = 4,
+    /// Its watchdog was not refreshed for two periods.
+    Watchdog = 5,
 }
 
 impl EndReason {
@@ -96,6 +98,7 @@ impl EndReason {
             2 => Self::Reset,
             3 => Self::Crashed,
             4 => Self::Stopped,
+            5 => Self::Watchdog,
             _ => return None,
         })
     }
@@ -109,6 +112,7 @@ impl core::fmt::Display for EndReason {
             Self::Reset => "reset",
             Self::Crashed => "crashed",
             Self::Stopped => "stopped",
+            Self::Watchdog => "watchdog expired",
         })
     }
 }

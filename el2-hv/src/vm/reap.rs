@@ -27,6 +27,7 @@ pub fn destroy(id: VmId) -> bool {
     vm.mailbox.lock().detach();
     vm.ports().reset(0);
     vm.port_count.store(0, Ordering::Relaxed);
+    vm.has_watchdog.store(false, Ordering::Relaxed);
     vm.set_grants(Grants::NONE);
     tlb::invalidate_vmid(vm.vttbr(id));
     vm.enter(Phase::Dying);

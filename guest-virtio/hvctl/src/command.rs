@@ -202,10 +202,15 @@ fn detail_text(vm: &VmDetail) -> String {
         ("image", format!("{} ({format})", printable(&spec.image))),
         ("initrd", or_dash(spec.initrd.as_deref().unwrap_or(""))),
         ("bootargs", or_dash(&spec.bootargs)),
-        ("autostart", if spec.autostart { "yes" } else { "no" }.to_owned()),
+        ("autostart", yes_or_no(spec.autostart)),
         ("grants", or_dash(&spec.grants.join(", "))),
         ("ports", spec.ports.to_string()),
+        ("watchdog", yes_or_no(spec.watchdog)),
     ])
+}
+
+fn yes_or_no(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
 }
 
 fn sos_text(sos: &Sos) -> String {

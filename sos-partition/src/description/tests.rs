@@ -27,6 +27,7 @@ fn guests_are_read_in_order_with_every_property() {
         autostart: true,
         grants: ["manage", "info", "log"].map(Into::into).into(),
         ports: 4,
+        watchdog: true,
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -40,6 +41,7 @@ fn guests_are_read_in_order_with_every_property() {
         autostart: false,
         grants: Vec::new(),
         ports: 0,
+        watchdog: false,
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -61,6 +63,7 @@ fn each_mistake_is_named_with_file_node_and_property() {
     let cases = [
         ("autostart;", "autostart; dma;", "/guests/linux: property \"dma\": unknown"),
         ("autostart;", "autostart = <1>;", "/guests/linux: property \"autostart\": takes no value"),
+        ("watchdog;", "watchdog = \"on\";", "/guests/linux: property \"watchdog\": takes no value"),
         ("vcpus = <2>", "vcpus = \"two\", \"2\"", "/guests/linux: property \"vcpus\": must be one 32-bit cell"),
         ("vcpus = <2>", "vcpus = <9>", "/guests/linux: vcpus: 9 is not in 1..=8"),
         ("vcpus = <2>", "vcpus = <258>", "/guests/linux: vcpus: 258 is not in 1..=8"),

@@ -159,7 +159,8 @@ fn a_linux_guest_is_built_as_its_spec_says() {
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let vm = life.el2.vm("linux").unwrap();
     assert_eq!((vm.vcpus, vm.memory), (2, 0x200_0000));
-    assert_eq!(vm.devices, [(DeviceKind::Mailbox, 0), (DeviceKind::ManagementPorts, 4)]);
+    let devices = [(DeviceKind::Watchdog, 0), (DeviceKind::Mailbox, 0), (DeviceKind::ManagementPorts, 4)];
+    assert_eq!(vm.devices, devices);
     assert_eq!(vm.grants, Grants::ALL);
     // text_offset 0 above the first 2 MiB block; the tree at the start of RAM.
     assert_eq!(vm.boot, Some((0x4020_0000, 0x4000_0000)));
@@ -369,9 +370,11 @@ fn a_board_on_which_nothing_can_run_is_powered_off() {
 #[test]
 fn a_vm_that_ends_is_destroyed_and_how_it_ended_is_kept() {
     let mut life = Life1::new();
-    for (reason, text) in
-        [(EndReason::PoweredOff, "powered off after 1.234 s"), (EndReason::Crashed, "crashed after 1.234 s")]
-    {
+    for (reason, text) in [
+        (EndReason::PoweredOff, "powered off after 1.234 s"),
+        (EndReason::Crashed, "crashed after 1.234 s"),
+        (EndReason::Watchdog, "watchdog expired after 1.234 s"),
+    ] {
         assert_eq!(life.ask(&start("raw")), Reply::Done);
         let vm = life.el2.end("raw", reason);
         life.event(EventKind::VmEnded, vm);

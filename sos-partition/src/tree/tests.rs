@@ -19,6 +19,7 @@ fn spec() -> VmSpec {
         autostart: false,
         grants: vec!["manage".into()],
         ports: 4,
+        watchdog: true,
     }
 }
 
@@ -129,13 +130,21 @@ fn the_whole_tree_reads_as_virt_does() {
             "interrupts = <0x00 0x0a 0x01>;",
         ],
     );
+    expect(
+        "watchdog@b100000",
+        &[
+            "compatible = \"arm,sbsa-gwdt\";",
+            "reg = <0x00 0xb100000 0x00 0x1000 0x00 0xb110000 0x00 0x1000>;",
+            "interrupts = <0x00 0x0f 0x04>;",
+        ],
+    );
 }
 
 #[test]
 fn what_a_guest_does_not_have_is_not_in_its_tree() {
-    let spec = VmSpec { vcpus: 1, bootargs: String::new(), ports: 0, ..spec() };
+    let spec = VmSpec { vcpus: 1, bootargs: String::new(), ports: 0, watchdog: false, ..spec() };
     let source = decompile(&build(&spec, Grants::NONE, None, None));
-    for absent in ["mailbox", "virtio", "cpu@1", "initrd", "bootargs", "seed"] {
+    for absent in ["mailbox", "virtio", "watchdog", "cpu@1", "initrd", "bootargs", "seed"] {
         assert!(!source.contains(absent), "{absent}");
     }
     assert!(source.contains("0x80a0000 0x00 0x20000>"), "one redistributor");

@@ -25,7 +25,10 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
 fn unknown_grants_devices_and_answers_are_refused() {
     assert_eq!(Grants::from_register(0b111), Some(Grants::ALL));
     assert_eq!(Grants::from_register(0b1000), None);
-    assert_eq!(DeviceKind::from_register(0), None);
+    for kind in [DeviceKind::Mailbox, DeviceKind::ManagementPorts, DeviceKind::Watchdog] {
+        assert_eq!(DeviceKind::from_register(kind as u64), Some(kind));
+    }
+    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(4)), (None, None));
     assert_eq!(DrainAnswer::from_register(2), None);
     assert_eq!(ConfigKind::from_register(0), None);
 }

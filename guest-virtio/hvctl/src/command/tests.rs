@@ -54,6 +54,7 @@ fn detail() -> Reply {
             autostart: true,
             grants: vec!["manage".to_owned(), "info".to_owned()],
             ports: 2,
+            watchdog: true,
         },
         origin: Origin::Description,
         last_end: None,
@@ -102,12 +103,14 @@ bootargs   console=ttyAMA0 \\u{1b}[2J
 autostart  yes
 grants     manage, info
 ports      2
+watchdog   yes
 "
     );
     let json: serde_json::Value = serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();
     assert_eq!(json["summary"]["uptime_ns"], 1_500_000_000);
     assert_eq!(json["spec"]["memory"], 536_870_912);
     assert_eq!(json["spec"]["format"], "linux");
+    assert_eq!(json["spec"]["watchdog"], true);
     assert_eq!(json["origin"], "description");
     assert_eq!(json["last_end"], serde_json::Value::Null);
 }

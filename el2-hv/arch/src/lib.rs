@@ -10,6 +10,7 @@ pub mod cache;
 pub mod checksum;
 pub mod counter;
 pub mod cpu;
+pub mod debug;
 pub mod frames;
 pub mod guest;
 pub mod lock;

@@ -7,6 +7,7 @@
 
 pub mod addr;
 pub mod counter;
+pub mod debug;
 pub mod description;
 pub mod exit;
 pub mod frames;

@@ -1,6 +1,6 @@
 //! Guests that debug themselves: each hits its own breakpoints, watchpoints and steps, and nobody else's.
 
-use dormouse_tests::{Board, Clock, Description, Guest, Run, System, seconds};
+use dormouse_tests::{Board, Clock, Description, Guest, Run, Shell, System, artifact, seconds};
 
 /// One guest on each side, for `ms` of its time.
 fn both_sides(ms: u32) -> Description {
@@ -40,4 +40,23 @@ fn every_model_of_cpu_shows_what_it_has_and_all_of_it_works() {
         let mut run = board.boot(&System::new(&both_sides(300)));
         verdict(&mut run);
     }
+}
+
+#[test]
+fn debuggers_in_debian_use_hardware_breakpoints_watchpoints_and_steps_beside_a_vm_that_does_so_too() {
+    let debian = Guest { initrd: Some("debugger-initrd".into()), ..Guest::debian(2) };
+    let description = Description::with("debian", debian).and("d1", Guest::bare("debug", "side=1 ms=2000").manual());
+    let mut system = System::from_source(&description.source());
+    let initrd = artifact::initrd(system.directory(), &[("/bin/debugger", &artifact::program("debugger"))]);
+    system.member("sos.img", artifact::built("sos.img"));
+    system.member("debian-vmlinuz", artifact::kernel());
+    system.member("debugger-initrd", initrd);
+    let other = artifact::guest("debug", system.directory());
+    system.member("debug.img", other);
+    let mut shell = Shell::enter(Board::default().cpus(1).boot(&system));
+    shell.command("hvctl vm start d1").ok();
+    // One on each vCPU: the kernel switches them with its tasks.
+    let both = shell.command("debugger & debugger; status=$?; wait $! && [ $status = 0 ]").ok();
+    assert_eq!(both.matches("DEBUGGER ok, 6 breakpoints").count(), 2, "{both}");
+    assert_eq!(shell.run.expect_vm_end("d1", seconds(120)), "powered off");
 }

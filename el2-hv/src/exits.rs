@@ -7,6 +7,7 @@ use hv_core::exit::{
     self, Direction, Exit, MemoryAccess, MmioAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode,
 };
 use hv_core::inject::{GuestException, Interrupted};
+use hv_core::serror::SError;
 use hv_core::sysreg::{ICC_SGI1R_EL1, ID_AA64DFR0_EL1, SysRegAction, TimerRegister, classify};
 use hv_core::vgic::SgiRegister;
 
@@ -237,9 +238,8 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
 /// A physical SError came while the guest ran: it is the guest's.
 #[cold]
 pub fn serror(loaded: &mut Loaded) -> Next {
-    if loaded.vm.may_complain() {
-        log::warn!("vm {}: vcpu {}: SError, esr {:#x}", loaded.vm.name(), loaded.index, guest::esr());
+    if loaded.suffers(SError::taken(guest::esr())) {
+        guest::pend_serror();
     }
-    guest::pend_serror();
     Next::Resume
 }

@@ -3,12 +3,13 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
-use hv_arch::debug;
 use hv_arch::guest::{self, GuestRegisters, VcpuContext, VmRegisters};
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::vgic::{self, InterfaceState};
+use hv_arch::{debug, serror};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
 use hv_core::debug::DebugState;
+use hv_core::serror::SError;
 use hv_core::timer::PhysicalTimer;
 use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
 
@@ -215,12 +216,26 @@ impl Loaded {
         vm::notify_all(self.vm, given.union(kicks));
     }
 
-    /// Stores its registers, and leaves nothing of them in this CPU that acts on the next vCPU.
+    /// Stores its registers, and leaves nothing of it in this CPU that acts on the next vCPU.
     fn leave_registers(&mut self) {
         self.core.context.save();
         if self.core.debug.is_armed() {
             debug::clear();
         }
+        if let Some(error) = serror::synchronize()
+            && self.suffers(error)
+        {
+            self.core.context.pend_serror();
+        }
+    }
+
+    /// Says that an SError has come of what this vCPU did, and whether it is to know.
+    #[cold]
+    pub fn suffers(&self, error: SError) -> bool {
+        if self.vm.may_complain() {
+            log::warn!("vm {}: vcpu {}: SError, syndrome {:#x}", self.vm.name(), self.index, error.syndrome());
+        }
+        error.harms()
     }
 
     /// Takes its interrupts back from this CPU. The result names vCPUs that got one of them.

@@ -300,7 +300,7 @@ pub fn virtual_timer_line() -> bool {
 
 /// Whether the CPU has FEAT_RAS (ID_AA64PFR0_EL1.RAS).
 #[inline]
-fn has_ras() -> bool {
+pub(crate) fn has_ras() -> bool {
     mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 
@@ -368,6 +368,13 @@ impl TrapControls {
 
 /// HCR_EL2.VSE.
 const VIRTUAL_SERROR: u64 = 1 << 8;
+
+impl VcpuContext {
+    /// A virtual SError is pending for this vCPU, which is stored, when it is loaded again.
+    pub fn pend_serror(&mut self) {
+        self.serror = VIRTUAL_SERROR;
+    }
+}
 
 /// A virtual SError is pending for the loaded vCPU from now on; the CPU clears it when it is taken.
 pub fn pend_serror() {

@@ -16,6 +16,7 @@ pub mod guest;
 pub mod lock;
 pub mod paging;
 pub mod ram;
+pub mod serror;
 pub mod tlb;
 pub mod vectors;
 pub mod vgic;

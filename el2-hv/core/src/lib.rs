@@ -19,6 +19,7 @@ pub mod psci;
 pub mod requests;
 pub mod ring;
 pub mod sched;
+pub mod serror;
 pub mod sos;
 pub mod stage2;
 pub mod sysreg;

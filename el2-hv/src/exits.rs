@@ -238,8 +238,17 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
 /// A physical SError came while the guest ran: it is the guest's.
 #[cold]
 pub fn serror(loaded: &mut Loaded) -> Next {
-    if loaded.suffers(SError::taken(guest::esr())) {
+    if is_to_know(loaded, SError::taken(guest::esr())) {
         guest::pend_serror();
     }
     Next::Resume
+}
+
+/// Says that an SError has come of what a vCPU did, and whether the guest is to get it.
+#[cold]
+pub fn is_to_know(loaded: &Loaded, error: SError) -> bool {
+    if loaded.vm.may_complain() {
+        log::warn!("vm {}: vcpu {}: SError, syndrome {:#x}", loaded.vm.name(), loaded.index, error.syndrome());
+    }
+    error.harms()
 }

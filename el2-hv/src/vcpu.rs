@@ -9,13 +9,12 @@ use hv_arch::vgic::{self, InterfaceState};
 use hv_arch::{debug, serror};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
 use hv_core::debug::DebugState;
-use hv_core::serror::SError;
 use hv_core::timer::PhysicalTimer;
 use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
 
 use crate::cpu::Local;
 use crate::vm::{self, Vm};
-use crate::{VCPUS, VMS};
+use crate::{VCPUS, VMS, exits};
 
 /// Its GIC state was changed: fold and refill its list registers.
 pub const GIC: u8 = 1;
@@ -223,19 +222,10 @@ impl Loaded {
             debug::clear();
         }
         if let Some(error) = serror::synchronize()
-            && self.suffers(error)
+            && exits::is_to_know(self, error)
         {
             self.core.context.pend_serror();
         }
-    }
-
-    /// Says that an SError has come of what this vCPU did, and whether it is to know.
-    #[cold]
-    pub fn suffers(&self, error: SError) -> bool {
-        if self.vm.may_complain() {
-            log::warn!("vm {}: vcpu {}: SError, syndrome {:#x}", self.vm.name(), self.index, error.syndrome());
-        }
-        error.harms()
     }
 
     /// Takes its interrupts back from this CPU. The result names vCPUs that got one of them.

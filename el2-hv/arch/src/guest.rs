@@ -290,6 +290,11 @@ impl VcpuContext {
         crate::cpu::isb();
         msr!("vttbr_el2", 0);
     }
+
+    /// A virtual SError is pending for this vCPU, which is stored.
+    pub fn pend_serror(&mut self) {
+        self.serror = VIRTUAL_SERROR;
+    }
 }
 
 /// Whether the virtual timer asks for its interrupt: CNTV_CTL_EL0 is ENABLE and ISTATUS, and not IMASK.
@@ -368,13 +373,6 @@ impl TrapControls {
 
 /// HCR_EL2.VSE.
 const VIRTUAL_SERROR: u64 = 1 << 8;
-
-impl VcpuContext {
-    /// A virtual SError is pending for this vCPU, which is stored, when it is loaded again.
-    pub fn pend_serror(&mut self) {
-        self.serror = VIRTUAL_SERROR;
-    }
-}
 
 /// A virtual SError is pending for the loaded vCPU from now on; the CPU clears it when it is taken.
 pub fn pend_serror() {

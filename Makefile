@@ -34,7 +34,7 @@ check: programs ## Format, lints, system descriptions, no FP register in EL2
 	cargo clippy --all-targets -p dormouse-tests -- -D warnings
 	cargo clippy --target $(EL2) -p dormouse -p hv-arch -- -D warnings
 	cargo clippy --target $(EL1) -p sos-partition -p test-guests -- -D warnings
-	cargo clippy --target $(LINUX) -p hvctl -- -D warnings
+	cargo clippy --target $(LINUX) -p hvctl -p test-programs -- -D warnings
 	board/setup/bindings.sh dts/*/*.dts
 	aarch64-linux-gnu-objdump -d $(TARGET)/$(EL2)/release/dormouse | $(TOOL) nofp --allow fp_save --allow fp_restore
 
@@ -86,3 +86,4 @@ programs: setup
 	$(BUILD) -p sos-partition --target $(EL1)
 	$(BUILD) -p test-guests --target $(EL1)
 	$(BUILD) -p hvctl --target $(LINUX)
+	$(BUILD) -p test-programs --target $(LINUX)

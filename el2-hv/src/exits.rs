@@ -1,12 +1,14 @@
 //! Why a guest came to EL2, and what is done about it: one match.
 
-use hv_arch::guest;
+use hv_arch::{debug, guest};
 use hv_core::addr::Va;
+use hv_core::debug::Hardware;
 use hv_core::exit::{
     self, Direction, Exit, MemoryAccess, MmioAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode,
 };
 use hv_core::inject::{GuestException, Interrupted};
-use hv_core::sysreg::{ICC_SGI1R_EL1, SysRegAction, TimerRegister, classify};
+use hv_core::serror::SError;
+use hv_core::sysreg::{ICC_SGI1R_EL1, ID_AA64DFR0_EL1, SysRegAction, TimerRegister, classify};
 use hv_core::vgic::SgiRegister;
 
 use crate::cpu::{Local, Next};
@@ -120,6 +122,7 @@ fn system_register(local: &mut Local, loaded: &mut Loaded, access: &SysRegAccess
             let kicks = loaded.vm.gic.lock().deactivate(loaded.index, intid);
             vm::notify_all(loaded.vm, kicks);
         }
+        SysRegAction::Debug => return debug_register(local, loaded, access).is_some(),
         SysRegAction::ReadZeroWriteIgnore => read(loaded, access, 0),
         SysRegAction::ReadValue(value) => read(loaded, access, value),
         // Whole-cache maintenance by set and way reaches this CPU only and is no use to a guest that
@@ -148,6 +151,22 @@ fn physical_timer(local: &mut Local, loaded: &mut Loaded, register: TimerRegiste
     if loaded.core.physical_timer.deadline().is_none() {
         loaded.set_physical_line(false);
     }
+}
+
+/// A debug register, if the vCPU has it.
+fn debug_register(local: &Local, loaded: &mut Loaded, access: &SysRegAccess) -> Option<()> {
+    let features = local.machine.id_registers.read(ID_AA64DFR0_EL1);
+    let core = &mut *loaded.core;
+    if access.direction == Direction::Read {
+        core.registers.write(access.rt, core.debug.read(access.register, features)?);
+        return Some(());
+    }
+    match core.debug.write(access.register, core.registers.read(access.rt), features)? {
+        Hardware::Unchanged => {}
+        Hardware::Load => debug::load(&core.debug),
+        Hardware::Clear => debug::clear(),
+    }
+    Some(())
 }
 
 /// The vCPU at the instruction that cannot be done.
@@ -219,9 +238,17 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
 /// A physical SError came while the guest ran: it is the guest's.
 #[cold]
 pub fn serror(loaded: &mut Loaded) -> Next {
-    if loaded.vm.may_complain() {
-        log::warn!("vm {}: vcpu {}: SError, esr {:#x}", loaded.vm.name(), loaded.index, guest::esr());
+    if is_to_know(loaded, SError::taken(guest::esr())) {
+        guest::pend_serror();
     }
-    guest::pend_serror();
     Next::Resume
+}
+
+/// Says that an SError has come of what a vCPU did, and whether the guest is to get it.
+#[cold]
+pub fn is_to_know(loaded: &Loaded, error: SError) -> bool {
+    if loaded.vm.may_complain() {
+        log::warn!("vm {}: vcpu {}: SError, syndrome {:#x}", loaded.vm.name(), loaded.index, error.syndrome());
+    }
+    error.harms()
 }

@@ -6,13 +6,15 @@ use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
 use hv_arch::guest::{self, GuestRegisters, VcpuContext, VmRegisters};
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::vgic::{self, InterfaceState};
+use hv_arch::{debug, serror};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
+use hv_core::debug::DebugState;
 use hv_core::timer::PhysicalTimer;
 use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
 
 use crate::cpu::Local;
 use crate::vm::{self, Vm};
-use crate::{VCPUS, VMS};
+use crate::{VCPUS, VMS, exits};
 
 /// Its GIC state was changed: fold and refill its list registers.
 pub const GIC: u8 = 1;
@@ -48,6 +50,8 @@ pub struct VcpuCore {
     pub timer_template: u64,
     /// The emulated physical timer.
     pub physical_timer: PhysicalTimer,
+    /// Its debug registers.
+    pub debug: DebugState,
     interface: InterfaceState,
     /// Maintenance controls in ICH_HCR_EL2.
     controls: u64,
@@ -63,6 +67,7 @@ impl Vcpu {
                 list_registers: ListRegisters::NONE,
                 timer_template: 0,
                 physical_timer: PhysicalTimer::RESET,
+                debug: DebugState::RESET,
                 interface: InterfaceState::RESET,
                 controls: 0,
             }),
@@ -104,6 +109,7 @@ impl Vcpu {
         core.registers.x[0] = x0;
         core.interface = InterfaceState::RESET;
         core.physical_timer = PhysicalTimer::RESET;
+        core.debug = DebugState::RESET;
         core.timer_template = 0;
         core.list_registers = ListRegisters::new(list_registers).unwrap_or(ListRegisters::NONE);
         self.attention.store(0, Ordering::Relaxed);
@@ -176,6 +182,9 @@ impl Loaded {
         let mut loaded = Self { id, vcpu, vm, vm_id, index, core: vcpu.core.lock() };
         let registers: VmRegisters = vm.registers(vm_id);
         loaded.core.context.load(&registers);
+        if loaded.core.debug.is_armed() {
+            debug::load(&loaded.core.debug);
+        }
         if vm.ran_here_last(local.id, index) {
             hv_arch::tlb::forget_other_vcpu();
         }
@@ -191,19 +200,32 @@ impl Loaded {
         let kicks = self.leave_gic(local);
         vm::notify_all(self.vm, kicks);
         self.core.interface.save();
-        self.core.context.save();
+        self.leave_registers();
         local.watch(self.id, self.next_deadline());
     }
 
     /// Takes nothing with it: the vCPU never runs again in this life.
     pub fn discard(mut self, local: &mut Local) {
         let given = self.leave_gic(local);
-        self.core.context.save();
+        self.leave_registers();
         local.watch(self.id, None);
         local.watch_physical(self.id, None);
         self.set_physical_line(false);
         let kicks = self.vm.gic.lock().power_off(self.index);
         vm::notify_all(self.vm, given.union(kicks));
+    }
+
+    /// Stores its registers, and leaves nothing of it in this CPU that acts on the next vCPU.
+    fn leave_registers(&mut self) {
+        self.core.context.save();
+        if self.core.debug.is_armed() {
+            debug::clear();
+        }
+        if let Some(error) = serror::synchronize()
+            && exits::is_to_know(self, error)
+        {
+            self.core.context.pend_serror();
+        }
     }
 
     /// Takes its interrupts back from this CPU. The result names vCPUs that got one of them.

@@ -67,6 +67,36 @@ pub fn guest(name: &str, directory: &Path) -> PathBuf {
     image
 }
 
+/// The program `name` for a Linux guest.
+pub fn program(name: &str) -> PathBuf {
+    present(target().join("aarch64-unknown-linux-musl/release").join(name))
+}
+
+/// Makes the demo's initrd anew in `directory`, with more files: where the guest finds each, and where it is here. A
+/// file that takes the place of one of the demo's moves that to its name with `real-` before it.
+pub fn initrd(directory: &Path, files: &[(&str, &Path)]) -> PathBuf {
+    let root = root();
+    let demo = std::fs::read_to_string(root.join("guest-virtio/hvctl/initramfs.list")).expect("initramfs.list");
+    let mut list = String::new();
+    for line in demo.lines() {
+        let mut words: Vec<String> = line.split_whitespace().map(String::from).collect();
+        if words.first().is_some_and(|kind| kind == "file") {
+            words[3] = text(&root.join(&words[3])).to_owned();
+            if files.iter().any(|(name, _)| *name == words[1]) {
+                words[1] = words[1].replacen('/', "/real-", 1);
+            }
+        }
+        list += &format!("{}\n", words.join(" "));
+    }
+    for (name, file) in files {
+        list += &format!("file {name} 755 {}\n", text(file));
+    }
+    let (manifest, out) = (directory.join("initramfs.list"), directory.join("initrd"));
+    std::fs::write(&manifest, list).expect("manifest");
+    image_tool(&["initramfs", text(&manifest), text(&out)]);
+    out
+}
+
 /// The service partition with fault injection, which no shipped file contains.
 pub fn faulty_partition() -> PathBuf {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();

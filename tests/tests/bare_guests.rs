@@ -48,6 +48,12 @@ fn a_guest_without_a_mailbox_is_refused_the_doorbell() {
 }
 
 #[test]
+fn debug_registers_are_hit_as_often_as_their_places_are_passed() {
+    let mut run = boot("debug", "side=1 ms=50 lock=open", Board::default().cpus(1));
+    run.expect("DEBUG PASS", seconds(60));
+}
+
+#[test]
 fn bench_measures_everything_that_needs_no_hypervisor() {
     let mut run = boot("bench", "rounds=100", Board::counting(2));
     let output = run.expect("BENCH-END", seconds(60));

@@ -144,25 +144,8 @@ fn count(run: &mut Run) -> f64 {
 
 /// The demo's initrd with an /init that first prints the counter.
 fn counting_initrd(directory: &std::path::Path) -> PathBuf {
-    let root = artifact::root();
-    let manifest = std::fs::read_to_string(root.join("guest-virtio/hvctl/initramfs.list")).expect("initramfs.list");
     let init = directory.join("init");
     let script = "#!/bin/busybox sh\n/bin/busybox echo dormouse-init $(/bin/hvctl debug counter)\nexec /bin/busybox sh /real-init\n";
     std::fs::write(&init, script).expect("init");
-    let mut list = String::new();
-    for line in manifest.lines() {
-        let mut words: Vec<String> = line.split_whitespace().map(String::from).collect();
-        if words.first().is_some_and(|kind| kind == "file") {
-            words[3] = artifact::text(&root.join(&words[3])).to_owned();
-            if words[1] == "/init" {
-                words[1] = "/real-init".into();
-            }
-        }
-        list += &format!("{}\n", words.join(" "));
-    }
-    list += &format!("file /init 755 {}\n", artifact::text(&init));
-    let (manifest, out) = (directory.join("list"), directory.join("initrd"));
-    std::fs::write(&manifest, list).expect("manifest");
-    artifact::image_tool(&["initramfs", artifact::text(&manifest), artifact::text(&out)]);
-    out
+    artifact::initrd(directory, &[("/init", &init)])
 }

@@ -36,7 +36,7 @@ const STACKS: Stacks = Stacks {
 
 /// Memory that only assembly and the hardware touch.
 #[repr(transparent)]
-struct Raw<T>(UnsafeCell<T>);
+pub(crate) struct Raw<T>(pub(crate) UnsafeCell<T>);
 
 // SAFETY: Rust code takes addresses of `Raw` statics and never refers to what is inside; each
 // element is used by one CPU, or before a second one runs.

@@ -102,6 +102,7 @@ pub fn configure() {
     // Firmware may have left EL1's timers on.
     msr!("cntv_ctl_el0", 0);
     msr!("cntp_ctl_el0", 0);
+    crate::debug::configure();
     // SCTLR_EL2.WXN on the CPU that booted; the others come up with it.
     let sctlr = mrs!("sctlr_el2") | crate::boot::SCTLR_WXN;
     msr!("sctlr_el2", sctlr);

@@ -290,6 +290,11 @@ impl VcpuContext {
         crate::cpu::isb();
         msr!("vttbr_el2", 0);
     }
+
+    /// A virtual SError is pending for this vCPU, which is stored.
+    pub fn pend_serror(&mut self) {
+        self.serror = VIRTUAL_SERROR;
+    }
 }
 
 /// Whether the virtual timer asks for its interrupt: CNTV_CTL_EL0 is ENABLE and ISTATUS, and not IMASK.
@@ -300,7 +305,7 @@ pub fn virtual_timer_line() -> bool {
 
 /// Whether the CPU has FEAT_RAS (ID_AA64PFR0_EL1.RAS).
 #[inline]
-fn has_ras() -> bool {
+pub(crate) fn has_ras() -> bool {
     mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 

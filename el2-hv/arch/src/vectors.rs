@@ -2,7 +2,7 @@
 //!
 //! From a guest: all registers go to its [`crate::guest::GuestRegisters`], which SP_EL2 points at
 //! while a guest runs, and control returns to where [`crate::guest::enter`] left. From EL2 itself: our bug;
-//! a stack of its own, one report, no way back.
+//! a stack of its own, one report, no way back. But for an SError that [`take_serror`] looks for.
 
 use core::arch::global_asm;
 
@@ -42,6 +42,11 @@ global_asm!(
     // EL1's thread registers are free: no guest runs on this CPU again.
     msr     tpidr_el1, x0
     msr     tpidr_el0, x1
+    fatal_entry \kind
+.endm
+
+// x0 and x1 are in EL1's thread registers.
+.macro fatal_entry kind
     mov     x1, sp
     mrs     x0, tpidr_el2
     cbz     x0, 1f
@@ -51,6 +56,23 @@ global_asm!(
     str     x1, [sp, #248]
     mov     x1, #\kind
     b       fatal_common
+.endm
+
+// As fatal_vector 3, but in take_serror: there the guest's registers are stored, and x1 is free.
+.macro serror_vector
+    .balign 0x80
+    msr     tpidr_el1, x0
+    msr     tpidr_el0, x1
+    mrs     x0, elr_el2
+    adr     x1, serror_window
+    sub     x0, x0, x1
+    cmp     x0, #4
+    b.hi    2f
+    mrs     x0, esr_el2
+    eret
+    dsb     nsh
+    isb
+2:  fatal_entry 3
 .endm
 
 .macro guest_vector kind
@@ -89,7 +111,7 @@ exception_vectors:
     fatal_vector 0
     fatal_vector 1
     fatal_vector 2
-    fatal_vector 3
+    serror_vector
     guest_vector 0
     guest_vector 1
     guest_vector 2
@@ -111,6 +133,15 @@ guest_exit:
     ldp     x19, x29, [sp]
     ldr     x30, [sp, #16]
     add     sp, sp, #32
+    ret
+
+    .global unmask_serror
+unmask_serror:
+    mov     x0, #0
+    msr     daifclr, #4
+serror_window:                      // taken here or one instruction later
+    isb
+    msr     daifset, #4
     ret
 
 fatal_common:
@@ -135,6 +166,15 @@ fatal_common:
 
 unsafe extern "C" {
     safe static exception_vectors: u8;
+    fn unmask_serror() -> u64;
+}
+
+/// Takes a physical SError that is pending; its ESR_EL2. The guest's TPIDR_EL0 and TPIDR_EL1 must be stored.
+pub(crate) fn take_serror() -> Option<u64> {
+    // SAFETY: it keeps what a function keeps, and masks SErrors again. One that comes meanwhile returns to it with the
+    // syndrome in x0, which is never 0: its class is 0x2f.
+    let esr = unsafe { unmask_serror() };
+    (esr != 0).then_some(esr)
 }
 
 /// Points VBAR_EL2 at the vectors.

@@ -57,15 +57,21 @@ mod pstate {
     pub(super) const AARCH32: u64 = 1 << 4;
     pub(super) const DAIF: u64 = 0b1111 << 6;
     pub(super) const SSBS: u64 = 1 << 12;
+    pub(super) const ALLINT: u64 = 1 << 13;
     pub(super) const PAN: u64 = 1 << 22;
     pub(super) const DIT: u64 = 1 << 24;
+    pub(super) const TCO: u64 = 1 << 25;
     pub(super) const NZCV: u64 = 0b1111 << 28;
+    /// What exception entry sets and a CPU may lack: it is RES0 there.
+    pub(super) const OF_FEATURES: u64 = SSBS | ALLINT | PAN | TCO;
 }
 
 /// SCTLR_EL1.SPAN: exception entry leaves PSTATE.PAN alone.
 const SCTLR_SPAN: u64 = 1 << 23;
 /// SCTLR_EL1.DSSBS: PSTATE.SSBS on exception entry.
 const SCTLR_DSSBS: u64 = 1 << 44;
+/// SCTLR_EL1.SPINTMASK: exception entry clears PSTATE.ALLINT instead of setting it.
+const SCTLR_SPINTMASK: u64 = 1 << 62;
 /// VBAR_EL1[10:0] are RES0.
 const VBAR_MASK: u64 = !0x7ff;
 
@@ -115,13 +121,17 @@ impl Interrupted {
         }
     }
 
-    /// PSTATE at the vector. NZCV and DIT stay, PAN is set unless SPAN says otherwise, SSBS comes from SCTLR_EL1;
-    /// UAO, SS, IL, BTYPE and what AArch32 alone has are cleared.
+    /// PSTATE at the vector (AArch64.TakeException). NZCV and DIT stay, PAN is set unless SPAN says otherwise, TCO is set,
+    /// SSBS and ALLINT come from SCTLR_EL1; UAO, SS, IL, BTYPE and what AArch32 alone has are cleared.
+    ///
+    /// What of this the CPU lacks is RES0 in SPSR_EL2. What belongs to FEAT_MTE and FEAT_NMI is done for a guest that is
+    /// shown neither, as hardware does it where it takes an exception to EL1 itself.
     const fn entry_pstate(&self) -> u64 {
         let kept = self.pstate & (pstate::NZCV | pstate::DIT | pstate::PAN);
         let pan = if self.sctlr_el1 & SCTLR_SPAN == 0 { pstate::PAN } else { 0 };
         let ssbs = if self.sctlr_el1 & SCTLR_DSSBS == 0 { 0 } else { pstate::SSBS };
-        kept | pan | ssbs | pstate::DAIF | pstate::EL1H
+        let allint = if self.sctlr_el1 & SCTLR_SPINTMASK == 0 { pstate::ALLINT } else { 0 };
+        kept | pan | ssbs | allint | pstate::TCO | pstate::DAIF | pstate::EL1H
     }
 
     const fn take(&self, esr_el1: u64, far_el1: Option<u64>) -> GuestException {
@@ -134,7 +144,8 @@ impl Interrupted {
             far_el1,
             pc,
             pstate,
-            dead_end: pc == self.pc && pstate == self.pstate,
+            // A CPU that lacks a feature does not give its bit back.
+            dead_end: pc == self.pc && (pstate ^ self.pstate) & !pstate::OF_FEATURES == 0,
         }
     }
 }

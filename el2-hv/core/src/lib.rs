@@ -7,6 +7,7 @@
 
 pub mod addr;
 pub mod counter;
+pub mod debug;
 pub mod description;
 pub mod exit;
 pub mod frames;
@@ -18,6 +19,7 @@ pub mod psci;
 pub mod requests;
 pub mod ring;
 pub mod sched;
+pub mod serror;
 pub mod sos;
 pub mod stage2;
 pub mod sysreg;

@@ -120,8 +120,14 @@ pub const CNTP_TVAL_EL0: SysReg = SysReg::new(3, 3, 14, 2, 0);
 pub const CNTP_CTL_EL0: SysReg = SysReg::new(3, 3, 14, 2, 1);
 /// CNTP_CVAL_EL0.
 pub const CNTP_CVAL_EL0: SysReg = SysReg::new(3, 3, 14, 2, 2);
+/// MDSCR_EL1.
+pub const MDSCR_EL1: SysReg = SysReg::new(2, 0, 0, 2, 2);
+/// OSLAR_EL1.
+pub const OSLAR_EL1: SysReg = SysReg::new(2, 0, 1, 0, 4);
 /// OSLSR_EL1.
 pub const OSLSR_EL1: SysReg = SysReg::new(2, 0, 1, 1, 4);
+/// ID_AA64DFR0_EL1.
+pub const ID_AA64DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 5, 0);
 
 /// A register of the EL1 physical timer (Arm ARM D11.2.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -145,6 +151,8 @@ pub enum SysRegAction {
     DeactivateInterrupt,
     /// Give it to [`crate::timer::PhysicalTimer`].
     PhysicalTimer(TimerRegister),
+    /// Give it to [`crate::debug::DebugState`].
+    Debug,
     /// A read gives zero, a write has no effect.
     ReadZeroWriteIgnore,
     /// A read gives this, a write has no effect.

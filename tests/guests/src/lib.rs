@@ -26,7 +26,7 @@ pub use arguments::Machine;
 /// Reads a system register.
 #[macro_export]
 macro_rules! read_register {
-    ($name:literal) => {{
+    ($name:expr) => {{
         let value: u64;
         // SAFETY: reading this register has no effect on memory.
         unsafe {
@@ -39,7 +39,7 @@ macro_rules! read_register {
 /// Writes a system register, with the barrier that makes the write take effect.
 #[macro_export]
 macro_rules! write_register {
-    ($name:literal, $value:expr) => {{
+    ($name:expr, $value:expr) => {{
         let value: u64 = $value;
         // SAFETY: the caller names a register whose new value keeps the code that runs here valid.
         unsafe {

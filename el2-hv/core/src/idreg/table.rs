@@ -81,6 +81,7 @@ const EL1_CONTROL: &str = "controlled by EL1 registers that are switched, or by 
 const EL2_FEATURE: &str = "a guest has no EL2";
 const NOT_SWITCHED: &str = "its state is not switched";
 const TRAPPED: &str = "its registers trap";
+const SWITCHED_DEBUG: &str = "switched with the vCPU that arms them, all that the CPU has";
 const NO_32BIT_EL1: &str = "AArch32 is for EL0 only; this describes EL1 and above";
 const NEWER: &str = "features that add state, or that this list was not checked against";
 
@@ -161,14 +162,14 @@ pub const FIELDS: &[FieldRow] = rows! {
     ID_AA64FPFR0_EL1(4, 7) { "all" [0; 64] Hide, "FPMR is not switched"; }
 
     ID_AA64DFR0_EL1(5, 0) {
-        "DebugVer" [0; 4] Fixed(6), "the least that Armv8 allows: the debug registers are RAZ/WI";
+        "DebugVer" [0; 4] Fixed(6), "Armv8.0: later versions add to it what is not switched";
         "TraceVer" [4; 4] Hide, TRAPPED;
         "PMUVer" [8; 4] Hide, TRAPPED;
-        "BRPs" [12; 4] Fixed(1), "two breakpoints, the least that is allowed; they never hit";
+        "BRPs" [12; 4] Pass, SWITCHED_DEBUG;
         "PMSS" [16; 4] Hide, TRAPPED;
-        "WRPs" [20; 4] Fixed(1), "two watchpoints, the least that is allowed; they never hit";
+        "WRPs" [20; 4] Pass, SWITCHED_DEBUG;
         "SEBEP" [24; 4] Hide, NOT_SWITCHED;
-        "CTX_CMPs" [28; 4] Fixed(0), "one context-aware breakpoint, the least that is allowed";
+        "CTX_CMPs" [28; 4] Pass, "breakpoints, the last ones, that compare CONTEXTIDR_EL1, which is switched";
         "PMSVer" [32; 4] Hide, TRAPPED;
         "DoubleLock" [36; 4] Fixed(0xf), "not implemented: OSDLR_EL1 is RAZ/WI";
         "TraceFilt, TraceBuffer, MTPMU, BRBE, ExtTrcBuff, HPMN0" [40; 24] Hide, TRAPPED;

@@ -26,8 +26,8 @@ fn check(host: Values, expected: Values) {
     }
 }
 
-/// DebugVer 6, two breakpoints, two watchpoints, no double lock: the same on every CPU.
-const DEBUG: u64 = 0x00f0_0010_1006;
+/// DebugVer 6, six breakpoints of which two compare contexts, four watchpoints, no double lock: what these CPUs have.
+const DEBUG: u64 = 0x00f0_1030_5006;
 
 const AARCH32_COMMON: [((u32, u32), u64); 7] = [
     ((1, 5), 0x4000_0000),

@@ -6,6 +6,9 @@ const VBAR: u64 = 0xffff_8000_0801_0800;
 /// A reset-like SCTLR_EL1: SPAN is RES1 before FEAT_PAN.
 const SCTLR: u64 = 0x30d0_0838;
 
+/// What a CPU has in PSTATE at a vector if it has FEAT_MTE and FEAT_NMI: TCO, and ALLINT as SPINTMASK is 0.
+const MTE_AND_NMI: u64 = 1 << 25 | 1 << 13;
+
 fn at(pstate: u64) -> Interrupted {
     Interrupted { pc: 0xffff_8000_1000_0040, pstate, sctlr_el1: SCTLR, vbar_el1: VBAR }
 }
@@ -18,7 +21,7 @@ fn undefined_at_el1h_goes_to_the_same_level_vector() {
     assert_eq!(exception.spsr_el1, 0x6000_0005);
     assert_eq!(exception.far_el1, None);
     assert_eq!(exception.pc, VBAR + 0x200);
-    assert_eq!(exception.pstate, 0x6000_03c5);
+    assert_eq!(exception.pstate, 0x6000_03c5 | MTE_AND_NMI);
     assert!(!exception.is_dead_end());
 }
 
@@ -58,11 +61,11 @@ fn external_aborts_have_the_class_of_the_level_and_the_address() {
 
 #[test]
 fn entry_masks_everything_and_clears_what_belonged_to_the_instruction() {
-    // UAO, SS, IL, BTYPE set; NZCV, DIT, PAN set.
-    let dirty = 0xf000_0005 | 1 << 24 | 1 << 23 | 1 << 22 | 1 << 21 | 1 << 20 | 3 << 10;
+    // UAO, SS, IL, BTYPE set; NZCV, DIT, PAN set; PM, PPEND, EXLOCK and PACM are of features that a guest has not.
+    let dirty = 0xf_f000_0005 | 1 << 24 | 1 << 23 | 1 << 22 | 1 << 21 | 1 << 20 | 3 << 10;
     let exception = at(dirty).undefined();
     assert_eq!(exception.spsr_el1, dirty);
-    assert_eq!(exception.pstate, 0xf000_03c5 | 1 << 24 | 1 << 22);
+    assert_eq!(exception.pstate, 0xf000_03c5 | 1 << 24 | 1 << 22 | MTE_AND_NMI);
 }
 
 #[test]
@@ -86,11 +89,20 @@ fn ssbs_comes_from_sctlr() {
 }
 
 #[test]
+fn tco_is_set_and_allint_is_what_spintmask_is_not() {
+    let pstate = |sctlr_el1, pstate| Interrupted { sctlr_el1, ..at(pstate) }.undefined().pstate & MTE_AND_NMI;
+    for before in [5, 5 | MTE_AND_NMI] {
+        assert_eq!(pstate(SCTLR, before), MTE_AND_NMI);
+        assert_eq!(pstate(SCTLR | 1 << 62, before), 1 << 25);
+    }
+}
+
+#[test]
 fn aarch32_state_does_not_leak_into_the_new_pstate() {
     // User mode, T32, an IT block, Q, GE, big-endian.
     let user32 = 0x10 | 1 << 5 | 1 << 9 | 0x3f << 10 | 3 << 25 | 0xf << 16 | 1 << 27;
     let exception = at(user32).undefined();
-    assert_eq!(exception.pstate, 0x3c5);
+    assert_eq!(exception.pstate, 0x3c5 | MTE_AND_NMI);
     assert_eq!(exception.spsr_el1, user32);
 }
 
@@ -105,6 +117,17 @@ fn a_vector_that_cannot_be_fetched_is_a_dead_end_after_two_aborts() {
     assert!(!fetch(&first).is_dead_end());
     assert!(!fetch(&second).is_dead_end());
     assert!(fetch(&third).is_dead_end());
+}
+
+#[test]
+fn a_cpu_that_lacks_features_does_not_hide_a_dead_end() {
+    // SPAN, DSSBS and SPINTMASK ask for PAN, SSBS and ALLINT, of which such a CPU gives nothing back.
+    let sctlr_el1 = SCTLR & !(1 << 23) | 1 << 44;
+    let lacking = !(1 << 22 | 1 << 12 | MTE_AND_NMI);
+    let first = Interrupted { sctlr_el1, ..at(5) }.undefined();
+    let second = Interrupted { pc: first.pc, pstate: first.pstate & lacking, sctlr_el1, vbar_el1: VBAR };
+    assert!(!first.is_dead_end());
+    assert!(second.undefined().is_dead_end());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Access, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, ICC_ASGI1R_EL1, ICC_SGI0R_EL1, ICC_SGI1R_EL1, ICC_SRE_EL1,
-    OSLSR_EL1, Pattern, SysReg, SysRegAction, TimerRegister,
+    MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, Pattern, SysReg, SysRegAction, TimerRegister,
 };
 use crate::vgic::SgiRegister;
 
@@ -42,7 +42,9 @@ pub(super) static ANSWERS: [Answer; TRAPPED.len()] = {
 };
 
 use Access::{ReadOnly, ReadWrite, WriteOnly};
-use SysRegAction::{DeactivateInterrupt, PhysicalTimer, ReadValue, ReadZeroWriteIgnore, SetWayCache, Sgi, Undefined};
+use SysRegAction::{
+    DeactivateInterrupt, Debug, PhysicalTimer, ReadValue, ReadZeroWriteIgnore, SetWayCache, Sgi, Undefined,
+};
 
 const fn row(name: &'static str, pattern: Pattern) -> TrapRow {
     let answer = Answer { pattern, access: ReadWrite, action: Undefined };
@@ -77,14 +79,9 @@ const fn any_crm(op0: u32, op1: u32, crn: u32) -> Pattern {
     Pattern::group(SysReg::new(op0, op1, crn, 0, 0), SysReg::new(3, 7, 15, 0, 0))
 }
 
-/// The two breakpoint or watchpoint registers, numbers 0 and 1, with this op2.
-const fn first_two(op2: u32) -> Pattern {
-    Pattern::group(SysReg::new(2, 0, 0, 0, op2), SysReg::new(3, 7, 15, 14, 7))
-}
-
-/// A debug register that is there and does nothing.
+/// A register for an external debugger, that is there and does nothing.
 const fn idle(name: &'static str, pattern: Pattern) -> TrapRow {
-    row(name, pattern).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUG_STATE)
+    row(name, pattern).answers(ReadWrite, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUGGER)
 }
 
 const SGI: &str = "HCR_EL2.IMO, FMO";
@@ -92,7 +89,9 @@ const TIMER: &str = "CNTHCTL_EL2.EL1PCEN = 0";
 const DEBUG: &str = "MDCR_EL2.TDA";
 const OS_LOCK: &str = "MDCR_EL2.TDOSA";
 const NO_PMU: &str = "ID_AA64DFR0_EL1.PMUVer reads 0: a guest has no PMU, the counters are the host's";
-const NO_DEBUG_STATE: &str = "debug registers are not switched; nothing is armed, nothing is kept";
+const NO_DEBUGGER: &str = "the channel to an external debugger is the host's; a guest has none";
+const SELF_LOCK: &str = "each vCPU has its own; closed when it is turned on, as after a cold reset";
+const SELF_HOSTED: &str = "each vCPU's own: in the CPU while it is loaded and has something armed";
 const NO_MTE: &str = "ID_AA64PFR1_EL1.MTE reads 0";
 const SET_WAY: &str = "set and way name lines of the physical cache, so of every guest, and reach no other CPU: it is not done. \
      What EL2 writes for a guest is cleaned to PoC by address when it is written";
@@ -136,39 +135,31 @@ pub const TRAPPED: &[TrapRow] = &[
     row("DC ISW", reg(1, 0, 7, 6, 2)).answers(WriteOnly, SetWayCache).because("HCR_EL2.TSW", SET_WAY),
     row("DC CSW", reg(1, 0, 7, 10, 2)).answers(WriteOnly, SetWayCache).because("HCR_EL2.TSW", "as above"),
     row("DC CISW", reg(1, 0, 7, 14, 2)).answers(WriteOnly, SetWayCache).because("HCR_EL2.TSW", "as above"),
-    // Debug: present and idle.
-    idle("MDSCR_EL1", reg(2, 0, 0, 2, 2)),
+    // Debug: what a guest uses for itself is its own, the rest is present and idle.
+    row("MDSCR_EL1", Pattern::one(MDSCR_EL1)).answers(ReadWrite, Debug).because(DEBUG, SELF_HOSTED),
+    row(
+        "DBGBVR<n>_EL1, DBGBCR<n>_EL1, DBGWVR<n>_EL1, DBGWCR<n>_EL1",
+        Pattern::group(SysReg::new(2, 0, 0, 0, 4), SysReg::new(3, 7, 15, 0, 4)),
+    )
+    .answers(ReadWrite, Debug)
+    .because(DEBUG, SELF_HOSTED),
+    row("OSLAR_EL1", Pattern::one(OSLAR_EL1)).answers(WriteOnly, Debug).because(OS_LOCK, SELF_LOCK),
+    row("OSLSR_EL1", Pattern::one(OSLSR_EL1)).answers(ReadOnly, Debug).because(OS_LOCK, SELF_LOCK),
     idle("MDCCINT_EL1", reg(2, 0, 0, 2, 0)),
-    row("MDCCSR_EL0", reg(2, 3, 0, 1, 0))
-        .answers(ReadOnly, ReadZeroWriteIgnore)
-        .because(DEBUG, "no debugger, nothing to transfer"),
-    row("DBGDTR_EL0", reg(2, 3, 0, 4, 0))
-        .answers(ReadWrite, ReadZeroWriteIgnore)
-        .because(DEBUG, "no debugger, nothing to transfer"),
-    row("DBGDTRRX_EL0, DBGDTRTX_EL0", reg(2, 3, 0, 5, 0))
-        .answers(ReadWrite, ReadZeroWriteIgnore)
-        .because(DEBUG, "no debugger, nothing to transfer"),
+    row("MDCCSR_EL0", reg(2, 3, 0, 1, 0)).answers(ReadOnly, ReadZeroWriteIgnore).because(DEBUG, NO_DEBUGGER),
+    idle("DBGDTR_EL0", reg(2, 3, 0, 4, 0)),
+    idle("DBGDTRRX_EL0, DBGDTRTX_EL0", reg(2, 3, 0, 5, 0)),
     idle("OSDTRRX_EL1", reg(2, 0, 0, 0, 2)),
     idle("OSDTRTX_EL1", reg(2, 0, 0, 3, 2)),
     idle("OSECCR_EL1", reg(2, 0, 0, 6, 2)),
-    idle("DBGBVR0_EL1, DBGBVR1_EL1", first_two(4)),
-    idle("DBGBCR0_EL1, DBGBCR1_EL1", first_two(5)),
-    idle("DBGWVR0_EL1, DBGWVR1_EL1", first_two(6)),
-    idle("DBGWCR0_EL1, DBGWCR1_EL1", first_two(7)),
     idle("DBGCLAIMSET_EL1", reg(2, 0, 7, 8, 6)),
     idle("DBGCLAIMCLR_EL1", reg(2, 0, 7, 9, 6)),
     row("DBGAUTHSTATUS_EL1", reg(2, 0, 7, 14, 6))
         .answers(ReadOnly, ReadZeroWriteIgnore)
-        .because(DEBUG, "no debug is authorised, none is implemented"),
+        .because(DEBUG, "no external debug is authorised, none is implemented"),
     row("MDRAR_EL1", reg(2, 0, 1, 0, 0))
         .answers(ReadOnly, ReadZeroWriteIgnore)
         .because("MDCR_EL2.TDRA", "a guest has no memory-mapped debug; the address would be the host's"),
-    row("OSLAR_EL1", reg(2, 0, 1, 0, 4))
-        .answers(WriteOnly, ReadZeroWriteIgnore)
-        .because(OS_LOCK, "the OS lock guards registers that do nothing"),
-    row("OSLSR_EL1", Pattern::one(OSLSR_EL1))
-        .answers(ReadOnly, ReadValue(0b1000))
-        .because(OS_LOCK, "OSLM = 0b10, the OS lock is implemented; OSLK = 0, it is not locked"),
     row("OSDLR_EL1", reg(2, 0, 1, 3, 4))
         .answers(ReadWrite, ReadZeroWriteIgnore)
         .because(OS_LOCK, "FEAT_DoubleLock reads as absent, and then the register is RAZ/WI"),

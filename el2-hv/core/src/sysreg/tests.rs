@@ -57,12 +57,15 @@ fn emulated_registers_get_their_action() {
         ((1, 0, 7, 6, 2), Wr, SetWayCache),
         ((1, 0, 7, 10, 2), Wr, SetWayCache),
         ((1, 0, 7, 14, 2), Wr, SetWayCache),
-        ((2, 0, 0, 2, 2), Wr, ReadZeroWriteIgnore),    // MDSCR_EL1
-        ((2, 0, 1, 0, 4), Wr, ReadZeroWriteIgnore),    // OSLAR_EL1
-        ((2, 0, 1, 1, 4), Read, ReadValue(8)),         // OSLSR_EL1
+        ((2, 0, 0, 2, 2), Wr, Debug),                  // MDSCR_EL1
+        ((2, 0, 1, 0, 4), Wr, Debug),                  // OSLAR_EL1
+        ((2, 0, 1, 1, 4), Read, Debug),                // OSLSR_EL1
         ((2, 0, 1, 3, 4), Wr, ReadZeroWriteIgnore),    // OSDLR_EL1
-        ((2, 0, 0, 0, 4), Wr, ReadZeroWriteIgnore),    // DBGBVR0_EL1
-        ((2, 0, 0, 1, 7), Wr, ReadZeroWriteIgnore),    // DBGWCR1_EL1
+        ((2, 0, 0, 0, 4), Wr, Debug),                  // DBGBVR0_EL1
+        ((2, 0, 0, 15, 5), Read, Debug),               // DBGBCR15_EL1
+        ((2, 0, 0, 1, 7), Wr, Debug),                  // DBGWCR1_EL1
+        ((2, 0, 0, 2, 0), Wr, ReadZeroWriteIgnore),    // MDCCINT_EL1
+        ((2, 0, 0, 0, 2), Read, ReadZeroWriteIgnore),  // OSDTRRX_EL1
         ((2, 0, 7, 14, 6), Read, ReadZeroWriteIgnore), // DBGAUTHSTATUS_EL1
     ];
     for ((op0, op1, crn, crm, op2), direction, action) in cases {
@@ -87,8 +90,7 @@ fn hidden_and_unknown_registers_are_undefined_in_the_guest() {
         (2, 1, 0, 0, 0),   // TRCTRACEIDR and its like
         (3, 1, 15, 2, 0),  // Cortex-A72 CPUACTLR_EL1
         (3, 5, 11, 1, 1),  // IMPLEMENTATION DEFINED
-        (2, 0, 0, 2, 4),   // DBGBVR2_EL1: there are two
-        (2, 0, 0, 15, 7),  // DBGWCR15_EL1
+        (2, 0, 0, 4, 2),   // MDSELR_EL1: more than sixteen breakpoints
         (3, 4, 1, 1, 0),   // HCR_EL2
         (3, 0, 2, 0, 3),   // TCR2_EL1
     ];
@@ -178,6 +180,7 @@ fn action_text(row: &TrapRow) -> String {
         IdRegister => "allow-list".into(),
         Sgi(_) => "emulated by the vGIC".into(),
         PhysicalTimer(_) => "emulated timer".into(),
+        Debug => "the vCPU's own".into(),
         ReadZeroWriteIgnore if row.answer.access == Access::WriteOnly => "writes ignored".into(),
         ReadZeroWriteIgnore if row.answer.access == Access::ReadOnly => "reads 0".into(),
         ReadZeroWriteIgnore => "RAZ/WI".into(),

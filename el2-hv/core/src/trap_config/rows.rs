@@ -85,8 +85,8 @@ pub const MDCR_ROWS: &[Field] = &[
     on("TPM", 6, "the PMU is the host's"),
     off("HPME", 7, "no counter of EL2's own runs"),
     off("TDE", 8, "debug exceptions go to EL1: BRK is the guest kernel's"),
-    on("TDA", 9, "debug registers are not switched: RAZ/WI"),
-    on("TDOSA", 10, "the OS lock is the host's"),
+    on("TDA", 9, "debug registers are each vCPU's own; what else the control guards is the host's"),
+    on("TDOSA", 10, "the CPU's OS lock stays open; each vCPU has its own"),
     on("TDRA", 11, "the debug ROM address is the host's"),
     field("E2PB", (12, 2), 0b00, "the profiling buffer is EL2's and its registers trap (FEAT_SPE)"),
     on("TPMS", 14, "statistical profiling controls trap (FEAT_SPE)"),
@@ -134,7 +134,7 @@ pub const OTHER_ROWS: &[OtherRow] = &[
     OtherRow { name: "VPIDR_EL2, VMPIDR_EL2", reason: "the CPU's MIDR_EL1, and the affinity of the vCPU" },
     OtherRow { name: "CNTVOFF_EL2", reason: "where the VM's time begins" },
     OtherRow {
-        name: "MDSCR_EL1 = 0",
-        reason: "the hardware's own, never a guest's: no step and no breakpoint is armed",
+        name: "MDSCR_EL1, DBGBCR<n>_EL1, DBGWCR<n>_EL1",
+        reason: "those of a vCPU while it is loaded and has a breakpoint, a watchpoint or a step armed; 0 otherwise",
     },
 ];

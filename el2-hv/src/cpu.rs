@@ -61,8 +61,10 @@ pub enum Next {
     Block,
     /// The scheduler is asked whether it goes on.
     Review,
-    /// It waits for something that EL2 does not see.
+    /// It has nothing urgent to do.
     GiveWay,
+    /// It waits for somebody who will notify it, whatever interrupts it has.
+    Await,
     /// Its registers are saved, and another runs.
     Leave,
     /// It is off, or its VM has ended.
@@ -116,7 +118,10 @@ impl Local {
 
     /// Sets the hardware timer to what comes first.
     fn program(&mut self) {
-        let first = [self.timers.earliest(), self.review_at].into_iter().flatten().min();
+        let first = match (self.timers.earliest(), self.review_at) {
+            (Some(timer), Some(review)) => Some(timer.min(review)),
+            (timer, review) => timer.or(review),
+        };
         if first != self.programmed {
             self.programmed = first;
             counter::set_deadline(first);
@@ -312,8 +317,9 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
         };
         match next {
             Next::Resume => {}
-            Next::Block => {
-                if !loaded.has_pending() && !loaded.vcpu.has_attention() {
+            Next::Block | Next::Await => {
+                let interrupted = next == Next::Block && loaded.has_pending();
+                if !interrupted && !loaded.vcpu.has_attention() {
                     loaded.vcpu.pause();
                     let block = SCHEDULER.block(local.id, loaded.id, counter::now_relaxed());
                     // What arrived since the look above has sent an interrupt here, not a wake.

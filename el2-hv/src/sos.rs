@@ -17,7 +17,7 @@ use hv_core::sos::{Action, Event, LifeEnd, SosLife, SosTimes, State};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-pub use end::{forget_vm, load_failed, scrub_step, scrubbed, stopped, vm_ended, vm_gone};
+pub use end::{forget_vm, load_failed, scrubbed, stopped, vm_ended, vm_gone};
 pub use load::{Image, extra, load};
 
 use crate::machine::machine;
@@ -30,8 +30,6 @@ pub struct SosControl {
     life: SosLife,
     requests: Requests,
     image: Option<Image>,
-    /// Where the scrub of its frames is.
-    scrubbed: u64,
     /// The board was powered on, and no life has agreed to end since.
     power_on: bool,
     /// A life has been told so.
@@ -67,7 +65,6 @@ impl SosControl {
             life: SosLife::new(SosTimes { idle: 0, boot: 0, busy: 0 }),
             requests: Requests::new(),
             image: None,
-            scrubbed: 0,
             power_on: false,
             power_on_told: 0,
             ended: [false; hv_core::frames::MAX_VMS],
@@ -243,10 +240,12 @@ impl SosControl {
             self.power_on_told = 1;
             told = true;
         }
-        for (id, (vm, ended)) in VMS.iter().zip(&mut self.ended).enumerate() {
-            if *ended && tell(EventKind::VmEnded, vm.handle(VmId(id as u8))) {
-                *ended = false;
-                told = true;
+        if self.ended.contains(&true) {
+            for (id, (vm, ended)) in VMS.iter().zip(&mut self.ended).enumerate() {
+                if *ended && tell(EventKind::VmEnded, vm.handle(VmId(id as u8))) {
+                    *ended = false;
+                    told = true;
+                }
             }
         }
         if self.drain_wanted && tell(EventKind::Drain, VmHandle(0)) {
@@ -393,9 +392,11 @@ pub fn serve_own_doorbell() -> Status {
 
 /// Places became free: those who had to wait for one may come in.
 fn resume_starved(sos: &mut SosControl) {
-    for id in (1..VMS.len()).map(|id| VmId(id as u8)).filter(|id| mailbox::is_starved(*id)) {
-        take_from_ring(sos, id);
-        ports::retry(sos, id);
+    if mailbox::is_any_starved() {
+        for id in (1..VMS.len()).map(|id| VmId(id as u8)).filter(|id| mailbox::is_starved(*id)) {
+            take_from_ring(sos, id);
+            ports::retry(sos, id);
+        }
     }
     sos.work_arrived();
 }

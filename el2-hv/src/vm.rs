@@ -20,8 +20,9 @@ use hv_arch::guest::VmRegisters;
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::ram::NoNewTables;
 use hv_arch::{counter, tlb};
-use hv_core::addr::{CpuId, Ipa, Pa, PaRange, VcpuId, VcpuIdx, VmId, Vmid};
+use hv_core::addr::{CpuId, Ipa, Pa, VcpuId, VcpuIdx, VmId, Vmid};
 use hv_core::psci::{Outcome, PowerCall, VcpuPower, VmPower};
+use hv_core::reclaim::Reclaim;
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2::Stage2;
 use hv_core::vgic::{Kicks, Vgic};
@@ -113,8 +114,8 @@ pub struct Control {
     /// Counter at its end.
     pub ended: u64,
     power: VmPower,
-    /// What is being scrubbed of it.
-    reaping: Option<PaRange>,
+    /// Its memory on the way back.
+    reclaim: Reclaim,
 }
 
 impl Control {
@@ -128,7 +129,7 @@ impl Control {
             started: 0,
             ended: 0,
             power: VmPower::NONE,
-            reaping: None,
+            reclaim: Reclaim::NONE,
         }
     }
 }
@@ -171,6 +172,12 @@ impl Vm {
     #[inline]
     pub fn phase(&self) -> Phase {
         Phase::ALL.get(usize::from(self.phase.load(Ordering::SeqCst))).copied().unwrap_or(Phase::Free)
+    }
+
+    /// Whether its slot is free.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) == Phase::Free as u8
     }
 
     fn enter(&self, phase: Phase) {
@@ -323,7 +330,7 @@ pub fn notify_all(vm: &Vm, kicks: Kicks) {
 pub fn by_handle(handle: VmHandle) -> Option<(VmId, &'static Vm)> {
     let index = handle.index().filter(|index| *index != SOS_VM.0)?;
     let vm = VMS.get(usize::from(index))?;
-    (vm.phase() != Phase::Free && vm.handle(VmId(index)) == handle).then_some((VmId(index), vm))
+    (!vm.is_free() && vm.handle(VmId(index)) == handle).then_some((VmId(index), vm))
 }
 
 /// A guest's power call.
@@ -404,7 +411,17 @@ pub fn vcpu_is_off(id: VmId) {
     // From the next line on the slot may be destroyed and begin another life.
     let handle = vm.handle(id);
     vm.enter(Phase::Stopped);
+    tell_manager();
     sos::vm_ended(id, handle, end);
+}
+
+/// Makes the service partition look again, which may wait for what has just become of a VM.
+fn tell_manager() {
+    let vm = &VMS[SOS_VM.index()];
+    if vm.phase() == Phase::Running {
+        let waits = vm.vcpu(VcpuIdx(0));
+        VCPUS[waits.index()].notify(waits, vcpu::GIC);
+    }
 }
 
 /// Destroys what a life of the service partition has left half built.
@@ -420,5 +437,5 @@ pub fn destroy_half_built() {
 
 /// Whether a guest exists in any form.
 pub fn any_guest() -> bool {
-    VMS[1..].iter().any(|vm| vm.phase() != Phase::Free)
+    VMS[1..].iter().any(|vm| !vm.is_free())
 }

@@ -26,6 +26,7 @@ pub mod assembly;
 pub mod builder;
 pub mod description;
 pub mod error;
+mod fdt;
 pub mod hypervisor;
 pub mod image;
 pub mod manager;

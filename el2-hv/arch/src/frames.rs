@@ -1,7 +1,7 @@
 //! Frames of RAM: `buddy_system_allocator` picks them, `hv_core::frames` knows whose they are.
 //!
-//! The buddy allocator keeps its links inside free frames, at their beginning; a frame that is
-//! given out has those words cleared. Everything else in a free frame is zero: it was scrubbed when
+//! The buddy allocator keeps its links inside free frames, in their first word; a frame that is
+//! given out has that cleared. Everything else in a free frame is zero: it was scrubbed when
 //! it was given back, or never written since power-on.
 
 use core::alloc::Layout;
@@ -46,11 +46,14 @@ impl Frames {
     pub fn allocate(&mut self, size: u64, owner: Owner) -> Result<Pa, NoFrames> {
         let block = self.heap.alloc(layout(size)?).map_err(|()| NoFrames)?;
         let range = PaRange { start: Pa(block.as_ptr() as u64), size };
-        for frame in range.outer_frames() {
-            // SAFETY: the block is ours now; the allocator's link lay in the first words of frames.
-            unsafe { ((frame * FRAME_SIZE) as *mut [u64; 2]).write_volatile([0; 2]) };
+        let (mut frame, end) = (range.start.0, range.end().0);
+        while frame != end {
+            // SAFETY: the block is ours now; the allocator's link lay in the first word of frames.
+            unsafe { (frame as *mut u64).write_volatile(0) };
             // Its owner may look with its caches off.
-            crate::cache::clean_line(Pa(frame * FRAME_SIZE));
+            crate::cache::clean_line(Pa(frame));
+            // Blocks end below the last byte of the address space.
+            frame = frame.wrapping_add(FRAME_SIZE);
         }
         crate::cache::finish();
         self.change(&range, Owner::Free, owner);
@@ -73,13 +76,15 @@ impl Frames {
 
     /// Scrubs a run of free frames, keeping the allocator's links: after a warm reset.
     pub fn scrub_free(&self, run: PaRange) {
+        let zeroing = crate::cache::Zeroing::find();
         for frame in run.outer_frames() {
-            let links = (frame * FRAME_SIZE) as *mut [u64; 2];
-            // SAFETY: nobody owns the frame; the allocator, whose links are kept, is borrowed.
+            let frame = Pa(frame * FRAME_SIZE);
+            let link = frame.0 as *mut u64;
+            // SAFETY: nobody owns the frame; the allocator, whose link is kept, is borrowed.
             unsafe {
-                let kept = links.read_volatile();
-                crate::cache::scrub_frame(Pa(frame * FRAME_SIZE));
-                links.write_volatile(kept);
+                let kept = link.read_volatile();
+                crate::cache::scrub(zeroing, frame, Pa(frame.0 + FRAME_SIZE));
+                link.write_volatile(kept);
             }
         }
         crate::cache::finish();

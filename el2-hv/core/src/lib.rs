@@ -16,6 +16,7 @@ pub mod inject;
 pub mod mmio;
 pub mod notes;
 pub mod psci;
+pub mod reclaim;
 pub mod requests;
 pub mod ring;
 pub mod sched;

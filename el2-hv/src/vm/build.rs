@@ -26,12 +26,11 @@ pub enum CreateError {
 
 /// Makes a guest with tables and vCPUs and no memory.
 pub fn create(label: Label, vcpus: u8) -> Result<VmHandle, CreateError> {
-    let guests = 1..VMS.len();
-    if guests.clone().any(|id| VMS[id].phase() != Phase::Free && VMS[id].label() == Some(label)) {
+    if VMS[1..].iter().any(|vm| !vm.is_free() && vm.label() == Some(label)) {
         return Err(CreateError::LabelTaken);
     }
-    let id = guests.clone().find(|&id| VMS[id].phase() == Phase::Free).ok_or(CreateError::NoRoom)?;
-    let id = VmId(id as u8);
+    let id = VMS.iter().skip(1).position(Vm::is_free).ok_or(CreateError::NoRoom)?;
+    let id = VmId(id as u8 + 1);
     let root = frames().allocate(hv_core::stage2::ROOT_SIZE, Owner::Tables).map_err(|_| CreateError::NoRoom)?;
     if !set_up(id, label, vcpus, root) {
         frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);

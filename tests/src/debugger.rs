@@ -1,4 +1,4 @@
-//! QEMU's debugger port (GDB remote serial protocol): stops a CPU, reads and changes its registers.
+//! QEMU's debugger port (GDB remote serial protocol): stops a CPU, changes its registers and memory.
 //!
 //! A way to break EL2 from outside, which a test cannot do from inside: the image has no door for it.
 
@@ -45,6 +45,26 @@ impl Debugger {
         self.ask_ok(&format!("z1,{address:x},4"));
         self.ask_ok(&format!("Hg{thread:x}"));
         thread - 1
+    }
+
+    /// Lets the board run until [`Debugger::stop`].
+    pub fn go(&mut self) {
+        self.send("c");
+    }
+
+    /// Stops the board, which runs.
+    pub fn stop(&mut self) {
+        // A byte outside of any packet (GDB manual, "Interrupts").
+        self.stream.write_all(&[3]).expect("QEMU listens to its debugger");
+        let stop = self.receive();
+        assert!(stop.starts_with('T'), "the board stopped with {stop:?}");
+    }
+
+    /// Writes to the board's memory, by physical address.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) {
+        self.ask_ok("Qqemu.PhyMemMode:1");
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.ask_ok(&format!("M{address:x},{:x}:{digits}", bytes.len()));
     }
 
     /// Changes a register of the CPU that stopped.

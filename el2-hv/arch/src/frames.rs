@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use buddy_system_allocator::Heap;
 use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
 use hv_core::frames::{FrameTable, Owner, OwnershipError};
+use hv_core::ledger::Witness;
 
 /// Largest order: blocks of up to 64 GiB.
 const ORDERS: usize = 37;
@@ -18,25 +19,35 @@ const ORDERS: usize = 37;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoFrames;
 
-/// All of RAM.
+/// All of RAM, and who sees each change of an owner.
 #[derive(Debug)]
-pub struct Frames {
+pub struct Frames<W> {
     heap: Heap<ORDERS>,
     table: FrameTable<'static>,
+    witness: W,
 }
 
-impl Frames {
-    /// Takes every frame that `table` calls free under management.
-    pub fn new(table: FrameTable<'static>) -> Self {
-        let mut frames = Self { heap: Heap::empty(), table };
+impl<W: Witness> Frames<W> {
+    /// Nothing can be allocated before [`Frames::open`].
+    pub const fn new(table: FrameTable<'static>, witness: W) -> Self {
+        Self { heap: Heap::empty(), table, witness }
+    }
+
+    /// Takes what is free in `range`, which need not be in RAM, for `to`.
+    pub fn reserve(&mut self, range: &PaRange, to: Owner) {
+        self.table.reserve(range, to);
+        self.witness.reserved(&self.table, range, to);
+    }
+
+    /// Takes every frame that is free under management. Once only.
+    pub fn open(&mut self) {
         let mut from = Pa(0);
-        while let Some(run) = frames.table.free_run(from) {
+        while let Some(run) = self.table.free_run(from) {
             // SAFETY: the table says that nobody owns the run; it is mapped RAM, whole frames, and
             // `free_run` goes upwards, so no run is added twice.
-            unsafe { frames.heap.add_to_heap(run.start.0 as usize, run.end().0 as usize) };
+            unsafe { self.heap.add_to_heap(run.start.0 as usize, run.end().0 as usize) };
             from = run.end();
         }
-        frames
     }
 
     /// A block of `size` bytes, a power of two of at least a frame, aligned to its size and zero, for `owner`.
@@ -44,6 +55,9 @@ impl Frames {
     /// # Errors
     /// No such block is free.
     pub fn allocate(&mut self, size: u64, owner: Owner) -> Result<Pa, NoFrames> {
+        if self.witness.refuses(size, owner) {
+            return Err(NoFrames);
+        }
         let block = self.heap.alloc(layout(size)?).map_err(|()| NoFrames)?;
         let range = PaRange { start: Pa(block.as_ptr() as u64), size };
         let (mut frame, end) = (range.start.0, range.end().0);
@@ -95,6 +109,7 @@ impl Frames {
         if let Err(error) = self.table.transfer(range, from, to) {
             ownership_broken(error);
         }
+        self.witness.changed(&self.table, range, from, to);
     }
 
     /// The table of owners.

@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
+use hv_core::ledger::Witness;
 use hv_core::stage2::TableMemory;
 
 use crate::{cache, frames};
@@ -189,12 +190,12 @@ fn entry(table: Pa, index: u64) -> *const AtomicU64 {
 
 /// Stage-2 tables in RAM: the walker's memory for `hv_core::stage2`, with tables from `owner`.
 #[derive(Debug)]
-pub struct Tables<'f> {
+pub struct Tables<'f, W> {
     /// Where new tables come from.
-    pub frames: &'f mut frames::Frames,
+    pub frames: &'f mut frames::Frames<W>,
 }
 
-impl TableMemory for Tables<'_> {
+impl<W: Witness> TableMemory for Tables<'_, W> {
     #[inline]
     fn read(&self, table: Pa, index: u64) -> u64 {
         read_entry(table, index)

@@ -59,3 +59,52 @@ fn a_free_frame_that_is_not_zero_stops_the_board_when_it_is_given_out() {
     let line = shell.run.expect_fatal(seconds(60));
     assert!(line.contains("checked: 0x78000000 from Free to Vm(VmId(2)): word 1 is not zero"), "{line}");
 }
+
+/// Lives of the partition that each begin with some hundred random calls.
+const LIVES: u32 = 6;
+
+#[test]
+fn random_privileged_calls_beside_guests_leave_both_accounts_equal_and_every_frame_where_it_was() {
+    let hostile = Guest::bare("hostile", "seed=7 rounds=2000 phases=smccc,psci,gicd,memory,setway,tlbi,sgi").vcpus(2);
+    let description = Description::with("debian", Guest::debian(1)).and("hostile", hostile).partition(|partition| {
+        partition.idle_timeout_ms = 100;
+        // Each call is compared by the whole table.
+        (partition.boot_timeout_ms, partition.max_busy_ms) = (120_000, 5000);
+    });
+    let system = System::with_partition(&description, &artifact::random_partition());
+    for seed in 1..=2 {
+        let mut run = Board { seed, ..checked() }.boot(&system);
+        // The first life makes its calls before it starts a guest.
+        run.expect_log("vm debian: started", seconds(120));
+        let mut shell = Shell::enter(run);
+        assert_eq!(shell.run.expect_vm_end("hostile", seconds(240)), "powered off");
+        await_off(&mut shell);
+        let free = rows(&mut shell);
+        for life in 1..=LIVES {
+            shell.command_within("hvctl --timeout 120 vm list", seconds(150)).ok();
+            let status = await_off(&mut shell);
+            assert_eq!((&status["failures"], &status["frames"]), (&0.into(), &0.into()), "life {life}: {status}");
+            assert_eq!(rows(&mut shell), free, "life {life}");
+        }
+        let log = shell.run.log.text();
+        assert!(log.contains("vm random-") && !log.contains("dormouse: fatal:"), "{log}");
+    }
+}
+
+/// Waits until the partition, which may be at its calls, is off.
+fn await_off(shell: &mut Shell) -> Value {
+    let end = std::time::Instant::now() + seconds(150);
+    loop {
+        let status = shell.hvctl("sos status");
+        if status["state"] == "off" {
+            return status;
+        }
+        assert!(std::time::Instant::now() < end, "{status}");
+        shell.command("sleep 0.1").ok();
+    }
+}
+
+/// The rows of memory; that they add up to all of RAM is looked at by hvctl itself.
+fn rows(shell: &mut Shell) -> Value {
+    shell.hvctl("hv info")["memory"].clone()
+}

@@ -19,6 +19,8 @@ const CALLS_MIN: u32 = 300;
 const CALLS_MAX: u32 = 6000;
 /// How often one that is not finished is made again.
 const AGAIN_MAX: u32 = 50;
+/// One in so many is not random, but a VM's whole life.
+const LIVES: u64 = 50;
 /// VMs at a time, about.
 const OWN_MAX: usize = 6;
 /// What the names of its VMs begin with.
@@ -61,6 +63,9 @@ pub(crate) fn make(el2: &mut El2, record: &LifeRecord) {
     while made < CALLS_MIN || !caller.all_succeeded() {
         made += 1;
         assert!(made <= CALLS_MAX, "after {made} random calls these have succeeded: {:#x}", caller.succeeded);
+        if caller.below(LIVES) == 0 {
+            caller.whole_life();
+        }
         let call = match caller.below(CALLS.len() as u64) as usize {
             // When there are enough, some go.
             any if caller.own.len() < OWN_MAX => CALLS[any],
@@ -137,17 +142,34 @@ impl Caller {
             Call::HvConfig => arguments[0] = arguments[0].max(3),
             _ => {}
         }
-        let mut answer = hypercall(spec.call, arguments);
+        self.call(spec.call, arguments);
+    }
+
+    /// Makes a call, again where it is not finished, but not always.
+    fn call(&mut self, call: Call, arguments: [u64; 6]) {
+        let mut answer = hypercall(call, arguments);
         for _ in 0..AGAIN_MAX {
             if answer.0 != Status::Again || self.below(4) == 0 {
                 break;
             }
-            answer = hypercall(spec.call, arguments);
+            answer = hypercall(call, arguments);
         }
         let (status, [first, ..]) = answer;
         if status == Status::Success {
-            self.note(spec.call, arguments, first);
+            self.note(call, arguments, first);
         }
+    }
+
+    /// What random calls alone seldom come to: a VM that runs, and is stopped.
+    fn whole_life(&mut self) {
+        let [a, b, c, d] = self.label();
+        self.call(Call::VmCreate, [a, b, c, d, 1, 0]);
+        let vm = self.own.last().copied().unwrap_or_default();
+        self.call(Call::VmMemory, [vm, RAM_BASE, BLOCK, 0, 0, 0]);
+        self.call(Call::VmCopyIn, [vm, RAM_BASE, (&raw const IDLE) as u64, size_of_val(&IDLE) as u64, 0, 0]);
+        self.call(Call::VcpuInit, [vm, RAM_BASE, 0, 0, 0, 0]);
+        self.call(Call::VmStart, [vm, 0, 0, 0, 0, 0]);
+        self.call(Call::VmStop, [vm, 0, 0, 0, 0, 0]);
     }
 
     /// A value for an argument, by what the table calls it: mostly one that could be meant.

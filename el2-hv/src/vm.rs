@@ -229,12 +229,8 @@ impl Vm {
 
     /// What a CPU needs to run it.
     pub fn registers(&self, id: VmId) -> VmRegisters {
-        VmRegisters { vttbr: self.vttbr(id), counter_offset: self.counter_offset() }
-    }
-
-    fn vttbr(&self, id: VmId) -> u64 {
-        // VMID 0 is EL2's own use of no VM; each slot has one of its own, which is invalidated before a new life.
-        tlb::vttbr(Pa(self.root.load(Ordering::Relaxed)), Vmid(u16::from(id.0) + 1))
+        let root = Pa(self.root.load(Ordering::Relaxed));
+        VmRegisters { vttbr: tlb::vttbr(root, vmid(id)), counter_offset: self.counter_offset() }
     }
 
     /// Notes that `index` runs on `cpu`; whether another vCPU of the VM ran there before.
@@ -303,6 +299,11 @@ impl Vm {
         }
         count < COMPLAINTS_MAX
     }
+}
+
+/// VMID 0 is EL2's own use of no VM; each slot has one of its own, which is invalidated before a new life.
+const fn vmid(id: VmId) -> Vmid {
+    Vmid(id.0 as u16 + 1)
 }
 
 /// A VM's name in a message.

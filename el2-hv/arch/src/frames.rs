@@ -11,6 +11,9 @@ use buddy_system_allocator::Heap;
 use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
 use hv_core::frames::{FrameTable, Owner, OwnershipError};
 use hv_core::ledger::Witness;
+use hv_core::reclaim::{self, Clearing};
+
+use crate::cache;
 
 /// Largest order: blocks of up to 64 GiB.
 const ORDERS: usize = 37;
@@ -60,16 +63,7 @@ impl<W: Witness> Frames<W> {
         }
         let block = self.heap.alloc(layout(size)?).map_err(|()| NoFrames)?;
         let range = PaRange { start: Pa(block.as_ptr() as u64), size };
-        let (mut frame, end) = (range.start.0, range.end().0);
-        while frame != end {
-            // SAFETY: the block is ours now; the allocator's link lay in the first word of frames.
-            unsafe { (frame as *mut u64).write_volatile(0) };
-            // Its owner may look with its caches off.
-            crate::cache::clean_line(Pa(frame));
-            // Blocks end below the last byte of the address space.
-            frame = frame.wrapping_add(FRAME_SIZE);
-        }
-        crate::cache::finish();
+        reclaim::clear(&range, &mut Links);
         self.change(&range, Owner::Free, owner);
         Ok(range.start)
     }
@@ -90,18 +84,18 @@ impl<W: Witness> Frames<W> {
 
     /// Scrubs a run of free frames, keeping the allocator's links: after a warm reset.
     pub fn scrub_free(&self, run: PaRange) {
-        let zeroing = crate::cache::Zeroing::find();
+        let zeroing = cache::Zeroing::find();
         for frame in run.outer_frames() {
             let frame = Pa(frame * FRAME_SIZE);
             let link = frame.0 as *mut u64;
             // SAFETY: nobody owns the frame; the allocator, whose link is kept, is borrowed.
             unsafe {
                 let kept = link.read_volatile();
-                crate::cache::scrub(zeroing, frame, Pa(frame.0 + FRAME_SIZE));
+                cache::scrub(zeroing, frame, Pa(frame.0 + FRAME_SIZE));
                 link.write_volatile(kept);
             }
         }
-        crate::cache::finish();
+        cache::finish();
     }
 
     /// Gives allocated frames to another owner.
@@ -115,6 +109,27 @@ impl<W: Witness> Frames<W> {
     /// The table of owners.
     pub const fn table(&self) -> &FrameTable<'static> {
         &self.table
+    }
+}
+
+/// The allocator's links in a block that was just taken from it.
+struct Links;
+
+impl Clearing for Links {
+    #[inline]
+    fn clear_link(&mut self, frame: Pa) {
+        // SAFETY: the block is ours now; the allocator's link lay in the first word of frames.
+        unsafe { (frame.0 as *mut u64).write_volatile(0) };
+    }
+
+    #[inline]
+    fn clean_line(&mut self, frame: Pa) {
+        cache::clean_line(frame);
+    }
+
+    #[inline]
+    fn complete(&mut self) {
+        cache::finish();
     }
 }
 

@@ -1,7 +1,9 @@
-//! Taking back what a VM had: which steps there are between two owners of a frame, and their order.
+//! Which steps there are between two owners of a frame, and their order.
 //!
 //! ```text
-//! VM off -> its translations forgotten -> unmapped -> zeroed, cleaned to memory -> completed -> returned
+//! VM off, its root loaded nowhere -> its translations forgotten
+//!     -> unmapped -> zeroed, cleaned to memory -> completed -> returned
+//!     -> the allocator's link cleared, cleaned to memory -> completed -> given out
 //! ```
 //! The image performs the steps by [`Hands`]; the model of a frame's life, among the tests, performs the same
 //! code on a memory with caches and TLBs that forgive nothing.
@@ -33,6 +35,30 @@ pub trait Hands: TableMemory {
     fn complete(&mut self);
     /// Returns a block that `owner` had.
     fn give_back(&mut self, range: PaRange, owner: Owner);
+}
+
+/// What a block is given out with.
+pub trait Clearing {
+    /// Zeroes the first word of a frame, where the allocator keeps its link.
+    fn clear_link(&mut self, frame: Pa);
+    /// Cleans the cache line at the beginning of a frame to memory.
+    fn clean_line(&mut self, frame: Pa);
+    /// Waits until what this CPU has cleaned is in memory.
+    fn complete(&mut self);
+}
+
+/// Takes the allocator's traces out of `block`, frames of which nothing else is not zero: its next owner may look with
+/// its caches off.
+#[inline]
+pub fn clear(block: &PaRange, hands: &mut impl Clearing) {
+    let (mut frame, end) = (block.start.0, block.end().0);
+    while frame != end {
+        hands.clear_link(Pa(frame));
+        hands.clean_line(Pa(frame));
+        // Blocks end below the last byte of the address space.
+        frame = frame.wrapping_add(FRAME_SIZE);
+    }
+    hands.complete();
 }
 
 /// What a step has come to.
@@ -81,7 +107,7 @@ impl Reclaim {
     pub const NONE: Self = Self { vm: VmId(0), stage2: None, rest: ArrayVec::new_const(), lot: Lot::NONE };
 
     /// Takes back everything that `stage2` maps, the tables, and then `rest`, the root among it. No vCPU of the VM
-    /// runs any more.
+    /// runs any more, and the root is loaded nowhere: what is forgotten now is forgotten for good.
     pub fn begin(vm: VmId, stage2: Option<Stage2>, rest: ArrayVec<PaRange, REST_MAX>, hands: &mut impl Hands) -> Self {
         hands.forget_translations();
         Self { vm, stage2, rest, lot: Lot::NONE }
@@ -112,9 +138,6 @@ impl Reclaim {
             None => {
                 self.stage2 = None;
                 let Some(range) = self.rest.pop() else { return Progress::Done };
-                // Walks that began at the root end here, before it is somebody else's; and the VMID's next life
-                // begins without translations of this one.
-                hands.forget_translations();
                 range
             }
         };

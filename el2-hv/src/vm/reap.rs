@@ -104,7 +104,7 @@ impl TableMemory for Own {
 
 impl Hands for Own {
     fn forget_translations(&mut self) {
-        tlb::invalidate_vmid(VMS[self.0.index()].vttbr(self.0));
+        tlb::invalidate_vmid(super::vmid(self.0));
     }
 
     fn owner(&self, frame: Pa) -> Option<Owner> {

@@ -35,6 +35,8 @@ static MACHINE: Once<Machine> = Once::new();
 static ENOUGH: AtomicBool = AtomicBool::new(false);
 static FINISHED: AtomicUsize = AtomicUsize::new(0);
 static ROUNDS: AtomicU64 = AtomicU64::new(0);
+/// What was wrong first.
+static FIRST: Once<&str> = Once::new();
 static WRONG: AtomicU64 = AtomicU64::new(0);
 /// The longest time by which a timer was late, in ticks, and how often it was late by more than a period.
 static WORST: AtomicU64 = AtomicU64::new(0);
@@ -58,8 +60,9 @@ fn main(machine: &Machine) {
     }
     let wrong = WRONG.load(Ordering::Relaxed);
     println!(
-        "WITNESS {} rounds {} wrong {wrong} worst-late-ns {worst} late {} early {}",
+        "WITNESS {} first {:?} rounds {} wrong {wrong} worst-late-ns {worst} late {} early {}",
         if wrong == 0 { "ok" } else { "wrong" },
+        FIRST.get().unwrap_or(&"-"),
         ROUNDS.load(Ordering::Relaxed),
         LATE.load(Ordering::Relaxed),
         EARLY.load(Ordering::Relaxed),
@@ -71,14 +74,15 @@ fn main(machine: &Machine) {
 }
 
 /// Counts something that is not as it was left, and says so.
-fn complain(what: &str, expected: u64, found: u64) {
+fn complain(what: &'static str, expected: u64, found: u64) {
+    FIRST.call_once(|| what);
     if WRONG.fetch_add(1, Ordering::Relaxed) < COMPLAINTS {
         println!("WITNESS {what}: {expected:#x} has become {found:#x}");
     }
 }
 
 /// Compares.
-fn check(what: &str, expected: u64, found: u64) {
+fn check(what: &'static str, expected: u64, found: u64) {
     if expected != found {
         complain(what, expected, found);
     }

@@ -157,7 +157,7 @@ macro_rules! system_registers {
 // All that EL1 has for itself and that changes nothing for code which takes no exception and runs at EL1 by TTBR0_EL1.
 system_registers! {
     "tpidr_el0" "tpidrro_el0" "tpidr_el1" "sp_el0" "elr_el1" "spsr_el1" "esr_el1" "far_el1" "afsr0_el1" "afsr1_el1"
-    "contextidr_el1" "ttbr1_el1" "amair_el1" "cntkctl_el1" "par_el1" "fpcr" "fpsr"
+    "contextidr_el1" "csselr_el1" "ttbr1_el1" "amair_el1" "cntkctl_el1" "par_el1" "fpcr" "fpsr"
 }
 
 /// Those that this program runs by, and what tells it who it is.

@@ -33,7 +33,14 @@ pub struct Mix {
 impl Mix {
     /// A mix by three vCPUs with every grant, which takes less than a minute or so.
     pub fn new(seed: u32, operations: u64) -> Self {
-        Self { seed, operations, vcpus: 3, grants: ALL_GRANTS, late_ms: 5000, time: seconds(120) }
+        Self {
+            seed,
+            operations,
+            vcpus: 3,
+            grants: ALL_GRANTS,
+            late_ms: seconds(5).as_millis() as u32,
+            time: seconds(120),
+        }
     }
 
     /// Debian, the witness, and the hostile guest, which starts when it is told to.

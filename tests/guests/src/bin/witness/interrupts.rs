@@ -14,6 +14,8 @@ extern crate alloc;
 const LOOKS: u64 = 24;
 /// GICD_ISPENDR1: the console's interrupt waits, disabled, when input has come.
 const PENDING_WITH_INPUT: u64 = GICD_BASE + 0x204;
+/// ICC_BPR1_EL1: not what it is at reset.
+const BINARY_POINT: u64 = 5;
 const SPECIAL_NONE: u64 = 1023;
 const IDLE_PRIORITY: u64 = 0xff;
 
@@ -44,7 +46,7 @@ impl Configuration {
         }
         registers.extend([(private + 0x100, read(private + 0x100)), (GICD_BASE, read(GICD_BASE))]);
         // ICC_BPR1_EL1 and ICC_PMR_EL1.
-        write_register!("S3_0_C12_C12_3", 3);
+        write_register!("S3_0_C12_C12_3", BINARY_POINT);
         write_register!("S3_0_C4_C6_0", 0xf0);
         Self { registers }
     }
@@ -55,7 +57,7 @@ impl Configuration {
             let (address, value) = random.pick(&self.registers);
             check("GIC register", u64::from(value), u64::from(read(address)));
         }
-        check("ICC_BPR1_EL1", 3, read_register!("S3_0_C12_C12_3"));
+        check("ICC_BPR1_EL1", BINARY_POINT, read_register!("S3_0_C12_C12_3"));
         check("ICC_PMR_EL1", 0xf0, read_register!("S3_0_C4_C6_0"));
         check("ICC_IGRPEN1_EL1", 1, read_register!("S3_0_C12_C12_7"));
         check("ICC_AP1R0_EL1", 0, read_register!("S3_0_C12_C9_0"));

@@ -64,7 +64,13 @@ impl Mix {
     pub fn run(&self, board: Board) {
         let mut scene = Scene::begin(Board { seed: self.seed, ..board }, self);
         let done = format!("HOSTILE done mix {} ", self.operations);
-        scene.shell.run.expect(&done, self.time);
+        let said = scene.shell.run.expect(&done, self.time);
+        // Few operations may not come to what only some of the vCPUs do.
+        let many = self.operations >= 10_000;
+        let kinds = said.lines().filter_map(|line| line.strip_prefix("HOSTILE kind "));
+        let counts = kinds.map(|kind| kind.rsplit(' ').next().map(str::trim)).collect::<Vec<_>>();
+        assert!(!many || counts.iter().all(|count| *count != Some("0")), "a kind was left out: {said}");
+        assert!(!counts.is_empty(), "{said}");
         assert_eq!(scene.shell.run.expect_vm_end("hostile", seconds(30)), "powered off");
         scene.shell.run.expect(LOG, seconds(30));
         scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));

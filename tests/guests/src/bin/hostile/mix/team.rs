@@ -8,7 +8,7 @@ use test_guests::{cpu, gic, println, timer};
 /// A vCPU that does not get on for this long may have lost its interrupts.
 const PATIENCE_NS: u64 = 2_000_000;
 /// One that does not get on for this long, whatever is done, never will.
-const HOPELESS_NS: u64 = 5_000_000_000;
+const HOPELESS_NS: u64 = 60_000_000_000;
 
 const OFF: u8 = 0;
 const AT_WORK: u8 = 1;

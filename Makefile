@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak image gdb fuzz miri clean setup programs
+.PHONY: help run test models check bench soak image gdb fuzz miri clean setup programs
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -18,6 +18,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --release
 TOOL := $(TARGET)/release/dormouse-image
 HARNESS := cargo test --release -p dormouse-tests
+# The table of the tests.
+MODELS := $(shell sed -n 's/^pub const CPUS.*= \[\(.*\)\];/\1/p' tests/src/board.rs | tr -d '",')
 
 run: image ## Boot Debian on Dormouse in QEMU; installs and downloads what is missing
 	@board/setup/run.sh
@@ -26,6 +28,9 @@ test: setup ## Run everything: host tests, then the real image in QEMU
 	cargo test
 	@$(MAKE) --no-print-directory image
 	$(HARNESS) -- --test-threads=2
+
+models: image ## Run the tests in QEMU on every model of CPU, one after the other
+	for cpu in $(MODELS); do echo "== $$cpu"; DORMOUSE_CPU=$$cpu $(HARNESS) -- --test-threads=2; done
 
 check: programs ## Format, lints, system descriptions, no FP register in EL2
 	@board/setup/install.sh check
@@ -41,7 +46,7 @@ check: programs ## Format, lints, system descriptions, no FP register in EL2
 bench: image ## Measure: one line `BENCH <name> <value>` for each figure
 	$(HARNESS) --test bench -- --ignored --nocapture --test-threads=1
 
-soak: image ## Hundreds of wake, answer and sleep cycles, under load
+soak: image ## Hundreds of wake, answer and sleep cycles under load, millions of hostile operations
 	$(HARNESS) --test soak -- --ignored --nocapture --test-threads=1
 
 image: setup programs ## Build build/dormouse.img and build/demo.cpio, boot nothing

@@ -306,11 +306,11 @@ impl<L: QueueLock> Scheduler<L> {
                 Kick::cpu(home)
             }
             Doing::Running { .. } => {
-                if !entity.is_resident()
-                    && entity.bound().is_none()
-                    && let Some(idle) = self.take_idle(queue, home, queue.allowed(entity))
-                {
-                    return Kick::cpu(idle);
+                if !entity.is_resident() && entity.bound().is_none() {
+                    self.cpu(home).show(queue);
+                    if let Some(idle) = self.take_idle(queue.allowed(entity)) {
+                        return Kick::cpu(idle);
+                    }
                 }
                 let unwatched = &self.cpu(home).unwatched;
                 if unwatched.load(Ordering::Relaxed)
@@ -325,12 +325,11 @@ impl<L: QueueLock> Scheduler<L> {
         }
     }
 
-    /// An idle CPU for those that wait in `queue`, which is kicked.
+    /// An idle CPU of `among` for somebody whose waiting has been [shown](Cpu::show). It is to be kicked.
     ///
     /// A CPU that goes idle says so, and looks at who waits anywhere after that; here it is the other way round. So
     /// one of both sees the other.
-    fn take_idle(&self, queue: &Queue, home: CpuId, among: CpuMask) -> Option<CpuId> {
-        self.cpu(home).show(queue);
+    fn take_idle(&self, among: CpuMask) -> Option<CpuId> {
         let idle = |cpu: &CpuId| {
             let flag = &self.cpu(*cpu).idle;
             flag.load(Ordering::SeqCst) && flag.swap(false, Ordering::SeqCst)
@@ -573,34 +572,47 @@ impl<L: QueueLock> Scheduler<L> {
         })
     }
 
-    /// The registers of a vCPU that was running on, or resident at, a CPU have been saved. One that could run may do so
+    /// The registers of a vCPU that was running on, or resident at, `cpu` have been saved. One that could run may do so
     /// anywhere from now on.
-    pub fn release(&self, vcpu: VcpuId, now: u64) -> Kick {
-        let sent = self.at_home(vcpu, |queue, entity| {
+    pub fn release(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        // Its home is this CPU for as long as its registers are here.
+        let runnable = self.cpu(cpu).queue.with(|_| {
             entity.set_resident(false);
-            let here = queue.allowed(entity).contains(entity.home());
-            match entity.state() {
-                State::Off | State::Blocked => return Some(Kick::NONE),
-                State::Running => {
-                    let arrival = queue.let_run_go(entity, now);
-                    if here {
-                        queue.enqueue(&self.entities, vcpu, arrival, now);
-                    } else {
-                        queue.count_out(entity);
-                        entity.set_state(State::Queued);
-                    }
-                }
-                State::Queued if here => {}
-                State::Queued => {
-                    if entity.place() != Place::None {
-                        queue.unlink(&self.entities, vcpu);
-                        queue.count_out(entity);
-                    }
-                }
-            }
-            here.then(|| self.take_idle(queue, entity.home(), queue.allowed(entity)).map_or(Kick::NONE, Kick::cpu))
+            matches!(entity.state(), State::Running | State::Queued)
         });
-        sent.unwrap_or_else(|| self.send(vcpu, now))
+        if runnable { self.requeue(cpu, vcpu, now) } else { Kick::NONE }
+    }
+
+    /// One that could run is nowhere resident any more.
+    fn requeue(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        let here = self.cpu(cpu).change(|queue| {
+            let allowed = queue.allowed(entity);
+            let here = allowed.contains(cpu);
+            if entity.home() != cpu {
+                // It was queued, and another CPU has taken it over already.
+                return Some(CpuMask::NONE);
+            }
+            if entity.state() == State::Running {
+                let arrival = queue.let_run_go(entity, now);
+                entity.set_state(State::Queued);
+                if here {
+                    queue.enqueue(&self.entities, vcpu, arrival, now);
+                } else {
+                    queue.count_out(entity);
+                }
+            } else if !here && entity.place() != Place::None {
+                queue.unlink(&self.entities, vcpu);
+                queue.count_out(entity);
+            }
+            here.then_some(allowed)
+        });
+        match here {
+            // What is in the list has been shown.
+            Some(allowed) => self.take_idle(allowed).map_or(Kick::NONE, Kick::cpu),
+            None => self.send(vcpu, now),
+        }
     }
 
     /// A vCPU is gone. The CPU where it was running or resident has let go of it.

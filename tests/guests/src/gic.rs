@@ -104,6 +104,11 @@ pub fn enable_ppi(interrupt: u32) {
     write32(redistributor(cpu::current()) + SGI_BASE + 0x100, 1 << interrupt);
 }
 
+/// Gives SGI or PPI `interrupt` of this vCPU a priority; the smaller goes first.
+pub fn set_priority(interrupt: u32, priority: u8) {
+    write8(redistributor(cpu::current()) + SGI_BASE + 0x400 + u64::from(interrupt), priority);
+}
+
 /// Enables SPI `spi` (INTID - 32) and routes it to this vCPU.
 pub fn enable_spi(spi: u32) {
     let interrupt = u64::from(spi) + 32;

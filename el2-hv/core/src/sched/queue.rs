@@ -314,8 +314,14 @@ impl Queue {
     #[inline]
     pub(super) fn start(&mut self, all: &Entities, vcpu: VcpuId, now: u64) {
         let entity = &all[vcpu];
-        let urgent = entity.place() == Place::Urgent;
-        self.unlink(all, vcpu);
+        let place = entity.place();
+        match place {
+            Place::Even | Place::Odd => self.current().remove(all, vcpu),
+            Place::Urgent => self.urgent.remove(all, vcpu),
+            _ => self.reserved.remove(all, vcpu),
+        }
+        self.waiting -= 1;
+        let urgent = place == Place::Urgent;
         entity.set_state(State::Running);
         entity.set_resident(true);
         entity.set_woken(false);
@@ -328,15 +334,24 @@ impl Queue {
         self.doing = Doing::Running { vcpu, urgent };
     }
 
+    /// When the first of those that are held competes again.
+    fn release(&self, all: &Entities) -> Option<u64> {
+        self.held.head().map(|vcpu| all[vcpu].deadline())
+    }
+
     /// When the scheduler has to look again, if nothing else happens.
     pub(super) fn until(&self, all: &Entities, now: u64) -> Option<u64> {
-        let release = self.held.head().map(|vcpu| all[vcpu].deadline());
-        let Doing::Running { vcpu, .. } = self.doing else { return release };
+        let Doing::Running { vcpu, .. } = self.doing else { return self.release(all) };
         let entity = &all[vcpu];
-        let after = |ticks: i64| now + ticks.max(0) as u64;
-        let turn = (self.contended && entity.bound().is_none()).then(|| after(entity.left()));
-        let quota = entity.bandwidth().map(|_| after(entity.quota()));
-        earlier(release, earlier(turn, quota))
+        let after = |ticks: i64| now.saturating_add(ticks.max(0) as u64);
+        let mut until = None;
+        if self.contended && entity.bound().is_none() {
+            until = Some(after(entity.left()));
+        }
+        if entity.bandwidth().is_some() {
+            until = earlier(until, Some(after(entity.quota())));
+        }
+        if self.held.is_empty() { until } else { earlier(until, self.release(all)) }
     }
 
     /// What holds for the vCPU that runs.

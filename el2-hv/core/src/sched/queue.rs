@@ -80,6 +80,8 @@ pub(super) struct Totals {
 pub struct Queue {
     cpu: CpuId,
     pub(super) doing: Doing,
+    /// Whose registers the CPU has, or is about to have: nobody else's are wanted any more.
+    resident: Option<VcpuId>,
     reserved: List,
     urgent: List,
     rounds: [List; 2],
@@ -109,6 +111,7 @@ impl Queue {
         Self {
             cpu: CpuId(0),
             doing: Doing::Choosing,
+            resident: None,
             reserved: List::new(),
             urgent: List::new(),
             rounds: [List::new(), List::new()],
@@ -323,6 +326,11 @@ impl Queue {
         self.waiting -= 1;
         let urgent = place == Place::Urgent;
         entity.set_state(State::Running);
+        if let Some(before) = self.resident.replace(vcpu)
+            && before != vcpu
+        {
+            all[before].set_resident(false);
+        }
         entity.set_resident(true);
         entity.set_woken(false);
         entity.set_waited(entity.waited() + now.saturating_sub(entity.since()));
@@ -443,6 +451,20 @@ impl Queue {
         first.and_then(|vcpu| self.allowed(&all[vcpu]).and(cpus).first())
     }
 
+    /// The CPU, which has nobody's registers, takes this vCPU's in.
+    pub(super) const fn hold(&mut self, vcpu: VcpuId) {
+        self.resident = Some(vcpu);
+    }
+
+    /// The registers of this vCPU are to be had by any CPU.
+    #[inline]
+    pub(super) fn let_go_of(&mut self, vcpu: VcpuId, entity: &Entity) {
+        entity.set_resident(false);
+        if self.resident == Some(vcpu) {
+            self.resident = None;
+        }
+    }
+
     /// The vCPU that runs goes to sleep.
     #[inline]
     pub(super) fn stop(&mut self, entity: &Entity, now: u64) {
@@ -452,7 +474,7 @@ impl Queue {
         self.doing = Doing::Choosing;
     }
 
-    /// The vCPU that runs lets the CPU go, its registers are saved: how it comes back into the queue.
+    /// The vCPU that runs lets the CPU go: how it comes back into the queue.
     pub(super) fn let_run_go(&mut self, entity: &Entity, now: u64) -> Arrival {
         self.charge(entity, now);
         self.doing = Doing::Choosing;

@@ -41,15 +41,8 @@ pub struct Local {
     programmed: Option<u64>,
     /// Somebody asked this CPU to look at the scheduler.
     pub reschedule: bool,
-}
-
-/// What a CPU that runs no guest does meanwhile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Work {
-    /// It waits.
-    None,
-    /// It takes a VM down.
-    Reaping,
+    /// The vCPU whose registers are here may be picked by any CPU.
+    released: bool,
 }
 
 /// What a vCPU's exit comes to.
@@ -74,7 +67,16 @@ impl Local {
     /// For the CPU that calls.
     pub fn new(id: CpuId, redistributor: Redistributor) -> Self {
         let timers = TIMERS[id.index()].lock();
-        Self { id, machine: machine(), redistributor, timers, review_at: None, programmed: None, reschedule: false }
+        Self {
+            id,
+            machine: machine(),
+            redistributor,
+            timers,
+            review_at: None,
+            programmed: None,
+            reschedule: false,
+            released: false,
+        }
     }
 
     /// Wakes a vCPU that is not loaded when its timer is due, once [`Local::program`] has been called.
@@ -195,19 +197,33 @@ pub fn run(mut local: Local) -> ! {
         let Turn { pick, until, kick } = SCHEDULER.pick(local.id, counter::now_relaxed());
         act(kick);
         local.review_at = until;
+        let released = core::mem::take(&mut local.released);
         match pick {
-            Pick::Idle => idle(&mut local, &mut resident),
             Pick::Run(vcpu) => turn(&mut local, &mut resident, vcpu),
+            Pick::Idle => {
+                if released {
+                    save(&mut local, &mut resident);
+                }
+                idle(&mut local, &mut resident);
+            }
             Pick::Evict(_) => let_go(&mut local, &mut resident),
         }
     }
 }
 
+/// Saves the registers of the vCPU that has them here, if there is one: whoever wants them may have them.
+fn save(local: &mut Local, resident: &mut Option<Loaded>) {
+    if let Some(loaded) = resident.take() {
+        loaded.unload(local);
+    }
+}
+
 /// Lets go of the vCPU whose registers are here, if there is one.
 fn let_go(local: &mut Local, resident: &mut Option<Loaded>) {
-    if let Some(loaded) = resident.take() {
-        release(local, loaded);
+    if let Some(loaded) = resident {
+        act(SCHEDULER.release(local.id, loaded.id, counter::now_relaxed()));
     }
+    save(local, resident);
 }
 
 /// Nothing to run: waits until something may be. The vCPU that sleeps here goes on here when its
@@ -219,7 +235,7 @@ fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
     while !local.reschedule {
         hv_arch::cpu::wait_for_interrupt();
         while hv_arch::cpu::interrupt_pending() && !local.reschedule {
-            if interrupts::while_idle(local, resident.as_mut(), Work::None) {
+            if interrupts::while_idle(local, resident.as_mut()) {
                 serve_resident(local, resident);
                 return;
             }
@@ -244,11 +260,15 @@ fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
 
 /// A vCPU's turn, from being picked to being let go.
 fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
+    // Before anything that takes long: another CPU may wait for them.
+    if resident.as_ref().is_some_and(|loaded| loaded.id != id) {
+        save(local, resident);
+    }
     let vm_id = VCPUS[id.index()].vm();
     match VMS[vm_id.index()].phase() {
         Phase::Dying => {
             local.program();
-            return vm::reap(local, resident, id);
+            return vm::reap(local, id);
         }
         Phase::Loading if !crate::sos::load() => {
             SCHEDULER.remove(id, counter::now_relaxed());
@@ -256,8 +276,7 @@ fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
         }
         _ => {}
     }
-    if resident.as_ref().is_none_or(|loaded| loaded.id != id) {
-        let_go(local, resident);
+    if resident.is_none() {
         *resident = Some(Loaded::load(local, id));
     }
     local.program();
@@ -270,7 +289,10 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
         return;
     };
     match serve(local, loaded) {
-        Next::Leave => let_go(local, resident),
+        Next::Leave => {
+            act(SCHEDULER.release(local.id, loaded.id, counter::now_relaxed()));
+            local.released = true;
+        }
         Next::Off => {
             if let Some(loaded) = resident.take() {
                 off(local, loaded);
@@ -278,13 +300,6 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
         }
         _ => {}
     }
-}
-
-/// Stores a vCPU's registers; it may run anywhere afterwards.
-fn release(local: &mut Local, loaded: Loaded) {
-    let id = loaded.id;
-    loaded.unload(local);
-    act(SCHEDULER.release(local.id, id, counter::now_relaxed()));
 }
 
 /// A vCPU is off.
@@ -361,9 +376,9 @@ impl Local {
     /// Wakes the vCPU that sleeps with its registers in this CPU. Whether it goes on at once: where the CPU has
     /// nothing else to do.
     #[inline]
-    pub fn wake_here(&mut self, vcpu: VcpuId, work: Work) -> bool {
+    pub fn wake_here(&mut self, vcpu: VcpuId) -> bool {
         let now = counter::now_relaxed();
-        if work == Work::None && SCHEDULER.resume(self.id, vcpu, now) {
+        if SCHEDULER.resume(self.id, vcpu, now) {
             return true;
         }
         let kick = SCHEDULER.wake(vcpu, now);

@@ -4,7 +4,7 @@ use hv_board::gicv3::{SPURIOUS, cpu as gic};
 use hv_core::addr::IntId;
 
 use crate::console;
-use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, Work};
+use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF};
 use crate::vcpu::Loaded;
 
 /// Virtual timer of EL1.
@@ -64,7 +64,7 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
 
 /// An interrupt came while no guest runs here. A vCPU that sleeps with its registers in this CPU
 /// still has its timer here. Whether it goes on at once.
-pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) -> bool {
+pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     let id = gic::acknowledge();
     if id == SPURIOUS {
         return false;
@@ -73,7 +73,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
     if id == TIMER {
         if let Some(loaded) = resident {
             loaded.timer_fired();
-            return local.wake_here(loaded.id, work);
+            return local.wake_here(loaded.id);
         }
         gic::deactivate(id);
         return false;
@@ -87,7 +87,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
         MAINTENANCE => match resident {
             Some(loaded) => {
                 loaded.sync_gic(local);
-                return local.wake_here(loaded.id, work);
+                return local.wake_here(loaded.id);
             }
             None => hv_arch::vgic::set_controls(0),
         },
@@ -98,8 +98,8 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
 }
 
 /// An interrupt came while this CPU takes a VM down. Whether the work is to make room for others.
-pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
-    while_idle(local, resident, Work::Reaping);
+pub fn while_reaping(local: &mut Local) -> bool {
+    while_idle(local, None);
     core::mem::take(&mut local.reschedule) && local.review()
 }
 

@@ -51,6 +51,8 @@ pub struct VcpuCore {
     pub timer_template: u64,
     /// The emulated physical timer.
     pub physical_timer: PhysicalTimer,
+    /// A deadline of it may be watched.
+    physical_timer_used: bool,
     /// Its debug registers.
     pub debug: DebugState,
     interface: InterfaceState,
@@ -68,6 +70,7 @@ impl Vcpu {
                 list_registers: ListRegisters::NONE,
                 timer_template: 0,
                 physical_timer: PhysicalTimer::RESET,
+                physical_timer_used: false,
                 debug: DebugState::RESET,
                 interface: InterfaceState::RESET,
                 controls: 0,
@@ -360,8 +363,12 @@ impl Loaded {
     /// Sets the emulated physical timer's interrupt, and arms what it waits for.
     pub fn arm_physical_timer(&mut self, local: &mut Local) {
         let Some(deadline) = self.core.physical_timer.deadline() else {
-            return local.watch_physical(self.id, None);
+            if core::mem::take(&mut self.core.physical_timer_used) {
+                local.watch_physical(self.id, None);
+            }
+            return;
         };
+        self.core.physical_timer_used = true;
         let now = hv_arch::counter::now();
         let due = self.core.physical_timer.line(now) == Level::High;
         local.watch_physical(self.id, (!due).then_some(deadline));

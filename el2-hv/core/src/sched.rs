@@ -146,7 +146,7 @@ pub enum Pick {
     Idle,
     /// It runs this vCPU.
     Run(VcpuId),
-    /// It lets go of this vCPU, whose registers it holds: it is to run elsewhere.
+    /// It is to [release](Scheduler::release) this vCPU, whose registers it has: that one runs elsewhere.
     Evict(VcpuId),
 }
 
@@ -168,7 +168,7 @@ pub struct Turn {
 pub enum Review {
     /// It goes on, until then.
     Stays(Option<u64>),
-    /// Its registers are to be saved, and another picked.
+    /// It is to be [released](Scheduler::release), and another picked.
     Leaves,
 }
 
@@ -353,7 +353,8 @@ impl<L: QueueLock> Scheduler<L> {
         })
     }
 
-    /// What `cpu` does next. It runs nothing now: what it ran has blocked, was released or removed.
+    /// What `cpu` does next. It runs nothing now: what it ran has blocked, was released or removed. Where it runs another
+    /// vCPU than the one whose registers it has, it has let go of that one with this.
     pub fn pick(&self, cpu: CpuId, now: u64) -> Turn {
         let mut kick = Kick::NONE;
         loop {
@@ -555,7 +556,10 @@ impl<L: QueueLock> Scheduler<L> {
                 entity.set_home(cpu);
             }
             adopted
-        })
+        }) && {
+            self.cpu(cpu).queue.with(|queue| queue.hold(vcpu));
+            true
+        }
     }
 
     /// A running vCPU wants to sleep. It stays resident.
@@ -572,13 +576,13 @@ impl<L: QueueLock> Scheduler<L> {
         })
     }
 
-    /// The registers of a vCPU that was running on, or resident at, `cpu` have been saved. One that could run may do so
-    /// anywhere from now on.
+    /// `cpu` lets go of a vCPU that was running there, or resident. One that could run may do so anywhere from now on: a
+    /// CPU that picks it waits for its registers, so these are to be saved next, unless it is picked here again.
     pub fn release(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
         let entity = &self.entities[vcpu];
         // Its home is this CPU for as long as its registers are here.
-        let runnable = self.cpu(cpu).queue.with(|_| {
-            entity.set_resident(false);
+        let runnable = self.cpu(cpu).queue.with(|queue| {
+            queue.let_go_of(vcpu, entity);
             matches!(entity.state(), State::Running | State::Queued)
         });
         if runnable { self.requeue(cpu, vcpu, now) } else { Kick::NONE }
@@ -627,7 +631,7 @@ impl<L: QueueLock> Scheduler<L> {
                 State::Off | State::Blocked => {}
             }
             entity.set_state(State::Off);
-            entity.set_resident(false);
+            queue.let_go_of(vcpu, entity);
         });
     }
 

@@ -14,7 +14,6 @@ use hv_core::stage2::Piece;
 use super::{Phase, SOS_VM};
 use crate::cpu::Local;
 use crate::memory::{bytes_of, frames};
-use crate::vcpu::Loaded;
 use crate::{SCHEDULER, VCPUS, VMS, cpu, sos};
 
 /// Begins to scrub and return a VM that does not run; whether it may.
@@ -42,11 +41,11 @@ pub fn destroy(id: VmId) -> bool {
 const SCRUB_STEP: u64 = 4 * FRAME_SIZE;
 
 /// A turn of a dying VM: scrubs and returns memory until all is back, an interrupt waits, or its slice is over.
-pub fn reap(local: &mut Local, resident: &mut Option<Loaded>, reaper: VcpuId) {
+pub fn reap(local: &mut Local, reaper: VcpuId) {
     let id = VCPUS[reaper.index()].vm();
     loop {
         while hv_arch::cpu::interrupt_pending() {
-            if crate::interrupts::while_reaping(local, resident.as_mut()) {
+            if crate::interrupts::while_reaping(local) {
                 return cpu::act(SCHEDULER.release(local.id, reaper, counter::now_relaxed()));
             }
         }

@@ -80,6 +80,8 @@ pub(super) struct Totals {
 pub struct Queue {
     cpu: CpuId,
     pub(super) doing: Doing,
+    /// Whose registers the CPU has, or is about to have: nobody else's are wanted any more.
+    resident: Option<VcpuId>,
     reserved: List,
     urgent: List,
     rounds: [List; 2],
@@ -109,6 +111,7 @@ impl Queue {
         Self {
             cpu: CpuId(0),
             doing: Doing::Choosing,
+            resident: None,
             reserved: List::new(),
             urgent: List::new(),
             rounds: [List::new(), List::new()],
@@ -314,9 +317,20 @@ impl Queue {
     #[inline]
     pub(super) fn start(&mut self, all: &Entities, vcpu: VcpuId, now: u64) {
         let entity = &all[vcpu];
-        let urgent = entity.place() == Place::Urgent;
-        self.unlink(all, vcpu);
+        let place = entity.place();
+        match place {
+            Place::Even | Place::Odd => self.current().remove(all, vcpu),
+            Place::Urgent => self.urgent.remove(all, vcpu),
+            _ => self.reserved.remove(all, vcpu),
+        }
+        self.waiting -= 1;
+        let urgent = place == Place::Urgent;
         entity.set_state(State::Running);
+        if let Some(before) = self.resident.replace(vcpu)
+            && before != vcpu
+        {
+            all[before].set_resident(false);
+        }
         entity.set_resident(true);
         entity.set_woken(false);
         entity.set_waited(entity.waited() + now.saturating_sub(entity.since()));
@@ -328,15 +342,24 @@ impl Queue {
         self.doing = Doing::Running { vcpu, urgent };
     }
 
+    /// When the first of those that are held competes again.
+    fn release(&self, all: &Entities) -> Option<u64> {
+        self.held.head().map(|vcpu| all[vcpu].deadline())
+    }
+
     /// When the scheduler has to look again, if nothing else happens.
     pub(super) fn until(&self, all: &Entities, now: u64) -> Option<u64> {
-        let release = self.held.head().map(|vcpu| all[vcpu].deadline());
-        let Doing::Running { vcpu, .. } = self.doing else { return release };
+        let Doing::Running { vcpu, .. } = self.doing else { return self.release(all) };
         let entity = &all[vcpu];
-        let after = |ticks: i64| now + ticks.max(0) as u64;
-        let turn = (self.contended && entity.bound().is_none()).then(|| after(entity.left()));
-        let quota = entity.bandwidth().map(|_| after(entity.quota()));
-        earlier(release, earlier(turn, quota))
+        let after = |ticks: i64| now.saturating_add(ticks.max(0) as u64);
+        let mut until = None;
+        if self.contended && entity.bound().is_none() {
+            until = Some(after(entity.left()));
+        }
+        if entity.bandwidth().is_some() {
+            until = earlier(until, Some(after(entity.quota())));
+        }
+        if self.held.is_empty() { until } else { earlier(until, self.release(all)) }
     }
 
     /// What holds for the vCPU that runs.
@@ -428,6 +451,20 @@ impl Queue {
         first.and_then(|vcpu| self.allowed(&all[vcpu]).and(cpus).first())
     }
 
+    /// The CPU, which has nobody's registers, takes this vCPU's in.
+    pub(super) const fn hold(&mut self, vcpu: VcpuId) {
+        self.resident = Some(vcpu);
+    }
+
+    /// The registers of this vCPU are to be had by any CPU.
+    #[inline]
+    pub(super) fn let_go_of(&mut self, vcpu: VcpuId, entity: &Entity) {
+        entity.set_resident(false);
+        if self.resident == Some(vcpu) {
+            self.resident = None;
+        }
+    }
+
     /// The vCPU that runs goes to sleep.
     #[inline]
     pub(super) fn stop(&mut self, entity: &Entity, now: u64) {
@@ -437,7 +474,7 @@ impl Queue {
         self.doing = Doing::Choosing;
     }
 
-    /// The vCPU that runs lets the CPU go, its registers are saved: how it comes back into the queue.
+    /// The vCPU that runs lets the CPU go: how it comes back into the queue.
     pub(super) fn let_run_go(&mut self, entity: &Entity, now: u64) -> Arrival {
         self.charge(entity, now);
         self.doing = Doing::Choosing;

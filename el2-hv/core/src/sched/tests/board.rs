@@ -161,10 +161,6 @@ impl Board {
         }
         let before = self.cores[cpu].resident.replace(vcpu).filter(|before| *before != vcpu);
         let switched = self.cores[cpu].resident != before;
-        if let Some(before) = before {
-            let kick = self.scheduler.release(CpuId(cpu as u8), before, self.now);
-            self.note(kick);
-        }
         let core = &mut self.cores[cpu];
         core.running = Some(vcpu);
         core.until = until;

@@ -62,18 +62,25 @@ impl Machine {
     }
 
     fn take(&self, cpu: usize, vcpu: VcpuId) {
-        let before = self.vcpus[vcpu.index()].held.swap(cpu as u64 + 1, Ordering::SeqCst);
-        assert_eq!(before, 0, "{vcpu:?} is in two CPUs");
+        // As for its registers, which another CPU may be about to save.
+        let held = &self.vcpus[vcpu.index()].held;
+        while held.compare_exchange(0, cpu as u64 + 1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            thread::yield_now();
+        }
     }
 
-    fn give(&self, cpu: usize, vcpu: VcpuId) {
+    fn save(&self, cpu: usize, vcpu: VcpuId) {
         let before = self.vcpus[vcpu.index()].held.swap(0, Ordering::SeqCst);
         assert_eq!(before, cpu as u64 + 1, "{vcpu:?} was elsewhere");
+    }
+
+    fn release(&self, cpu: usize, vcpu: VcpuId) {
         self.act(self.scheduler.release(CpuId(cpu as u8), vcpu, self.now()));
     }
 
     fn cpu(&self, cpu: usize, mut random: u64) {
         let mut resident: Option<VcpuId> = None;
+        let mut released = false;
         let id = CpuId(cpu as u8);
         let _ = self.threads[cpu].set(thread::current());
         while !self.over.load(Ordering::SeqCst) {
@@ -82,41 +89,46 @@ impl Machine {
             self.act(turn.kick);
             match turn.pick {
                 Pick::Idle => {
+                    if std::mem::take(&mut released)
+                        && let Some(old) = resident.take()
+                    {
+                        self.save(cpu, old);
+                    }
                     while !self.kicked[cpu].load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
                         thread::park_timeout(Duration::from_millis(10));
                     }
                 }
                 Pick::Evict(vcpu) => {
                     assert_eq!(resident.take(), Some(vcpu));
-                    self.give(cpu, vcpu);
+                    self.release(cpu, vcpu);
+                    self.save(cpu, vcpu);
                 }
                 Pick::Run(vcpu) => {
                     if resident != Some(vcpu) {
                         if let Some(old) = resident.take() {
-                            self.give(cpu, old);
+                            self.save(cpu, old);
                         }
                         self.take(cpu, vcpu);
                         resident = Some(vcpu);
                     }
-                    random = self.turn(cpu, vcpu, random, &mut resident);
+                    (random, released) = self.turn(cpu, vcpu, random);
                 }
             }
         }
     }
 
     /// Looks at what it was woken for, then sleeps; or is let go as if it were preempted.
-    fn turn(&self, cpu: usize, vcpu: VcpuId, mut random: u64, resident: &mut Option<VcpuId>) -> u64 {
+    fn turn(&self, cpu: usize, vcpu: VcpuId, mut random: u64) -> (u64, bool) {
         let own = &self.vcpus[vcpu.index()];
         loop {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             own.seen.store(own.wanted.load(Ordering::SeqCst), Ordering::SeqCst);
             if random >> 62 == 0 {
-                *resident = None;
-                self.give(cpu, vcpu);
-                return random;
+                self.release(cpu, vcpu);
+                return (random, true);
             }
             if self.scheduler.block(CpuId(cpu as u8), vcpu, self.now()) == Block::Blocked {
-                return random;
+                return (random, false);
             }
         }
     }

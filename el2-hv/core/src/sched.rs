@@ -75,6 +75,7 @@ struct Cpu<L> {
 }
 
 impl<L: QueueLock> Cpu<L> {
+    #[expect(clippy::declare_interior_mutable_const, reason = "each use of it is a CPU of its own")]
     const NEW: Self = Self {
         queue: L::NEW,
         waiting: AtomicU16::new(0),
@@ -127,7 +128,6 @@ impl Kick {
     }
 
     /// All but this one.
-    #[must_use]
     pub const fn but(self, cpu: CpuId) -> Self {
         Self(self.0.without(CpuMask::one(cpu)))
     }

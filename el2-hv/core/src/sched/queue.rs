@@ -299,9 +299,9 @@ impl Queue {
     pub(super) fn advance(&mut self, totals: Totals) {
         self.round = self.round.wrapping_add(1);
         let Totals { weight, vcpus, cpus } = totals;
-        if weight > 0 {
-            let length = (self.lengths.round * cpus).max(self.lengths.share * vcpus);
-            self.unit = (length << UNIT_BITS) / weight;
+        let length = (self.lengths.round * cpus).max(self.lengths.share * vcpus);
+        if let Some(unit) = (length << UNIT_BITS).checked_div(weight) {
+            self.unit = unit;
             self.basis = self.weight;
         }
     }
@@ -508,6 +508,12 @@ impl Queue {
 /// The list of a round.
 const fn place(round: u32) -> Place {
     if round & 1 == 0 { Place::Even } else { Place::Odd }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Whether round `a` comes before `b`, on a counter that wraps.

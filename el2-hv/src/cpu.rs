@@ -106,7 +106,7 @@ impl Local {
         match deadline {
             // The queue has a place for each key that exists.
             Some(at) => drop(self.timers.insert(key, at)),
-            None if self.timers.is_empty() => return,
+            None if self.timers.is_empty() => {}
             None => drop(self.timers.remove(key)),
         }
     }

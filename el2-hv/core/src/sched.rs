@@ -28,7 +28,8 @@ use core::ops::Index;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use crate::addr::{CpuId, VcpuId};
-use entity::{Entity, Place, State};
+pub use entity::State;
+use entity::{Entity, Place};
 pub use params::{Bandwidth, Class, CpuMask, Params, Refused, WEIGHT_DEFAULT, WEIGHT_MAX, Weight};
 pub use queue::Queue;
 use queue::{Arrival, Doing, Lengths, Totals, Verdict, is_before};
@@ -200,9 +201,13 @@ enum Whom {
     Anybody,
 }
 
-/// How long a vCPU has run, and waited for a CPU, in ticks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Times {
+/// What a vCPU does, and has had so far, in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// What it does.
+    pub state: State,
+    /// The CPU that has it, or had it last.
+    pub cpu: CpuId,
     /// It ran.
     pub ran: u64,
     /// It could have run.
@@ -343,7 +348,8 @@ impl<L: QueueLock> Scheduler<L> {
         let entity = &self.entities[vcpu];
         let allowed = entity.allowed(self.open());
         let target = self.lightest(allowed).unwrap_or(entity.home());
-        entity.set_home(target);
+        // Under the lock of the queue that it leaves: whoever looks at it there has done so before, or looks at the target.
+        self.at_home(vcpu, |_, entity| entity.set_home(target));
         self.cpu(target).change(|queue| {
             if entity.state() != State::Queued {
                 return Kick::NONE;
@@ -590,12 +596,11 @@ impl<L: QueueLock> Scheduler<L> {
                         entity.set_state(State::Queued);
                     }
                 }
+                State::Queued if entity.place() == Place::None => return None,
                 State::Queued if here => {}
                 State::Queued => {
-                    if entity.place() != Place::None {
-                        queue.unlink(&self.entities, vcpu);
-                        queue.count_out(entity);
-                    }
+                    queue.unlink(&self.entities, vcpu);
+                    queue.count_out(entity);
                 }
             }
             here.then(|| self.take_idle(queue, entity.home(), queue.allowed(entity)).map_or(Kick::NONE, Kick::cpu))
@@ -619,15 +624,16 @@ impl<L: QueueLock> Scheduler<L> {
         });
     }
 
-    /// How long it has run and waited, up to now.
-    pub fn times(&self, vcpu: VcpuId, now: u64) -> Times {
+    /// What it does, and how long it has run and waited up to now.
+    pub fn account(&self, vcpu: VcpuId, now: u64) -> Account {
         self.at_home(vcpu, |_, entity| {
             let since = now.saturating_sub(entity.since());
+            let (state, cpu) = (entity.state(), entity.home());
             let (ran, waited) = (entity.ran(), entity.waited());
-            match entity.state() {
-                State::Running => Times { ran: ran + since, waited },
-                State::Queued => Times { ran, waited: waited + since },
-                State::Off | State::Blocked => Times { ran, waited },
+            match state {
+                State::Running => Account { state, cpu, ran: ran + since, waited },
+                State::Queued => Account { state, cpu, ran, waited: waited + since },
+                State::Off | State::Blocked => Account { state, cpu, ran, waited },
             }
         })
     }
@@ -636,11 +642,6 @@ impl<L: QueueLock> Scheduler<L> {
     #[inline]
     pub fn waited(&self, vcpu: VcpuId) -> u64 {
         self.entities[vcpu].waited()
-    }
-
-    /// The CPU that has it, or had it last.
-    pub fn home(&self, vcpu: VcpuId) -> CpuId {
-        self.entities[vcpu].home()
     }
 }
 

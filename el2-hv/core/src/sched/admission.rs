@@ -2,6 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
+use hv_abi::guest_map::MAX_VCPUS;
+
 use super::entity::{Entity, Place, State};
 use super::queue::Arrival;
 use super::{Class, CpuMask, Kick, MAX_VCPUS_TOTAL, Params, QueueLock, Refused, Scheduler};
@@ -37,22 +39,46 @@ impl<L: QueueLock> Scheduler<L> {
     /// See [`Refused`]; nothing has changed.
     pub fn set(&self, vcpu: VcpuId, params: &Params, now: u64) -> Result<Kick, Refused> {
         let bound = self.place(vcpu, params)?;
-        let before = self.entities[vcpu].is_pinned().then(|| self.entities[vcpu].bound()).flatten();
-        let after = bound.filter(|_| params.class == Class::Pinned);
-        let kick = self.apply(vcpu, params, bound, now);
-        Ok(kick.union(self.own(before, after, now)))
+        Ok(self.put(vcpu, params, bound, now))
+    }
+
+    /// The same for several vCPUs: for all of them, or for none where one is refused. CPUs are to be kicked in both cases.
+    pub fn set_all(&self, vcpus: &[VcpuId], params: &Params, now: u64) -> (Kick, Result<(), Refused>) {
+        let (mut kick, mut before) = (Kick::NONE, [None; MAX_VCPUS]);
+        for (done, (vcpu, place)) in vcpus.iter().zip(&mut before).enumerate() {
+            let entity = &self.entities[*vcpu];
+            *place = Some((entity.params(), entity.bound()));
+            match self.set(*vcpu, params, now) {
+                Ok(more) => kick = kick.union(more),
+                Err(refused) => {
+                    // What was given up is free still: nobody else was let in meanwhile.
+                    for (vcpu, before) in vcpus.iter().zip(before).take(done).rev() {
+                        if let Some((params, bound)) = before {
+                            kick = kick.union(self.put(*vcpu, &params, bound, now));
+                        }
+                    }
+                    return (kick, Err(refused));
+                }
+            }
+        }
+        (kick, Ok(()))
     }
 
     /// The parameters of a vCPU that is off go back to what they are by default, its times to zero.
     pub fn reset(&self, vcpu: VcpuId, now: u64) -> Kick {
-        let entity = &self.entities[vcpu];
-        let before = entity.is_pinned().then(|| entity.bound()).flatten();
+        let kick = self.put(vcpu, &Params::default(), None, now);
         self.at_home(vcpu, |_, entity| {
-            entity.set_params(&Params::default(), None, now);
             entity.set_ran(0);
             entity.set_waited(0);
         });
-        self.own(before, None, now)
+        kick
+    }
+
+    /// Takes parameters whose place is known.
+    fn put(&self, vcpu: VcpuId, params: &Params, bound: Option<CpuId>, now: u64) -> Kick {
+        let before = self.entities[vcpu].owns();
+        let kick = self.apply(vcpu, params, bound, now);
+        kick.union(self.own(before, self.entities[vcpu].owns(), now))
     }
 
     fn own(&self, before: Option<CpuId>, after: Option<CpuId>, now: u64) -> Kick {
@@ -95,8 +121,13 @@ impl<L: QueueLock> Scheduler<L> {
 
     fn apply(&self, vcpu: VcpuId, params: &Params, bound: Option<CpuId>, now: u64) -> Kick {
         let sent = self.at_home(vcpu, |queue, entity| {
-            let counted = matches!(entity.state(), State::Queued | State::Running);
             let listed = entity.place() != Place::None;
+            // One that could run and is in no list is on its way to another queue, and counts in none.
+            let counted = listed || entity.state() == State::Running;
+            if entity.state() == State::Running {
+                // What it ran before is not charged to the new budget.
+                queue.charge(entity, now);
+            }
             if counted {
                 queue.count_out(entity);
             }
@@ -126,8 +157,7 @@ impl<L: QueueLock> Scheduler<L> {
 
     /// Whether there is a CPU for such parameters; which one, for those that have one only.
     fn place(&self, vcpu: VcpuId, params: &Params) -> Result<Option<CpuId>, Refused> {
-        let own = self.entities[vcpu].is_pinned().then(|| self.entities[vcpu].bound()).flatten();
-        let open = own.map_or(self.open(), |own| CpuMask(self.open().0 | CpuMask::one(own).0));
+        let open = self.entities[vcpu].owns().map_or(self.open(), |own| self.open().with(own));
         let candidates = params.affinity.and(open);
         if candidates.is_empty() {
             return Err(Refused::NoCpu);

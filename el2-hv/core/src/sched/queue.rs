@@ -198,7 +198,7 @@ impl Queue {
 
     /// Books what the vCPU that runs has used since it was looked at last.
     #[inline]
-    fn charge(&self, entity: &Entity, now: u64) {
+    pub(super) fn charge(&self, entity: &Entity, now: u64) {
         let ran = now.saturating_sub(entity.since());
         entity.set_since(now);
         entity.set_ran(entity.ran() + ran);

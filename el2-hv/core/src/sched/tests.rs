@@ -26,7 +26,9 @@ fn error(ran: &[u64], weights: &[u16]) -> f64 {
 fn eight_busy_vcpus_on_one_cpu_share_by_weight_within_one_percent_of_each_second() {
     for weights in [[100; 8], [100, 200, 300, 400, 500, 600, 700, 800], [100, 100, 100, 100, 100, 100, 100, 1000]] {
         let mut board = Board::new(1);
-        weights.iter().for_each(|&w| drop(board.add(Load::Busy, weight(w))));
+        weights.iter().for_each(|&w| {
+            board.add(Load::Busy, weight(w));
+        });
         board.go(137 * MS);
         board.take_ran();
         for _ in 0..5 {
@@ -51,7 +53,9 @@ fn busy_vcpus_on_four_cpus_share_by_weight_within_one_percent_of_each_second() {
         // No weight is above a fourth of all: nobody can have more than a CPU.
         let weights: Vec<u16> = (0..count).map(|_| 100 + next(100) as u16).collect();
         let mut board = Board::new(4);
-        weights.iter().for_each(|&w| drop(board.add(Load::Busy, weight(w))));
+        weights.iter().for_each(|&w| {
+            board.add(Load::Busy, weight(w));
+        });
         board.go(200 * MS);
         board.take_ran();
         for second in 0..4 {
@@ -65,7 +69,9 @@ fn busy_vcpus_on_four_cpus_share_by_weight_within_one_percent_of_each_second() {
 #[test]
 fn three_busy_vcpus_on_two_cpus_run_two_thirds_each() {
     let mut board = Board::new(2);
-    (0..3).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..3).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     board.go(100 * MS);
     board.take_ran();
     board.go(1000 * MS);
@@ -78,7 +84,9 @@ fn three_busy_vcpus_on_two_cpus_run_two_thirds_each() {
 fn a_weight_above_a_whole_cpu_gets_a_cpu_and_the_others_share_the_rest() {
     let mut board = Board::new(2);
     board.add(Load::Busy, weight(1000));
-    (0..4).for_each(|_| drop(board.add(Load::Busy, weight(100))));
+    (0..4).for_each(|_| {
+        board.add(Load::Busy, weight(100));
+    });
     board.go(100 * MS);
     board.take_ran();
     board.go(1000 * MS);
@@ -101,7 +109,9 @@ fn one_alone_is_never_looked_at() {
 fn one_that_sleeps_most_of_the_time_runs_at_once_beside_busy_ones() {
     for cpus in [1, 4] {
         let mut board = Board::new(cpus);
-        (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..8).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         let light = board.add(Load::Cycle { run: 50_000, sleep: 5 * MS }, Params::default());
         board.go(100 * MS);
         board.forget();
@@ -115,7 +125,9 @@ fn one_that_sleeps_most_of_the_time_runs_at_once_beside_busy_ones() {
 fn one_that_wakes_all_the_time_gets_no_more_than_its_share() {
     let mut board = Board::new(1);
     let sly = board.add(Load::Cycle { run: 90_000, sleep: 1_000 }, Params::default());
-    (0..3).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..3).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     board.go(2000 * MS);
     let ran = board.take_ran();
     assert!(ran[sly.index()] < 2000 * MS * 27 / 100, "{ran:?}");
@@ -125,7 +137,9 @@ fn one_that_wakes_all_the_time_gets_no_more_than_its_share() {
 fn a_reservation_is_met_in_every_period_beside_eight_busy_ones() {
     for (budget, period, cpus) in [(2, 10, 1), (2, 10, 4), (8, 10, 1), (1, 3, 1)] {
         let mut board = Board::new(cpus);
-        (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..8).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         let class = Class::Reserved(ms(budget, period));
         let reserved = board.add(Load::Busy, Params { class, ..Params::default() });
         for number in 0..200 {
@@ -141,7 +155,9 @@ fn a_reservation_is_met_in_every_period_beside_eight_busy_ones() {
 #[test]
 fn reservations_of_one_cpu_are_all_met_up_to_nine_tenths() {
     let mut board = Board::new(1);
-    (0..4).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..4).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     let wanted = [(2, 10), (3, 15), (10, 40), (5, 20)];
     let reserved = wanted.map(|(budget, period)| {
         board.add(Load::Busy, Params { class: Class::Reserved(ms(budget, period)), ..Params::default() })
@@ -166,7 +182,9 @@ fn reservations_of_one_cpu_are_all_met_up_to_nine_tenths() {
 #[test]
 fn a_reservation_that_sleeps_is_served_when_it_wakes() {
     let mut board = Board::new(1);
-    (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..8).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     let class = Class::Reserved(ms(2, 10));
     let reserved = board.add(Load::Cycle { run: MS, sleep: 9 * MS }, Params { class, ..Params::default() });
     board.go(2000 * MS);
@@ -179,7 +197,9 @@ fn a_cap_holds_while_the_cpu_is_free_and_leaves_the_rest_to_others() {
         let mut board = Board::new(1);
         let class = Class::Fair { cap: Some(ms(3, 20)) };
         let capped = board.add(Load::Busy, Params { class, ..Params::default() });
-        (0..others).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..others).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         board.go(100 * MS);
         board.take_ran();
         board.go(1000 * MS);
@@ -234,7 +254,9 @@ fn what_would_leave_somebody_without_a_cpu_is_refused() {
 fn an_affinity_that_is_set_while_it_runs_is_kept_from_then_on() {
     let mut board = Board::new(4);
     let moved = board.add(Load::Busy, Params::default());
-    (0..7).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..7).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     for mask in [0b1000, 0b0001, 0b0110, 0b0100] {
         board.set(moved, Params { affinity: CpuMask(mask), ..Params::default() });
         board.go(20 * MS);
@@ -245,6 +267,64 @@ fn an_affinity_that_is_set_while_it_runs_is_kept_from_then_on() {
             assert!(mask & 1 << cpu != 0 || ran == 0, "{mask:#b}: {on:?}");
         }
         assert!(on.iter().sum::<u64>() > 20 * MS, "{on:?}");
+    }
+}
+
+#[test]
+fn a_reservation_or_a_cap_that_begins_late_charges_nothing_of_what_was_run_before() {
+    for class in [Class::Reserved(ms(2, 10)), Class::Fair { cap: Some(ms(2, 10)) }] {
+        let mut board = Board::new(1);
+        let busy = board.add(Load::Busy, Params::default());
+        board.go(3000 * MS);
+        board.set(busy, Params { class, ..Params::default() });
+        for period in 0..5 {
+            board.take_ran();
+            board.go(10 * MS);
+            let ran = board.take_ran()[busy.index()];
+            assert!((2 * MS - 3000..=2 * MS + 3000).contains(&ran), "{class:?}: period {period}: {ran}");
+        }
+    }
+}
+
+#[test]
+fn parameters_for_several_are_taken_by_all_or_by_none() {
+    let mut board = Board::new(4);
+    let vcpus: Vec<_> = (0..3).map(|_| board.add(Load::Busy, weight(300))).collect();
+    let pinned = Params { class: Class::Pinned, affinity: CpuMask(0b1000), ..Params::default() };
+    board.set(vcpus[0], pinned);
+    board.go(50 * MS);
+    // Two of the three find a CPU; CPU 0 has to be left to nobody in particular.
+    let all = Params { class: Class::Reserved(ms(8, 10)), affinity: CpuMask(0b0110), ..Params::default() };
+    let (kick, outcome) = board.scheduler.set_all(&vcpus, &all, board.now);
+    assert_eq!(outcome, Err(Refused::Overcommitted));
+    assert!(!kick.is_empty());
+    let has =
+        |board: &Board, vcpu: VcpuId| (board.scheduler.entities[vcpu].params(), board.scheduler.entities[vcpu].bound());
+    assert_eq!(has(&board, vcpus[0]), (pinned, Some(CpuId(3))));
+    assert_eq!(has(&board, vcpus[1]), (weight(300), None));
+    assert_eq!(board.scheduler.open(), CpuMask(0b0111));
+    board.kick(kick);
+    board.go(50 * MS);
+    board.take_ran();
+    board.go(100 * MS);
+    assert!(board.take_ran().into_iter().all(|ran| ran > 99 * MS));
+    let (kick, outcome) = board.scheduler.set_all(&vcpus[..2], &all, board.now);
+    assert_eq!(outcome, Ok(()));
+    board.kick(kick);
+    assert_eq!(board.scheduler.open(), CpuMask(0b1111));
+    assert_eq!(has(&board, vcpus[1]).0, all);
+}
+
+#[test]
+fn an_account_has_what_a_vcpu_ran_and_waited_up_to_now() {
+    let mut board = Board::new(1);
+    let vcpus: Vec<_> = (0..2).map(|_| board.add(Load::Busy, Params::default())).collect();
+    board.go(1000 * MS);
+    for vcpu in vcpus {
+        let account = board.scheduler.account(vcpu, board.now);
+        assert_eq!(account.ran + account.waited, 1000 * MS, "{account:?}");
+        assert!(account.ran.abs_diff(500 * MS) < 10 * MS && account.cpu == CpuId(0), "{account:?}");
+        assert!(matches!(account.state, State::Running | State::Queued), "{account:?}");
     }
 }
 
@@ -263,7 +343,9 @@ fn one_whose_cpus_are_all_owned_still_runs() {
 fn four_and_two_hundred_busy_vcpus_all_run_in_every_round() {
     for count in [4, 200] {
         let mut board = Board::new(1);
-        (0..count).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..count).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         board.go(500 * MS);
         board.forget();
         board.go(1000 * MS);

@@ -127,6 +127,11 @@ impl Board {
         }
     }
 
+    /// Those CPUs are kicked.
+    pub fn kick(&mut self, kick: Kick) {
+        self.note(kick);
+    }
+
     fn note(&mut self, kick: Kick) {
         for cpu in kick.cpus().iter() {
             let core = &mut self.cores[cpu.index()];

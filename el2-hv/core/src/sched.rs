@@ -451,13 +451,13 @@ impl<L: QueueLock> Scheduler<L> {
         let hungry = whom == Whom::Anybody;
         for other in others.iter() {
             let there = self.cpu(other);
-            if there.waiting.load(Ordering::SeqCst) == 0
-                || !hungry && is_before(round, there.round.load(Ordering::Relaxed))
-            {
+            let its = there.round.load(Ordering::Relaxed);
+            if there.waiting.load(Ordering::SeqCst) == 0 || !hungry && is_before(round, its) {
                 continue;
             }
             let found = there.change(|queue| {
-                let vcpu = queue.spare(&self.entities, cpu, hungry)?;
+                // The next round of a CPU that is late is one that this CPU has begun.
+                let vcpu = queue.spare(&self.entities, cpu, hungry || is_before(queue.round, round))?;
                 queue.unlink(&self.entities, vcpu);
                 queue.count_out(&self.entities[vcpu]);
                 self.entities[vcpu].set_home(cpu);
@@ -493,23 +493,26 @@ impl<L: QueueLock> Scheduler<L> {
                 }
             });
         }
-        let verdict = here.change(|queue| match queue.judge(&self.entities, now) {
-            Verdict::RoundOver if queue.has_following() => Verdict::Leaves,
-            verdict => verdict,
-        });
-        match verdict {
-            Verdict::Leaves => (Review::Leaves, Kick::NONE),
-            Verdict::RoundOver if self.take_over(cpu, Whom::OfThisRound, now) => (Review::Leaves, Kick::NONE),
-            _ => {
-                let others = verdict == Verdict::RoundOver && self.could_help(cpu);
-                let totals = self.totals();
-                here.change(|queue| {
-                    if verdict == Verdict::RoundOver {
-                        queue.go_on(&self.entities, others, totals);
-                    }
-                    let until = queue.until(&self.entities, now);
-                    (Review::Stays(until), self.watched(queue, cpu, until))
-                })
+        loop {
+            let verdict = here.change(|queue| match queue.judge(&self.entities, now) {
+                Verdict::RoundOver if queue.has_following() => Verdict::Leaves,
+                verdict => verdict,
+            });
+            let over = verdict == Verdict::RoundOver;
+            if verdict == Verdict::Leaves || over && self.take_over(cpu, Whom::OfThisRound, now) {
+                return (Review::Leaves, Kick::NONE);
+            }
+            let others = over && self.could_help(cpu);
+            let totals = self.totals();
+            let stays = here.change(|queue| {
+                if over && queue.go_on(&self.entities, others, totals) {
+                    return None;
+                }
+                let until = queue.until(&self.entities, now);
+                Some((Review::Stays(until), self.watched(queue, cpu, until)))
+            });
+            if let Some(stays) = stays {
+                return stays;
             }
         }
     }

@@ -67,6 +67,33 @@ fn busy_vcpus_on_four_cpus_share_by_weight_within_one_percent_of_each_second() {
 }
 
 #[test]
+fn shares_hold_on_cpus_that_take_their_interrupts_late_at_times() {
+    let mut random = 88172645463325252u64;
+    let mut next = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for cpus in [1, 4] {
+        let weights: Vec<u16> = (0..2 * cpus).map(|number| if number % 2 == 0 { 100 } else { 200 }).collect();
+        let mut board = Board::new(cpus);
+        weights.iter().for_each(|&w| {
+            board.add(Load::Busy, weight(w));
+        });
+        board.go(500 * MS);
+        board.take_ran();
+        for _ in 0..200 {
+            // One of them in each 20 ms, for up to 40 ms.
+            board.stall(next(cpus as u64) as usize, next(40 * MS));
+            board.go(20 * MS);
+        }
+        let error = error(&board.take_ran(), &weights);
+        assert!(error < 0.03, "{cpus} CPUs: {error}");
+    }
+}
+
+#[test]
 fn three_busy_vcpus_on_two_cpus_run_two_thirds_each() {
     let mut board = Board::new(2);
     (0..3).for_each(|_| {

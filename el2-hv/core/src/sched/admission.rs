@@ -162,23 +162,27 @@ impl<L: QueueLock> Scheduler<L> {
         if candidates.is_empty() {
             return Err(Refused::NoCpu);
         }
-        match params.class {
-            Class::Fair { .. } => Ok(None),
-            Class::Reserved(bandwidth) => {
-                let free = |cpu: &CpuId| self.reserved_at(*cpu, vcpu) + bandwidth.millionths() <= RESERVABLE;
-                let best = candidates.iter().filter(free).min_by_key(|cpu| self.reserved_at(*cpu, vcpu));
-                best.map(Some).ok_or(Refused::Overcommitted)
-            }
-            Class::Pinned => {
-                let mut free = candidates.iter().filter(|cpu| self.reserved_at(*cpu, vcpu) == 0).peekable();
-                if free.peek().is_none() {
-                    return Err(Refused::Overcommitted);
+        if let Class::Fair { .. } = params.class {
+            return Ok(None);
+        }
+        // A reserved one goes where most is free, a pinned one to the last CPU: interrupts of devices come to the first.
+        let (mut best, mut least, mut why) = (None, u64::MAX, Refused::Overcommitted);
+        for cpu in candidates.iter() {
+            let others = self.reserved_at(cpu, vcpu);
+            let fits = match params.class {
+                Class::Reserved(bandwidth) => others < least && others + bandwidth.millionths() <= RESERVABLE,
+                _ if others != 0 => false,
+                _ if self.nobody_needs(cpu, vcpu, open) => true,
+                _ => {
+                    why = Refused::Strands;
+                    false
                 }
-                // The last one: interrupts of devices come to the first.
-                let fits = |cpu: &CpuId| self.nobody_needs(*cpu, vcpu, open);
-                free.filter(fits).last().map(Some).ok_or(Refused::Strands)
+            };
+            if fits {
+                (best, least) = (Some(cpu), others);
             }
         }
+        best.map(Some).ok_or(why)
     }
 
     /// What others than `but` have reserved at `cpu`.

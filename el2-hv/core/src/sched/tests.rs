@@ -261,6 +261,43 @@ fn a_pinned_vcpu_owns_its_cpu_and_the_others_leave_it() {
 }
 
 #[test]
+fn what_a_call_asks_for_is_taken_in_its_ranges_only() {
+    use hv_abi::call::Scheduling;
+    let (all, plain) = (CpuMask(0b1111), Scheduling::DEFAULT);
+    let asked = |words: Scheduling| Params::asked(&words, all, 62_500_000);
+    assert_eq!(asked(plain), Some(Params::default()));
+    let on = asked(Scheduling { cpus: 0b1000, weight: 10_000, ..plain }).expect("weight and CPU");
+    assert_eq!((on.affinity, on.weight.get()), (CpuMask(0b1000), 10_000));
+    let cap = asked(Scheduling { cap: 250, ..plain }).expect("cap").class;
+    assert_eq!(cap, Class::Fair { cap: Some(Bandwidth { budget: 312_500, period: 1_250_000 }) });
+    let reserved = asked(Scheduling { budget_us: 100, period_us: 1000, ..plain }).expect("reservation").class;
+    assert_eq!(reserved, Class::Reserved(Bandwidth { budget: 6250, period: 62_500 }));
+    assert_eq!(asked(Scheduling { pinned: true, ..plain }).expect("pinned").class, Class::Pinned);
+    for wrong in [
+        Scheduling { cpus: 0, ..plain },
+        Scheduling { cpus: 0b1_0001, ..plain },
+        Scheduling { cpus: 1 << 40, ..plain },
+        Scheduling { weight: 0, ..plain },
+        Scheduling { weight: 10_001, ..plain },
+        Scheduling { weight: 0x1_0064, ..plain },
+        Scheduling { cap: 9, ..plain },
+        Scheduling { cap: 1001, ..plain },
+        Scheduling { budget_us: 99, period_us: 1000, ..plain },
+        Scheduling { budget_us: 1001, period_us: 1000, ..plain },
+        Scheduling { budget_us: 500, period_us: 999, ..plain },
+        Scheduling { budget_us: 500, period_us: 1_000_001, ..plain },
+        Scheduling { budget_us: 500, period_us: 0, ..plain },
+        Scheduling { budget_us: 0, period_us: 1000, ..plain },
+        Scheduling { cap: 100, budget_us: 500, period_us: 1000, ..plain },
+        Scheduling { cap: 100, pinned: true, ..plain },
+        Scheduling { budget_us: 500, period_us: 1000, pinned: true, ..plain },
+    ] {
+        assert_eq!(asked(wrong), None, "{wrong:?}");
+    }
+    assert_eq!([1, 2, 8].map(CpuMask::first_of), [CpuMask(1), CpuMask(3), CpuMask::ALL]);
+}
+
+#[test]
 fn what_would_leave_somebody_without_a_cpu_is_refused() {
     let scheduler = Box::new(Scheduler::<board::Lock>::new());
     (0..2).for_each(|cpu| scheduler.bring_up(CpuId(cpu), HZ));

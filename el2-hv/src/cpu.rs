@@ -5,6 +5,7 @@ use hv_arch::guest::{self, Trap};
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_board::gicv3::Redistributor;
 use hv_core::addr::{CpuId, IntId, VcpuId, VmId};
+use hv_core::counter::earlier;
 use hv_core::frames::MAX_VMS;
 use hv_core::sched::{Block, Kick, Pick, Queue, QueueLock, Review, Turn};
 use hv_core::timer::{TimerKey, TimerQueue};
@@ -76,12 +77,12 @@ impl Local {
         Self { id, machine: machine(), redistributor, timers, review_at: None, programmed: None, reschedule: false }
     }
 
-    /// Wakes a vCPU that is not loaded when its timer is due.
+    /// Wakes a vCPU that is not loaded when its timer is due, once [`Local::program`] has been called.
     pub fn watch(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
         self.set(TimerKey::Virtual(vcpu), deadline);
     }
 
-    /// Looks after the emulated physical timer of the loaded vCPU.
+    /// Looks after the emulated physical timer of the loaded vCPU, once [`Local::program`] has been called.
     pub fn watch_physical(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
         self.set(TimerKey::Physical(vcpu), deadline);
     }
@@ -90,11 +91,13 @@ impl Local {
     /// CPU comes for nothing.
     pub fn watch_devices(&mut self, vm: VmId, deadline: Option<u64>) {
         self.set(TimerKey::Devices(vm), deadline);
+        self.program();
     }
 
     /// Looks after the service partition's life.
     pub fn watch_sos(&mut self, deadline: Option<u64>) {
         self.set(TimerKey::ServicePartition, deadline);
+        self.program();
     }
 
     fn set(&mut self, key: TimerKey, deadline: Option<u64>) {
@@ -104,19 +107,11 @@ impl Local {
             None if self.timers.is_empty() => return,
             None => drop(self.timers.remove(key)),
         }
-        self.program();
-    }
-
-    fn review_at(&mut self, at: Option<u64>) {
-        if self.review_at != at {
-            self.review_at = at;
-            self.program();
-        }
     }
 
     /// Sets the hardware timer to what comes first.
-    fn program(&mut self) {
-        let first = [self.timers.earliest(), self.review_at].into_iter().flatten().min();
+    pub fn program(&mut self) {
+        let first = earlier(self.timers.earliest(), self.review_at);
         if first != self.programmed {
             self.programmed = first;
             counter::set_deadline(first);
@@ -199,7 +194,7 @@ pub fn run(mut local: Local) -> ! {
     loop {
         let Turn { pick, until, kick } = SCHEDULER.pick(local.id, counter::now_relaxed());
         act(kick);
-        local.review_at(until);
+        local.review_at = until;
         match pick {
             Pick::Idle => idle(&mut local, &mut resident),
             Pick::Run(vcpu) => turn(&mut local, &mut resident, vcpu),
@@ -220,6 +215,7 @@ fn let_go(local: &mut Local, resident: &mut Option<Loaded>) {
 fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
     local.reschedule = false;
     expect_next(local, resident);
+    local.program();
     while !local.reschedule {
         hv_arch::cpu::wait_for_interrupt();
         while hv_arch::cpu::interrupt_pending() && !local.reschedule {
@@ -250,7 +246,10 @@ fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
 fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
     let vm_id = VCPUS[id.index()].vm();
     match VMS[vm_id.index()].phase() {
-        Phase::Dying => return vm::reap(local, resident, id),
+        Phase::Dying => {
+            local.program();
+            return vm::reap(local, resident, id);
+        }
         Phase::Loading if !crate::sos::load() => {
             SCHEDULER.remove(id, counter::now_relaxed());
             return crate::sos::load_failed();
@@ -261,6 +260,7 @@ fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
         let_go(local, resident);
         *resident = Some(Loaded::load(local, id));
     }
+    local.program();
     serve_resident(local, resident);
 }
 
@@ -284,7 +284,7 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
 fn release(local: &mut Local, loaded: Loaded) {
     let id = loaded.id;
     loaded.unload(local);
-    act(SCHEDULER.release(id, counter::now_relaxed()));
+    act(SCHEDULER.release(local.id, id, counter::now_relaxed()));
 }
 
 /// A vCPU is off.
@@ -378,7 +378,8 @@ impl Local {
         act(kick);
         match review {
             Review::Stays(until) => {
-                self.review_at(until);
+                self.review_at = until;
+                self.program();
                 false
             }
             Review::Leaves => true,

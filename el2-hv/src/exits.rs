@@ -155,6 +155,7 @@ fn physical_timer(local: &mut Local, loaded: &mut Loaded, register: TimerRegiste
     let value = loaded.core.registers.read(access.rt);
     loaded.core.physical_timer.write(register, value, now);
     loaded.arm_physical_timer(local);
+    local.program();
     if loaded.core.physical_timer.deadline().is_none() {
         loaded.set_physical_line(false);
     }

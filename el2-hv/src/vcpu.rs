@@ -10,6 +10,7 @@ use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::vgic::{self, InterfaceState};
 use hv_arch::{debug, serror};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
+use hv_core::counter::earlier;
 use hv_core::debug::DebugState;
 use hv_core::timer::PhysicalTimer;
 use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
@@ -260,7 +261,7 @@ impl Loaded {
         let virtual_timer = (context.timer_control & 3 == 1)
             .then(|| context.timer_compare.checked_add(self.vm.counter_offset()))
             .flatten();
-        [virtual_timer, self.core.physical_timer.deadline()].into_iter().flatten().min()
+        earlier(virtual_timer, self.core.physical_timer.deadline())
     }
 
     /// Reads the list registers that are in use; returns which.

@@ -311,11 +311,11 @@ impl<L: QueueLock> Scheduler<L> {
                 Kick::cpu(home)
             }
             Doing::Running { .. } => {
-                if !entity.is_resident()
-                    && entity.bound().is_none()
-                    && let Some(idle) = self.take_idle(queue, home, queue.allowed(entity))
-                {
-                    return Kick::cpu(idle);
+                if !entity.is_resident() && entity.bound().is_none() {
+                    self.cpu(home).show(queue);
+                    if let Some(idle) = self.take_idle(queue.allowed(entity)) {
+                        return Kick::cpu(idle);
+                    }
                 }
                 let unwatched = &self.cpu(home).unwatched;
                 if unwatched.load(Ordering::Relaxed)
@@ -330,12 +330,11 @@ impl<L: QueueLock> Scheduler<L> {
         }
     }
 
-    /// An idle CPU for those that wait in `queue`, which is kicked.
+    /// An idle CPU of `among` for somebody whose waiting has been [shown](Cpu::show). It is to be kicked.
     ///
     /// A CPU that goes idle says so, and looks at who waits anywhere after that; here it is the other way round. So
     /// one of both sees the other.
-    fn take_idle(&self, queue: &Queue, home: CpuId, among: CpuMask) -> Option<CpuId> {
-        self.cpu(home).show(queue);
+    fn take_idle(&self, among: CpuMask) -> Option<CpuId> {
         let idle = |cpu: &CpuId| {
             let flag = &self.cpu(*cpu).idle;
             flag.load(Ordering::SeqCst) && flag.swap(false, Ordering::SeqCst)
@@ -582,33 +581,53 @@ impl<L: QueueLock> Scheduler<L> {
         })
     }
 
-    /// The registers of a vCPU that was running on, or resident at, a CPU have been saved. One that could run may do so
+    /// The registers of a vCPU that was running on, or resident at, `cpu` have been saved. One that could run may do so
     /// anywhere from now on.
-    pub fn release(&self, vcpu: VcpuId, now: u64) -> Kick {
-        let sent = self.at_home(vcpu, |queue, entity| {
+    pub fn release(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        // Its home is this CPU for as long as its registers are here.
+        let (state, listed) = self.cpu(cpu).queue.with(|_| {
             entity.set_resident(false);
-            let here = queue.allowed(entity).contains(entity.home());
-            match entity.state() {
-                State::Off | State::Blocked => return Some(Kick::NONE),
-                State::Running => {
-                    let arrival = queue.let_run_go(entity, now);
-                    if here {
-                        queue.enqueue(&self.entities, vcpu, arrival, now);
-                    } else {
-                        queue.count_out(entity);
-                        entity.set_state(State::Queued);
-                    }
-                }
-                State::Queued if entity.place() == Place::None => return None,
-                State::Queued if here => {}
-                State::Queued => {
-                    queue.unlink(&self.entities, vcpu);
+            (entity.state(), entity.place() != Place::None)
+        });
+        match state {
+            State::Off | State::Blocked => Kick::NONE,
+            // It was taken out of its list to be evicted, and is nobody else's to send.
+            State::Queued if !listed => self.send(vcpu, now),
+            State::Queued | State::Running => self.requeue(cpu, vcpu, now),
+        }
+    }
+
+    /// One that could run is nowhere resident any more.
+    fn requeue(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        let here = self.cpu(cpu).change(|queue| {
+            let allowed = queue.allowed(entity);
+            let here = allowed.contains(cpu);
+            let running = entity.state() == State::Running;
+            if entity.home() != cpu || !running && entity.place() == Place::None {
+                // It was queued, and has been taken over, or out of its list to be sent elsewhere, already.
+                return Some(CpuMask::NONE);
+            }
+            if running {
+                let arrival = queue.let_run_go(entity, now);
+                entity.set_state(State::Queued);
+                if here {
+                    queue.enqueue(&self.entities, vcpu, arrival, now);
+                } else {
                     queue.count_out(entity);
                 }
+            } else if !here {
+                queue.unlink(&self.entities, vcpu);
+                queue.count_out(entity);
             }
-            here.then(|| self.take_idle(queue, entity.home(), queue.allowed(entity)).map_or(Kick::NONE, Kick::cpu))
+            here.then_some(allowed)
         });
-        sent.unwrap_or_else(|| self.send(vcpu, now))
+        match here {
+            // What is in the list has been shown.
+            Some(allowed) => self.take_idle(allowed).map_or(Kick::NONE, Kick::cpu),
+            None => self.send(vcpu, now),
+        }
     }
 
     /// A vCPU is gone. The CPU where it was running or resident has let go of it.

@@ -52,7 +52,7 @@ pub fn reap(local: &mut Local, resident: &mut Option<Loaded>, reaper: VcpuId) {
     loop {
         while hv_arch::cpu::interrupt_pending() {
             if crate::interrupts::while_reaping(local, resident.as_mut()) {
-                return cpu::act(SCHEDULER.release(reaper, counter::now_relaxed()));
+                return cpu::act(SCHEDULER.release(local.id, reaper, counter::now_relaxed()));
             }
         }
         let done = if id == SOS_VM { sos::scrub_step() } else { reap_step(id) };

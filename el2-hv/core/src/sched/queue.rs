@@ -8,6 +8,7 @@ use super::entity::{Entity, Place, State};
 use super::list::List;
 use super::params::{CpuMask, WEIGHT_DEFAULT};
 use crate::addr::{CpuId, VcpuId};
+use crate::counter::earlier;
 
 /// Lengths in ticks of the counter.
 #[derive(Clone, Copy, Debug)]
@@ -352,7 +353,7 @@ impl Queue {
         let after = |ticks: i64| now + ticks.max(0) as u64;
         let turn = (self.contended && entity.bound().is_none()).then(|| after(entity.left()));
         let quota = entity.bandwidth().map(|_| after(entity.quota()));
-        [release, turn, quota].into_iter().flatten().min()
+        earlier(release, earlier(turn, quota))
     }
 
     /// What holds for the vCPU that runs.

@@ -494,3 +494,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn those_that_come_later_get_their_share_too() {
+    let mut board = Board::new(1);
+    for _ in 0..16 {
+        board.add(Load::Busy, Params::default());
+        board.go(1_700_000);
+    }
+    board.go(100 * MS);
+    board.take_ran();
+    board.go(1000 * MS);
+    let ran = board.take_ran();
+    assert!(error(&ran, &[1; 16]) < 0.01, "{ran:?}");
+}

@@ -158,7 +158,7 @@ impl Board {
                 }
                 Pick::Evict(vcpu) => {
                     assert_eq!(self.cores[cpu].resident.take(), Some(vcpu));
-                    let kick = self.scheduler.release(vcpu, self.now);
+                    let kick = self.scheduler.release(CpuId(cpu as u8), vcpu, self.now);
                     self.note(kick);
                 }
                 Pick::Run(vcpu) => return self.run(cpu, vcpu, until),
@@ -174,7 +174,7 @@ impl Board {
         let before = self.cores[cpu].resident.replace(vcpu).filter(|before| *before != vcpu);
         let switched = self.cores[cpu].resident != before;
         if let Some(before) = before {
-            let kick = self.scheduler.release(before, self.now);
+            let kick = self.scheduler.release(CpuId(cpu as u8), before, self.now);
             self.note(kick);
         }
         let core = &mut self.cores[cpu];
@@ -287,7 +287,7 @@ impl Board {
                 self.cores[cpu].running = None;
                 self.cores[cpu].resident = None;
                 self.guests[vcpu.index()].queued = self.now;
-                let kick = self.scheduler.release(vcpu, self.now);
+                let kick = self.scheduler.release(CpuId(cpu as u8), vcpu, self.now);
                 self.note(kick);
                 self.pick(cpu);
             }

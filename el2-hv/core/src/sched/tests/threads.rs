@@ -69,7 +69,7 @@ impl Machine {
     fn give(&self, cpu: usize, vcpu: VcpuId) {
         let before = self.vcpus[vcpu.index()].held.swap(0, Ordering::SeqCst);
         assert_eq!(before, cpu as u64 + 1, "{vcpu:?} was elsewhere");
-        self.act(self.scheduler.release(vcpu, self.now()));
+        self.act(self.scheduler.release(CpuId(cpu as u8), vcpu, self.now()));
     }
 
     fn cpu(&self, cpu: usize, mut random: u64) {

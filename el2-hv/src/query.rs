@@ -34,7 +34,9 @@ pub fn answer(sos: &SosControl, kind: QueryKind, argument: u64, body: &mut [u8; 
     }
 }
 
-fn put(record: &[u8], body: &mut [u8; BODY_MAX]) -> usize {
+// Inlined, it would copy each kind of record byte by byte, in code of its own.
+#[inline(never)]
+fn put(record: &[u8], body: &mut [u8]) -> usize {
     // Records fit into a body: hv-abi asserts it.
     body[..record.len()].copy_from_slice(record);
     record.len()
@@ -115,10 +117,11 @@ fn vcpus(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
         let count = if vm.phase() == Phase::Free { 0 } else { vm.vcpu_count() };
         if index < count {
             header.handle = U64::new(vm.handle(VmId(slot as u8)).0);
-            header.label = vm.label().map_or([0; 32], |label| *label.bytes());
+            if let Some(label) = &vm.control.lock().label {
+                put(label.bytes(), &mut header.label);
+            }
             for place in body[length..].chunks_exact_mut(size_of::<VcpuRecord>()).take(usize::from(count - index)) {
-                place.copy_from_slice(vcpu_record(vm, VcpuIdx(index), now).as_bytes());
-                length += place.len();
+                length += put(vcpu_record(vm, VcpuIdx(index), now).as_bytes(), place);
                 index += 1;
             }
             header.next = U64::new(slot << 8 | u64::from(index));
@@ -130,18 +133,16 @@ fn vcpus(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
     length
 }
 
-fn vcpu_record(vm: &Vm, index: VcpuIdx, now: u64) -> VcpuRecord {
+/// A [`VcpuRecord`], in long words: they are stored as such.
+fn vcpu_record(vm: &Vm, index: VcpuIdx, now: u64) -> [u64; size_of::<VcpuRecord>() / size_of::<u64>()] {
     let (id, machine) = (vm.vcpu(index), machine());
     let account = SCHEDULER.account(id, now);
-    VcpuRecord {
-        vcpu: index.0,
-        cpu: account.cpu.0,
-        state: account.state as u8,
-        reserved: [0; 5],
-        ran_ns: U64::new(machine.nanoseconds(account.ran)),
-        waited_ns: U64::new(machine.nanoseconds(account.waited)),
-        exits: VCPUS[id.index()].exits.read().map(U64::new),
-    }
+    let mut words = [0; _];
+    words[0] = u64::from(index.0) | u64::from(account.cpu.0) << 8 | (account.state as u64) << 16;
+    words[1] = machine.nanoseconds(account.ran);
+    words[2] = machine.nanoseconds(account.waited);
+    words[3..].copy_from_slice(&VCPUS[id.index()].exits.read());
+    words.map(u64::to_le)
 }
 
 /// What EL2 knows of a VM.

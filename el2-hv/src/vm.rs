@@ -210,6 +210,7 @@ impl Vm {
     }
 
     /// Its name, if it has one yet.
+    #[inline(never)]
     pub fn label(&self) -> Option<Label> {
         self.control.lock().label
     }

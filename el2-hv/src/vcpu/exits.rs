@@ -40,7 +40,7 @@ impl Exits {
     pub fn count(&self, reason: Reason) {
         let counter = &self.0[reason as usize];
         // Nobody else writes: no read-modify-write is needed.
-        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Begins anew.

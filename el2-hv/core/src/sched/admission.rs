@@ -44,18 +44,17 @@ impl<L: QueueLock> Scheduler<L> {
 
     /// The same for several vCPUs: for all of them, or for none where one is refused. CPUs are to be kicked in both cases.
     pub fn set_all(&self, vcpus: &[VcpuId], params: &Params, now: u64) -> (Kick, Result<(), Refused>) {
-        let (mut kick, mut before) = (Kick::NONE, [None; MAX_VCPUS]);
-        for (done, (vcpu, place)) in vcpus.iter().zip(&mut before).enumerate() {
+        let (mut kick, mut before) = (Kick::NONE, [(Params::default(), None); MAX_VCPUS]);
+        for (done, (vcpu, was)) in vcpus.iter().zip(&mut before).enumerate() {
             let entity = &self.entities[*vcpu];
-            *place = Some((entity.params(), entity.bound()));
+            *was = (entity.params(), entity.bound());
             match self.set(*vcpu, params, now) {
                 Ok(more) => kick = kick.union(more),
                 Err(refused) => {
-                    // What was given up is free still: nobody else was let in meanwhile.
-                    for (vcpu, before) in vcpus.iter().zip(before).take(done).rev() {
-                        if let Some((params, bound)) = before {
-                            kick = kick.union(self.put(*vcpu, &params, bound, now));
-                        }
+                    // Backwards, so that what one gives up is free before another has it again.
+                    for at in (0..done).rev() {
+                        let (params, bound) = &before[at];
+                        kick = kick.union(self.put(vcpus[at], params, *bound, now));
                     }
                     return (kick, Err(refused));
                 }

@@ -151,13 +151,14 @@ impl Params {
             }
         };
         let weight = u16::try_from(words.weight).ok().and_then(Weight::new)?;
-        let ticks = |us: u32| u64::from(us) * hz / 1_000_000;
+        // A second at most: no overflow with any counter.
+        let ticks = |us: u32| u64::from(us).wrapping_mul(hz) / 1_000_000;
         let class = match (words.cap, words.budget_us, words.period_us, words.pinned) {
             (0, 0, 0, false) => Class::Fair { cap: None },
             (0, 0, 0, true) => Class::Pinned,
             (cap, 0, 0, false) if Scheduling::CAPS.contains(&cap) => {
                 let period = ticks(Scheduling::CAP_PERIOD_US);
-                Class::Fair { cap: Some(Bandwidth { budget: period * u64::from(cap) / 1000, period }) }
+                Class::Fair { cap: Some(Bandwidth { budget: period.wrapping_mul(u64::from(cap)) / 1000, period }) }
             }
             (0, budget, period, false)
                 if Scheduling::PERIODS_US.contains(&period)

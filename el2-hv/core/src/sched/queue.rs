@@ -407,7 +407,8 @@ impl Queue {
     /// back in as many rounds as it takes: a CPU may take its interrupts late, and a timer of EL2 with them.
     fn left_of_next(&self, entity: &Entity) -> i64 {
         let share = self.share(entity);
-        let left = entity.left().clamp(-share * DEBT_MAX, 0) + share;
+        let owed = entity.left().min(0).saturating_neg().min(share.saturating_mul(DEBT_MAX));
+        let left = share.saturating_sub(owed);
         if left > 0 { left.max(self.lengths.turn as i64) } else { left }
     }
 

@@ -1,15 +1,17 @@
 //! The service partition's privileged calls: every argument is checked again here.
 
+mod schedule;
+
 use hv_abi::call::{
     CALLS, COPY_MAX, Call, Caller, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, PORTS_MAX,
 };
-use hv_abi::guest_map::{MAILBOX_BASE, MAX_VCPUS, RAM_BASE};
+use hv_abi::guest_map::{MAILBOX_BASE, MAX_VCPUS, RAM_BASE, STOLEN_TIME_BASE};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::record::{EndReason, QueryKind, VmRecord};
 use hv_abi::{Status, VmHandle};
 use hv_arch::ram::{self, NoNewTables, Tables};
-use hv_core::addr::{FRAME_SIZE, Ipa, PaRange, VmId};
+use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::Access;
 use zerocopy::IntoBytes;
@@ -80,6 +82,11 @@ fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status>
         }
         Call::NoteGet => note_get(x[0], x[1], x[2], results),
         Call::NoteSet => note_set(x[0], [x[1], x[2]], x[3], results),
+        Call::VmSched => schedule::set(x[0], x[1], [x[2], x[3], x[4]]),
+        Call::VmSchedGet => {
+            *results = named(x[0])?.1.control.lock().scheduling();
+            Ok(())
+        }
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -184,6 +191,7 @@ fn device(handle: u64, kind: u64, parameter: u64) -> Result<(), Status> {
             vm.add_watchdog();
             Ok(())
         }
+        DeviceKind::StolenTime => stolen_time(vm),
     }
 }
 
@@ -192,19 +200,32 @@ fn mailbox(vm: &Vm) -> Result<(), Status> {
     if vm.mailbox.lock().is_attached() {
         return Err(Status::Exists);
     }
+    let page = page(vm, MAILBOX_BASE, Access::ReadWrite)?;
+    vm.mailbox.lock().attach(page);
+    Ok(())
+}
+
+/// Gives a VM its page of stolen time.
+fn stolen_time(vm: &Vm) -> Result<(), Status> {
+    if vm.stolen_time.is_attached() {
+        return Err(Status::Exists);
+    }
+    vm.stolen_time.attach(page(vm, STOLEN_TIME_BASE, Access::Read)?);
+    Ok(())
+}
+
+/// A page that a VM shares with EL2.
+fn page(vm: &Vm, ipa: u64, access: Access) -> Result<Pa, Status> {
     let mut control = vm.control.lock();
     let stage2 = control.stage2.as_mut().ok_or(Status::WrongState)?;
     let mut frames = frames();
     let page = frames.allocate(FRAME_SIZE, Owner::Mailboxes).map_err(|_| Status::NoMemory)?;
     let range = PaRange { start: page, size: FRAME_SIZE };
-    if stage2.map(Ipa(MAILBOX_BASE), range, Access::ReadWrite, &mut Tables { frames: &mut frames }).is_err() {
+    if stage2.map(Ipa(ipa), range, access, &mut Tables { frames: &mut frames }).is_err() {
         frames.free(range, Owner::Mailboxes);
         return Err(Status::NoMemory);
     }
-    drop(frames);
-    drop(control);
-    vm.mailbox.lock().attach(page);
-    Ok(())
+    Ok(page)
 }
 
 fn vcpu_init(handle: u64, entry: u64, x0: u64) -> Result<(), Status> {

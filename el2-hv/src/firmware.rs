@@ -1,4 +1,4 @@
-//! `HVC #0`: PSCI, SMCCC discovery, and Dormouse's own calls.
+//! `HVC #0`: PSCI, SMCCC discovery, stolen time, and Dormouse's own calls.
 
 use hv_abi::Status;
 use hv_abi::call::{BASE, Call, Caller};
@@ -33,6 +33,10 @@ pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
             _ => Next::Resume,
         },
         PsciCall::Power(call) => power(loaded, call),
+        PsciCall::StolenTime => {
+            x[0] = loaded.vm.stolen_time.ipa(loaded.index).unwrap_or(psci::status::NOT_SUPPORTED);
+            Next::Resume
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use hv_core::addr::IntId;
 
 use crate::console;
 use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF};
-use crate::vcpu::Loaded;
+use crate::vcpu::{Loaded, Reason};
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -22,6 +22,7 @@ const PAUSE_NS: u64 = 100_000;
 pub fn while_running(local: &mut Local, loaded: &mut Loaded) -> Next {
     let id = gic::acknowledge();
     if id == TIMER {
+        loaded.vcpu.exits.count(Reason::Timer);
         // Its deactivation is the guest's, through list register 0.
         gic::drop_priority(id);
         loaded.timer_fired();
@@ -31,6 +32,7 @@ pub fn while_running(local: &mut Local, loaded: &mut Loaded) -> Next {
 }
 
 fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
+    loaded.vcpu.exits.count(Reason::Interrupt);
     if id == SPURIOUS {
         return Next::Resume;
     }

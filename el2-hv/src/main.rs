@@ -23,6 +23,7 @@ mod ports;
 mod query;
 mod report;
 mod sos;
+mod stolen;
 mod vcpu;
 mod vm;
 

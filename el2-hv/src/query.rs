@@ -3,18 +3,20 @@
 use core::sync::atomic::Ordering;
 
 use hv_abi::mailbox::BODY_MAX;
-use hv_abi::record::{EndReason, HvInfo, LogHeader, Query, QueryKind, SosStatus, VmRecord, VmState};
+use hv_abi::record::{
+    EndReason, HvInfo, LogHeader, Query, QueryKind, SosStatus, VcpuRecord, VcpusHeader, VmRecord, VmState,
+};
 use hv_core::addr::{FRAME_SIZE, VcpuIdx, VmId};
 use hv_core::frames::Owner;
 use hv_core::sos::State;
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::machine::{FIRST_GUEST, machine};
 use crate::memory::frames;
 use crate::sos::SosControl;
-use crate::vm::{Phase, SOS_VM};
-use crate::{LOG, VMS};
+use crate::vm::{Phase, SOS_VM, Vm};
+use crate::{LOG, SCHEDULER, VCPUS, VMS};
 
 /// What a query asks; `None` where it is none.
 pub fn parse(body: &[u8]) -> Option<(QueryKind, u64)> {
@@ -28,10 +30,13 @@ pub fn answer(sos: &SosControl, kind: QueryKind, argument: u64, body: &mut [u8; 
         QueryKind::SosStatus => put(sos_status(sos).as_bytes(), body),
         QueryKind::HvInfo => put(hv_info().as_bytes(), body),
         QueryKind::Log => log_piece(argument, body),
+        QueryKind::Vcpus => vcpus(argument, body),
     }
 }
 
-fn put(record: &[u8], body: &mut [u8; BODY_MAX]) -> usize {
+// Inlined, it would copy each kind of record byte by byte, in code of its own.
+#[inline(never)]
+fn put(record: &[u8], body: &mut [u8]) -> usize {
     // Records fit into a body: hv-abi asserts it.
     body[..record.len()].copy_from_slice(record);
     record.len()
@@ -98,6 +103,46 @@ fn log_piece(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
     let header = LogHeader { position: U64::new(position), end: U64::new(ring.end()) };
     head.copy_from_slice(header.as_bytes());
     HEAD + count
+}
+
+/// vCPUs of the first VM that has some from a position on: its slot, and in the low byte the vCPU's number.
+fn vcpus(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
+    let now = hv_arch::counter::now();
+    let (mut slot, mut index) = (position >> 8, position as u8);
+    let mut header = VcpusHeader::new_zeroed();
+    let mut length = size_of::<VcpusHeader>();
+    header.next = U64::MAX_VALUE;
+    header.up_ns = U64::new(machine().nanoseconds(now.wrapping_sub(machine().started)));
+    while let Some(vm) = usize::try_from(slot).ok().and_then(|slot| VMS.get(slot)) {
+        let count = if vm.phase() == Phase::Free { 0 } else { vm.vcpu_count() };
+        if index < count {
+            header.handle = U64::new(vm.handle(VmId(slot as u8)).0);
+            if let Some(label) = &vm.control.lock().label {
+                put(label.bytes(), &mut header.label);
+            }
+            for place in body[length..].chunks_exact_mut(size_of::<VcpuRecord>()).take(usize::from(count - index)) {
+                length += put(vcpu_record(vm, VcpuIdx(index), now).as_bytes(), place);
+                index += 1;
+            }
+            header.next = U64::new(slot << 8 | u64::from(index));
+            break;
+        }
+        (slot, index) = (slot + 1, 0);
+    }
+    put(header.as_bytes(), body);
+    length
+}
+
+/// A [`VcpuRecord`], in long words: they are stored as such.
+fn vcpu_record(vm: &Vm, index: VcpuIdx, now: u64) -> [u64; size_of::<VcpuRecord>() / size_of::<u64>()] {
+    let (id, machine) = (vm.vcpu(index), machine());
+    let account = SCHEDULER.account(id, now);
+    let mut words = [0; _];
+    words[0] = u64::from(index.0) | u64::from(account.cpu.0) << 8 | (account.state as u64) << 16;
+    words[1] = machine.nanoseconds(account.ran);
+    words[2] = machine.nanoseconds(account.waited);
+    words[3..].copy_from_slice(&VCPUS[id.index()].exits.read());
+    words.map(u64::to_le)
 }
 
 /// What EL2 knows of a VM.

@@ -1,5 +1,7 @@
 //! A vCPU: what others may tell it at any time, and what only the CPU that has loaded it touches.
 
+mod exits;
+
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
@@ -15,7 +17,8 @@ use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerL
 
 use crate::cpu::Local;
 use crate::vm::{self, Vm};
-use crate::{VCPUS, VMS, exits};
+use crate::{SCHEDULER, VCPUS, VMS};
+pub use exits::{Exits, Reason};
 
 /// Its GIC state was changed: fold and refill its list registers.
 pub const GIC: u8 = 1;
@@ -37,6 +40,8 @@ pub struct Vcpu {
     vm: AtomicU8,
     /// Its number in its VM.
     index: AtomicU8,
+    /// Why it came to EL2.
+    pub exits: Exits,
 }
 
 /// Registers and private devices of a vCPU.
@@ -79,6 +84,7 @@ impl Vcpu {
             attention: AtomicU8::new(0),
             vm: AtomicU8::new(NONE),
             index: AtomicU8::new(0),
+            exits: Exits::new(),
         }
     }
 
@@ -88,6 +94,7 @@ impl Vcpu {
         if won {
             self.index.store(index.0, Ordering::Relaxed);
             self.attention.store(0, Ordering::Relaxed);
+            self.exits.reset();
         }
         won
     }
@@ -192,6 +199,7 @@ impl Loaded {
         if vm.ran_here_last(local.id, index) {
             hv_arch::tlb::forget_other_vcpu();
         }
+        vm.stolen_time.tell(index, SCHEDULER.waited(id));
         loaded.core.interface.load();
         loaded.refill(local);
         loaded.arm_physical_timer(local);
@@ -226,7 +234,7 @@ impl Loaded {
             debug::clear();
         }
         if let Some(error) = serror::synchronize()
-            && exits::is_to_know(self, error)
+            && crate::exits::is_to_know(self, error)
         {
             self.core.context.pend_serror();
         }

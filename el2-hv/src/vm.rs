@@ -12,7 +12,7 @@ mod reap;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use hv_abi::VmHandle;
-use hv_abi::call::Grants;
+use hv_abi::call::{Grants, Scheduling};
 use hv_abi::guest_map::MAX_VCPUS;
 use hv_abi::handle::Label;
 use hv_abi::record::EndReason;
@@ -31,6 +31,7 @@ use crate::devices::Serial;
 use crate::machine::machine;
 use crate::mailbox::Mailbox;
 use crate::ports::Ports;
+use crate::stolen::StolenTime;
 use crate::{SCHEDULER, VCPUS, VMS, console, cpu, sos, vcpu};
 
 pub use build::{CreateError, begin_loading, create, loaded, set_up, start};
@@ -94,6 +95,8 @@ pub struct Vm {
     complaints: AtomicU32,
     port_count: AtomicU8,
     has_watchdog: AtomicBool,
+    /// What its vCPUs are told of the time that they waited.
+    pub stolen_time: StolenTime,
 }
 
 /// What is set up before a VM starts, and what its power calls change.
@@ -112,6 +115,8 @@ pub struct Control {
     pub started: u64,
     /// Counter at its end.
     pub ended: u64,
+    /// What its first vCPU was given of the CPUs, as registers of `vm_sched`; all zero is the default.
+    scheduling: [u64; 3],
     power: VmPower,
     /// What is being scrubbed of it.
     reaping: Option<PaRange>,
@@ -127,6 +132,7 @@ impl Control {
             end: EndReason::None,
             started: 0,
             ended: 0,
+            scheduling: [0; 3],
             power: VmPower::NONE,
             reaping: None,
         }
@@ -134,6 +140,16 @@ impl Control {
 }
 
 impl Control {
+    /// Its first vCPU is given what these registers say.
+    pub const fn schedule(&mut self, registers: [u64; 3]) {
+        self.scheduling = registers;
+    }
+
+    /// What its first vCPU was given of the CPUs.
+    pub fn scheduling(&self) -> [u64; 3] {
+        if self.scheduling == [0; 3] { Scheduling::DEFAULT.to_registers() } else { self.scheduling }
+    }
+
     /// Whether a vCPU is on, by PSCI.
     pub fn is_on(&self, vcpu: VcpuIdx) -> bool {
         self.power.state(vcpu) == VcpuPower::On
@@ -164,6 +180,7 @@ impl Vm {
             complaints: AtomicU32::new(0),
             port_count: AtomicU8::new(0),
             has_watchdog: AtomicBool::new(false),
+            stolen_time: StolenTime::new(),
         }
     }
 
@@ -193,6 +210,7 @@ impl Vm {
     }
 
     /// Its name, if it has one yet.
+    #[inline(never)]
     pub fn label(&self) -> Option<Label> {
         self.control.lock().label
     }

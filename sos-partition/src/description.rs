@@ -15,6 +15,8 @@ use hv_abi::message::{ImageFormat, VmSpec};
 
 use crate::spec::{self, SpecError};
 
+mod share;
+
 /// The member of the boot archive that holds the description.
 pub const FILE: &str = "system.dtb";
 /// Most bytes that a description has.
@@ -81,6 +83,12 @@ pub enum PropertyProblem {
     /// It must be one 32-bit cell.
     #[error("must be one 32-bit cell")]
     NotU32,
+    /// It must be a list of 32-bit cells.
+    #[error("must be a list of 32-bit cells")]
+    NotCells,
+    /// It must be two 32-bit cells.
+    #[error("must be two 32-bit cells, budget and period in microseconds")]
+    NotTwoCells,
     /// It must be one 64-bit number.
     #[error("must be one /bits/ 64 number")]
     NotU64,
@@ -192,6 +200,7 @@ fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
         grants: reader.strings("grants")?,
         ports: reader.small("ports", 0, SpecError::Ports)?,
         watchdog: reader.flag("watchdog")?,
+        cpu: share::parse(&mut reader)?,
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;
@@ -271,13 +280,19 @@ impl<'a> Reader<'a> {
         bytes.map(u64::from_be_bytes).map_err(|_| self.problem(found.name(), PropertyProblem::NotU64))
     }
 
+    fn u32(&mut self, name: &str) -> Result<Option<u32>> {
+        let Some(found) = self.take(name)? else {
+            return Ok(None);
+        };
+        let number = found.value().try_into().map(u32::from_be_bytes);
+        number.map(Some).map_err(|_| self.problem(name, PropertyProblem::NotU32))
+    }
+
     /// A 32-bit number whose allowed values fit a byte; `refuse` makes the error for one that does not.
     fn small(&mut self, name: &str, default: u8, refuse: fn(u32) -> SpecError) -> Result<u8> {
-        let Some(found) = self.take(name)? else {
+        let Some(number) = self.u32(name)? else {
             return Ok(default);
         };
-        let bytes = found.value().try_into();
-        let number = bytes.map(u32::from_be_bytes).map_err(|_| self.problem(name, PropertyProblem::NotU32))?;
         u8::try_from(number).map_err(|_| self.spec(refuse(number)))
     }
 

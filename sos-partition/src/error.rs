@@ -94,6 +94,21 @@ pub enum Error {
         /// EL2's answer.
         status: Status,
     },
+    /// A share of the CPUs that EL2 does not give.
+    #[error("vm {name:?}: {property}: {reason}")]
+    Share {
+        /// The VM.
+        name: String,
+        /// What of it.
+        property: &'static str,
+        /// Why.
+        reason: &'static str,
+        /// EL2's answer.
+        status: Status,
+    },
+    /// A guest of the description that does not run: nothing keeps what is set.
+    #[error("vm {0:?} does not run; what it starts with is part of the system description")]
+    SetDescribed(String),
     /// A privileged call that failed elsewhere.
     #[error("{call}: {status}")]
     Call {
@@ -127,7 +142,9 @@ impl Error {
         match self {
             Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoMember { .. } => FailureCode::NotFound,
             Self::Exists(_) => FailureCode::Exists,
-            Self::Runs(_) | Self::NotRunning(_) | Self::Described(_) => FailureCode::WrongState,
+            Self::Runs(_) | Self::NotRunning(_) | Self::Described(_) | Self::SetDescribed(_) => FailureCode::WrongState,
+            Self::Share { status: Status::InvalidArgument, .. } => FailureCode::Invalid,
+            Self::Share { .. } => FailureCode::NoResources,
             Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } => FailureCode::Invalid,
             Self::NoteFull { .. } => FailureCode::NoResources,
             Self::Step { status, .. } | Self::Call { status, .. } => code_of(*status),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::vec::Vec;
 
-use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT};
+use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, Scheduling};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{
     INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
@@ -35,6 +35,7 @@ pub(crate) struct FakeVm {
     pub(crate) devices: Vec<(DeviceKind, u64)>,
     pub(crate) grants: Grants,
     pub(crate) boot: Option<(u64, u64)>,
+    pub(crate) scheduling: Scheduling,
 }
 
 impl FakeVm {
@@ -240,6 +241,7 @@ impl Hypervisor for El2 {
             devices: Vec::new(),
             grants: Grants::NONE,
             boot: None,
+            scheduling: Scheduling::DEFAULT,
         };
         state.vms.insert(slot, vm);
         Ok(VmHandle::new(slot, state.generations[usize::from(slot)]))
@@ -378,6 +380,20 @@ impl Hypervisor for El2 {
         Ok(kept.version)
     }
 
+    fn vm_sched(&mut self, vm: VmHandle, words: &Scheduling) -> Result<(), Status> {
+        let mut state = self.enter("vm_sched")?;
+        let vm = state.find(vm)?;
+        if !matches!(vm.state, VmState::Building | VmState::Running) {
+            return Err(Status::WrongState);
+        }
+        vm.scheduling = *words;
+        Ok(())
+    }
+
+    fn vm_sched_get(&mut self, vm: VmHandle) -> Result<Scheduling, Status> {
+        Ok(self.enter("vm_sched_get")?.find(vm)?.scheduling)
+    }
+
     fn inject(&mut self, _: Fault) -> Result<(), Status> {
         Err(Status::Denied)
     }
@@ -484,6 +500,9 @@ pub(crate) const SYSTEM: &str = r#"/dts-v1/;
             image = "raw.img";
             image-format = "raw";
             load-address = /bits/ 64 <0x40080000>;
+            cpu-weight = <300>;
+            cpu-affinity = <1 3>;
+            cpu-reservation = <2000 10000>;
         };
         tiny {
             compatible = "dormouse,guest";

@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants};
+use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, Scheduling};
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
 use hv_abi::record::{QueryKind, VmRecord};
@@ -132,6 +132,18 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status; `CONFLICT` where the note has another version than `replaces`.
     fn note_set(&mut self, note: u64, bytes: &[u8], replaces: u64) -> Result<u64, Status>;
+
+    /// `vm_sched` of every vCPU.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_sched(&mut self, vm: VmHandle, words: &Scheduling) -> Result<(), Status>;
+
+    /// `vm_sched_get`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_sched_get(&mut self, vm: VmHandle) -> Result<Scheduling, Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

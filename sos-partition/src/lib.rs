@@ -34,6 +34,7 @@ pub mod outbox;
 pub mod plan;
 pub mod ring;
 pub mod service;
+pub mod share;
 pub mod spec;
 pub mod tree;
 mod vm;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use hv_abi::archive::Archive;
 use hv_abi::call::ConfigKind;
-use hv_abi::message::{Fault, Origin, Reply, Request, VmCreate, VmDetail, VmSpec, VmSummary};
+use hv_abi::message::{Fault, Origin, Reply, Request, VmCreate, VmDetail, VmSet, VmSpec, VmSummary};
 use hv_abi::record::VmState;
 
 use crate::builder::{self, Seeds};
@@ -15,6 +15,7 @@ use crate::description::{self, DescriptionError};
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::notes;
+use crate::share;
 use crate::vm::{Vm, end_and_destroy, find_vm, summary, vms};
 
 /// What a life knows without asking: the boot archive, and random bytes. The description is read
@@ -41,6 +42,7 @@ impl<'a> Manager<'a> {
             Request::VmStop { name } => self.stop(hypervisor, &name),
             Request::VmDestroy { name } => self.destroy(hypervisor, &name),
             Request::Fault(fault) => inject(hypervisor, fault),
+            Request::VmSet(change) => self.set(hypervisor, change),
         };
         answer.unwrap_or_else(|error| Reply::Error(error.failure()))
     }
@@ -109,8 +111,11 @@ impl<'a> Manager<'a> {
     }
 
     fn show<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
-        let (spec, origin) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
+        let (mut spec, origin) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
         let vm = find_vm(hypervisor, name)?;
+        if let Some(vm) = vm.as_ref().filter(|vm| vm.state() == Some(VmState::Running)) {
+            spec.cpu = vm.cpu(hypervisor)?;
+        }
         let end = notes::last_end(hypervisor, name)?;
         Ok(Reply::Vm(Box::new(VmDetail {
             summary: summary(&spec, vm.as_ref()),
@@ -180,6 +185,28 @@ impl<'a> Manager<'a> {
             }
             (None, None) => return Err(Error::NoSuchVm(name.to_owned())),
             (_, Some(_)) => {}
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Changes what a VM's vCPUs get of the CPUs: of a VM that runs at once, of a created one for its next starts as well.
+    fn set<H: Hypervisor>(&mut self, hypervisor: &mut H, change: VmSet) -> Result<Reply, Error> {
+        let name = change.name.clone();
+        let spec = self.find(hypervisor, &name)?;
+        let vm = find_vm(hypervisor, &name)?.filter(|vm| vm.state() == Some(VmState::Running));
+        let before = match (&spec, &vm) {
+            (_, Some(vm)) => vm.cpu(hypervisor)?,
+            (Some((spec, Origin::Created)), None) => spec.cpu.clone(),
+            (Some((_, Origin::Description)), None) => return Err(Error::SetDescribed(name)),
+            (None, None) => return Err(Error::NoSuchVm(name)),
+        };
+        let share = before.changed(change);
+        share::check(&share).map_err(|error| Error::Spec { name: name.clone(), error: error.into() })?;
+        if let Some(vm) = &vm {
+            share::set(hypervisor, vm.handle(), &name, &share)?;
+        }
+        if matches!(spec, Some((_, Origin::Created))) {
+            notes::set_cpu(hypervisor, &name, &share)?;
         }
         Ok(Reply::Done)
     }

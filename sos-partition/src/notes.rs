@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use hv_abi::Status;
 use hv_abi::call::NOTE_MAX;
-use hv_abi::message::{VmSpec, decode, encode};
+use hv_abi::message::{CpuShare, VmSpec, decode, encode};
 use hv_abi::record::EndReason;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,19 @@ pub fn add_created<H: Hypervisor>(hypervisor: &mut H, spec: &VmSpec) -> Result<(
             return Err(Error::Exists(spec.name.clone()));
         }
         specs.push(spec.clone());
+        Ok(())
+    })
+}
+
+/// Changes what a created spec says of the CPUs.
+///
+/// # Errors
+/// EL2's, [`Error::Note`] or [`Error::NoteFull`].
+pub fn set_cpu<H: Hypervisor>(hypervisor: &mut H, name: &str, share: &CpuShare) -> Result<(), Error> {
+    change(hypervisor, SPECS, |specs: &mut Vec<VmSpec>| {
+        for spec in specs.iter_mut().filter(|known| known.name == name) {
+            spec.cpu = share.clone();
+        }
         Ok(())
     })
 }

@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 
-use hv_abi::message::{VmPhase, VmSpec, VmSummary};
+use hv_abi::message::{CpuShare, VmPhase, VmSpec, VmSummary};
 use hv_abi::record::{EndReason, VmRecord, VmState};
 use hv_abi::{Status, VmHandle};
 
@@ -47,6 +47,12 @@ impl Vm {
 
     pub(crate) fn uptime(&self) -> Option<u64> {
         (self.state() == Some(VmState::Running)).then(|| self.0.uptime_ns.get())
+    }
+
+    /// What its vCPUs get of the CPUs, by EL2.
+    pub(crate) fn cpu<H: Hypervisor>(&self, hypervisor: &mut H) -> Result<CpuShare, Error> {
+        let words = hypervisor.vm_sched_get(self.handle());
+        words.map(|words| CpuShare::of(&words)).map_err(|status| self.failed(Step::Share, status))
     }
 
     pub(crate) fn summary(&self) -> VmSummary {

@@ -70,6 +70,8 @@ pub struct Guest {
     pub ports: u32,
     /// Whether it has a watchdog.
     pub watchdog: bool,
+    /// More properties, as source.
+    pub more: String,
 }
 
 /// When a guest starts.
@@ -98,6 +100,7 @@ impl Guest {
             grants: ALL_GRANTS,
             ports: 4,
             watchdog: false,
+            more: String::new(),
         }
     }
 
@@ -114,6 +117,7 @@ impl Guest {
             grants: &[],
             ports: 0,
             watchdog: false,
+            more: String::new(),
         }
     }
 
@@ -128,6 +132,13 @@ impl Guest {
     #[must_use]
     pub fn watched(mut self) -> Self {
         self.watchdog = true;
+        self
+    }
+
+    /// The same with more properties, as source.
+    #[must_use]
+    pub fn having(mut self, properties: &str) -> Self {
+        self.more.push_str(properties);
         self
     }
 
@@ -176,6 +187,7 @@ impl Guest {
         if self.watchdog {
             line(out, "watchdog;");
         }
+        line(out, &self.more);
         line(out, "};");
     }
 }

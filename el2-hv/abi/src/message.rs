@@ -9,6 +9,10 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+mod share;
+
+pub use share::{CpuShare, Reservation, VmSet};
+
 /// What is asked of the service partition.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,12 +43,14 @@ pub enum Request {
     },
     /// Makes the service partition fail, in builds with the feature `fault-injection`; refused by all others.
     Fault(Fault),
+    /// Changes what a VM gets of the CPUs.
+    VmSet(VmSet),
 }
 
 impl Request {
     /// Whether asking twice does no harm.
     pub const fn is_repeat_safe(&self) -> bool {
-        matches!(self, Self::VmList | Self::VmShow { .. })
+        matches!(self, Self::VmList | Self::VmShow { .. } | Self::VmSet(_))
     }
 }
 
@@ -191,6 +197,9 @@ pub struct VmSpec {
     pub ports: u8,
     /// Whether it has a watchdog.
     pub watchdog: bool,
+    /// What each of its vCPUs gets of the CPUs.
+    #[serde(default)]
+    pub cpu: CpuShare,
 }
 
 /// How an image is loaded.
@@ -287,8 +296,13 @@ mod tests {
         assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
         assert_eq!(
             encode(&spec()),
-            [1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1]
+            [
+                1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1,
+                100, 1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1
+            ]
         );
+        let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
+        assert_eq!(encode(&Request::VmSet(set)), [7, 1, b'a', 1, 7, 0, 0, 0, 0]);
         let failure = Failure { code: FailureCode::WrongState, message: "m".to_owned() };
         assert_eq!(encode(&Reply::Error(failure)), [3, 2, 1, b'm']);
     }
@@ -306,6 +320,13 @@ mod tests {
             grants: vec!["g".to_owned()],
             ports: 4,
             watchdog: true,
+            cpu: CpuShare {
+                weight: 100,
+                cap: Some(500),
+                affinity: vec![0, 3],
+                reservation: Some(Reservation { budget_us: 1000, period_us: 10_000 }),
+                pinned: true,
+            },
         }
     }
 

@@ -18,6 +18,9 @@ pub enum QueryKind {
     HvInfo = 2,
     /// A piece of EL2's log from the position in the argument on: a [`LogHeader`] and text. Needs the grant LOG.
     Log = 3,
+    /// A [`VcpusHeader`] and up to [`VCPUS_MAX`] [`VcpuRecord`]s: vCPUs of one VM, from the position in the argument on;
+    /// 0 is the first. Needs the grant INFO.
+    Vcpus = 4,
 }
 
 impl QueryKind {
@@ -27,6 +30,7 @@ impl QueryKind {
             1 => Self::SosStatus,
             2 => Self::HvInfo,
             3 => Self::Log,
+            4 => Self::Vcpus,
             _ => return None,
         })
     }
@@ -222,5 +226,49 @@ pub struct LogHeader {
     pub end: U64,
 }
 
+/// Names of what brings a vCPU to EL2, in the order of [`VcpuRecord::exits`].
+pub const EXITS: [&str; 7] = ["hypercall", "register", "device", "wait", "timer", "interrupt", "other"];
+
+/// Names of what a vCPU does, in the order of [`VcpuRecord::state`]'s numbers.
+pub const VCPU_STATES: [&str; 4] = ["off", "sleeps", "waits", "runs"];
+
+/// Before vCPUs of a VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VcpusHeader {
+    /// Position to ask for next, or all ones behind the last.
+    pub next: U64,
+    /// Time since EL2 started, of these records.
+    pub up_ns: U64,
+    /// The VM's handle.
+    pub handle: U64,
+    /// The VM's label, zero padded.
+    pub label: [u8; LABEL_MAX + 1],
+}
+
+/// What a vCPU has had since its VM was created.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VcpuRecord {
+    /// Its number in its VM.
+    pub vcpu: u8,
+    /// The CPU that has it, or had it last.
+    pub cpu: u8,
+    /// Index into [`VCPU_STATES`].
+    pub state: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+    /// It ran.
+    pub ran_ns: U64,
+    /// It could have run and did not: stolen time.
+    pub waited_ns: U64,
+    /// How often it came to EL2, by [`EXITS`].
+    pub exits: [U64; EXITS.len()],
+}
+
+/// vCPUs that one answer has at most.
+pub const VCPUS_MAX: usize = (crate::mailbox::BODY_MAX - size_of::<VcpusHeader>()) / size_of::<VcpuRecord>();
+
+const _: () = assert!(VCPUS_MAX == 2);
 const _: () = assert!(size_of::<HvInfo>() <= crate::mailbox::BODY_MAX);
 const _: () = assert!(size_of::<SosStatus>() <= crate::mailbox::BODY_MAX);

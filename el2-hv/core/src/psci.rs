@@ -1,4 +1,4 @@
-//! What a guest's firmware calls mean: PSCI 1.1 (DEN0022) and SMCCC 1.1 discovery (DEN0028), by HVC.
+//! What a guest's firmware calls mean: PSCI 1.1 (DEN0022), SMCCC 1.1 discovery (DEN0028) and stolen time (DEN0057A), by HVC.
 //!
 //! Pure: a call and the VM's power states go in, an [`Outcome`] comes out, and the image performs it. It must never wait
 //! and never touch a vCPU.
@@ -25,6 +25,8 @@ pub mod function {
     pub(super) const PSCI_64: u32 = 0xc400;
     /// The upper half of ids that belong to the architecture.
     pub(super) const ARCH: u32 = 0x8000;
+    /// The upper half of ids of standard hypervisor services, 64-bit convention.
+    pub(super) const STANDARD_HYPERVISOR: u32 = 0xc500;
     /// The upper half of ids that belong to the vendor of the hypervisor.
     pub(super) const HYPERVISOR: u32 = 0x8600;
 
@@ -62,6 +64,10 @@ pub mod function {
     pub const ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
     /// SMCCC_ARCH_WORKAROUND_3, against CVE-2022-23960.
     pub const ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
+    /// PV_TIME_FEATURES (DEN0057A).
+    pub const PV_TIME_FEATURES: u32 = 0xc500_0020;
+    /// PV_TIME_ST: where the caller's structure of stolen time is.
+    pub const PV_TIME_ST: u32 = 0xc500_0021;
     /// Call UID of the vendor-specific hypervisor service.
     pub const HYPERVISOR_UID: u32 = 0x8600_ff01;
     /// Revision of the vendor-specific hypervisor service.
@@ -101,6 +107,8 @@ pub enum PsciCall {
     Simple(SimpleCall),
     /// It concerns power: [`VmPower::apply`].
     Power(PowerCall),
+    /// PV_TIME_ST: X0 is the address of the caller's structure, or NOT_SUPPORTED where it has none.
+    StolenTime,
 }
 
 /// A call that needs no state of the VM.
@@ -132,6 +140,11 @@ pub enum SimpleCall {
     /// One of the SMCCC_ARCH_WORKAROUND calls, by its id.
     ArchWorkaround {
         /// Which.
+        function: u32,
+    },
+    /// PV_TIME_FEATURES (DEN0057A).
+    TimeFeatures {
+        /// The function asked about.
         function: u32,
     },
     /// Call UID.
@@ -209,6 +222,7 @@ pub fn decode(function: u32, args: [u64; 3]) -> PsciCall {
         function::PSCI_64 => decode_psci_64(function, args),
         function::ARCH => PsciCall::Simple(decode_arch(function, args[0])),
         function::HYPERVISOR => PsciCall::Simple(decode_hypervisor(function)),
+        function::STANDARD_HYPERVISOR => decode_time(function, args[0]),
         _ => PsciCall::Simple(SimpleCall::Unknown),
     }
 }
@@ -253,6 +267,15 @@ const fn affinity_info([target, level, _]: [u64; 3]) -> PsciCall {
 }
 
 #[inline]
+const fn decode_time(function: u32, first: u64) -> PsciCall {
+    match function {
+        function::PV_TIME_FEATURES => PsciCall::Simple(SimpleCall::TimeFeatures { function: first as u32 }),
+        function::PV_TIME_ST => PsciCall::StolenTime,
+        _ => PsciCall::Simple(SimpleCall::Unknown),
+    }
+}
+
+#[inline]
 fn decode_hypervisor(function: u32) -> SimpleCall {
     match function {
         function::HYPERVISOR_UID => SimpleCall::HypervisorUid,
@@ -286,6 +309,7 @@ impl SimpleCall {
             Self::SmcccVersion => Outcome::Return(SMCCC_VERSION_1_1),
             Self::ArchFeatures { function } => Outcome::Return(mitigations.features(function)),
             Self::ArchWorkaround { function } => Outcome::Return(mitigations.call(function)),
+            Self::TimeFeatures { function } => Outcome::Return(time_features(function)),
             Self::HypervisorUid => Outcome::Return4(smccc::uid_registers(&DORMOUSE_UID)),
             Self::HypervisorRevision => Outcome::Return4([REVISION.0, REVISION.1, 0, 0]),
         }
@@ -299,6 +323,14 @@ const POWER_STATE_RESERVED: u32 = 0xfcfe_0000;
 /// the call then returns to its caller instead of the entry point (DEN0022 §5.4.3).
 const fn suspend(power_state: u32) -> Outcome {
     if power_state & POWER_STATE_RESERVED == 0 { Outcome::Wait } else { Outcome::Return(status::INVALID_PARAMETERS) }
+}
+
+/// PV_TIME_FEATURES. Whether a VM has stolen time is PV_TIME_ST's to say.
+const fn time_features(function: u32) -> u64 {
+    match function {
+        function::PV_TIME_FEATURES | function::PV_TIME_ST => status::SUCCESS,
+        _ => status::NOT_SUPPORTED,
+    }
 }
 
 /// PSCI_FEATURES. For CPU_SUSPEND, 0 says: original power_state format, platform-coordinated (DEN0022 §5.15.2).

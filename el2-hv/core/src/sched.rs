@@ -28,7 +28,8 @@ use core::ops::Index;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use crate::addr::{CpuId, VcpuId};
-use entity::{Entity, Place, State};
+pub use entity::State;
+use entity::{Entity, Place};
 pub use params::{Bandwidth, Class, CpuMask, Params, Refused, WEIGHT_DEFAULT, WEIGHT_MAX, Weight};
 pub use queue::Queue;
 use queue::{Arrival, Doing, Lengths, Totals, Verdict, is_before};
@@ -200,9 +201,13 @@ enum Whom {
     Anybody,
 }
 
-/// How long a vCPU has run, and waited for a CPU, in ticks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Times {
+/// What a vCPU does, and has had so far, in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// What it does.
+    pub state: State,
+    /// The CPU that has it, or had it last.
+    pub cpu: CpuId,
     /// It ran.
     pub ran: u64,
     /// It could have run.
@@ -342,7 +347,8 @@ impl<L: QueueLock> Scheduler<L> {
         let entity = &self.entities[vcpu];
         let allowed = entity.allowed(self.open());
         let target = self.lightest(allowed).unwrap_or(entity.home());
-        entity.set_home(target);
+        // Under the lock of the queue that it leaves: whoever looks at it there has done so before, or looks at the target.
+        self.at_home(vcpu, |_, entity| entity.set_home(target));
         self.cpu(target).change(|queue| {
             if entity.state() != State::Queued {
                 return Kick::NONE;
@@ -445,13 +451,13 @@ impl<L: QueueLock> Scheduler<L> {
         let hungry = whom == Whom::Anybody;
         for other in others.iter() {
             let there = self.cpu(other);
-            if there.waiting.load(Ordering::SeqCst) == 0
-                || !hungry && is_before(round, there.round.load(Ordering::Relaxed))
-            {
+            let its = there.round.load(Ordering::Relaxed);
+            if there.waiting.load(Ordering::SeqCst) == 0 || !hungry && is_before(round, its) {
                 continue;
             }
             let found = there.change(|queue| {
-                let vcpu = queue.spare(&self.entities, cpu, hungry)?;
+                // The next round of a CPU that is late is one that this CPU has begun.
+                let vcpu = queue.spare(&self.entities, cpu, hungry || is_before(queue.round, round))?;
                 queue.unlink(&self.entities, vcpu);
                 queue.count_out(&self.entities[vcpu]);
                 self.entities[vcpu].set_home(cpu);
@@ -487,23 +493,26 @@ impl<L: QueueLock> Scheduler<L> {
                 }
             });
         }
-        let verdict = here.change(|queue| match queue.judge(&self.entities, now) {
-            Verdict::RoundOver if queue.has_following() => Verdict::Leaves,
-            verdict => verdict,
-        });
-        match verdict {
-            Verdict::Leaves => (Review::Leaves, Kick::NONE),
-            Verdict::RoundOver if self.take_over(cpu, Whom::OfThisRound, now) => (Review::Leaves, Kick::NONE),
-            _ => {
-                let others = verdict == Verdict::RoundOver && self.could_help(cpu);
-                let totals = self.totals();
-                here.change(|queue| {
-                    if verdict == Verdict::RoundOver {
-                        queue.go_on(&self.entities, others, totals);
-                    }
-                    let until = queue.until(&self.entities, now);
-                    (Review::Stays(until), self.watched(queue, cpu, until))
-                })
+        loop {
+            let verdict = here.change(|queue| match queue.judge(&self.entities, now) {
+                Verdict::RoundOver if queue.has_following() => Verdict::Leaves,
+                verdict => verdict,
+            });
+            let over = verdict == Verdict::RoundOver;
+            if verdict == Verdict::Leaves || over && self.take_over(cpu, Whom::OfThisRound, now) {
+                return (Review::Leaves, Kick::NONE);
+            }
+            let others = over && self.could_help(cpu);
+            let totals = self.totals();
+            let stays = here.change(|queue| {
+                if over && queue.go_on(&self.entities, others, totals) {
+                    return None;
+                }
+                let until = queue.until(&self.entities, now);
+                Some((Review::Stays(until), self.watched(queue, cpu, until)))
+            });
+            if let Some(stays) = stays {
+                return stays;
             }
         }
     }
@@ -581,11 +590,16 @@ impl<L: QueueLock> Scheduler<L> {
     pub fn release(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
         let entity = &self.entities[vcpu];
         // Its home is this CPU for as long as its registers are here.
-        let runnable = self.cpu(cpu).queue.with(|queue| {
+        let (state, listed) = self.cpu(cpu).queue.with(|queue| {
             queue.let_go_of(vcpu, entity);
-            matches!(entity.state(), State::Running | State::Queued)
+            (entity.state(), entity.place() != Place::None)
         });
-        if runnable { self.requeue(cpu, vcpu, now) } else { Kick::NONE }
+        match state {
+            State::Off | State::Blocked => Kick::NONE,
+            // It was taken out of its list to be evicted, and is nobody else's to send.
+            State::Queued if !listed => self.send(vcpu, now),
+            State::Queued | State::Running => self.requeue(cpu, vcpu, now),
+        }
     }
 
     /// One that could run is nowhere resident any more.
@@ -594,11 +608,12 @@ impl<L: QueueLock> Scheduler<L> {
         let here = self.cpu(cpu).change(|queue| {
             let allowed = queue.allowed(entity);
             let here = allowed.contains(cpu);
-            if entity.home() != cpu {
-                // It was queued, and another CPU has taken it over already.
+            let running = entity.state() == State::Running;
+            if entity.home() != cpu || !running && entity.place() == Place::None {
+                // It was queued, and has been taken over, or out of its list to be sent elsewhere, already.
                 return Some(CpuMask::NONE);
             }
-            if entity.state() == State::Running {
+            if running {
                 let arrival = queue.let_run_go(entity, now);
                 entity.set_state(State::Queued);
                 if here {
@@ -606,7 +621,7 @@ impl<L: QueueLock> Scheduler<L> {
                 } else {
                     queue.count_out(entity);
                 }
-            } else if !here && entity.place() != Place::None {
+            } else if !here {
                 queue.unlink(&self.entities, vcpu);
                 queue.count_out(entity);
             }
@@ -635,15 +650,16 @@ impl<L: QueueLock> Scheduler<L> {
         });
     }
 
-    /// How long it has run and waited, up to now.
-    pub fn times(&self, vcpu: VcpuId, now: u64) -> Times {
+    /// What it does, and how long it has run and waited up to now.
+    pub fn account(&self, vcpu: VcpuId, now: u64) -> Account {
         self.at_home(vcpu, |_, entity| {
             let since = now.saturating_sub(entity.since());
+            let (state, cpu) = (entity.state(), entity.home());
             let (ran, waited) = (entity.ran(), entity.waited());
-            match entity.state() {
-                State::Running => Times { ran: ran + since, waited },
-                State::Queued => Times { ran, waited: waited + since },
-                State::Off | State::Blocked => Times { ran, waited },
+            match state {
+                State::Running => Account { state, cpu, ran: ran + since, waited },
+                State::Queued => Account { state, cpu, ran, waited: waited + since },
+                State::Off | State::Blocked => Account { state, cpu, ran, waited },
             }
         })
     }
@@ -652,11 +668,6 @@ impl<L: QueueLock> Scheduler<L> {
     #[inline]
     pub fn waited(&self, vcpu: VcpuId) -> u64 {
         self.entities[vcpu].waited()
-    }
-
-    /// The CPU that has it, or had it last.
-    pub fn home(&self, vcpu: VcpuId) -> CpuId {
-        self.entities[vcpu].home()
     }
 }
 

@@ -24,12 +24,17 @@ pub fn destroy(id: VmId) -> bool {
     }
     // Nobody reaches its memory through EL2 from here on.
     vm.mailbox.lock().detach();
+    vm.stolen_time.detach();
     vm.ports().reset(0);
     vm.port_count.store(0, Ordering::Relaxed);
     vm.has_watchdog.store(false, Ordering::Relaxed);
     vm.set_grants(Grants::NONE);
     tlb::invalidate_vmid(vm.vttbr(id));
     vm.enter(Phase::Dying);
+    // What was reserved for it is others' from here on, and no cap holds up what is left to do.
+    for index in 0..vm.vcpu_count() {
+        cpu::act(SCHEDULER.reset(vm.vcpu(VcpuIdx(index)), counter::now_relaxed()));
+    }
     // Its first vCPU's place in the queue pays for the work.
     let reaper = vm.vcpu(VcpuIdx(0));
     SCHEDULER.add(reaper);

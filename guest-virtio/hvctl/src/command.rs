@@ -1,7 +1,9 @@
 //! What each command asks, and how its answer is shown.
 
 use hv_abi::mailbox::Party;
-use hv_abi::message::{ImageFormat, Origin, Reply, Request, VmDetail, VmSummary, decode, encode};
+use hv_abi::message::{
+    CpuShare, ImageFormat, Origin, Reply, Request, Reservation, VmDetail, VmSummary, decode, encode,
+};
 use hv_abi::record::{Query, QueryKind};
 use serde::Serialize;
 use zerocopy::IntoBytes;
@@ -13,6 +15,7 @@ use crate::port::{Deadline, Devices, acquire};
 use crate::records::{Hv, Log, Memory, Piece, Sos};
 use crate::session::{Repeat, Session};
 use crate::text::{Align, bytes, hertz, micros, pairs, printable, printable_lines, span, table};
+use crate::top;
 
 /// What a command gives.
 #[derive(Debug)]
@@ -28,6 +31,9 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
     if let Command::Debug(DebugCommand::Counter) = arguments.command {
         let counter = counter::read().ok_or(Error::NoCounter)?;
         return show(arguments, &counter, counter_text);
+    }
+    if let Command::Top(top) = &arguments.command {
+        return top::run(arguments, devices, top);
     }
     let deadline = Deadline::new(arguments.timeout);
     let mut session = Session::new(acquire(devices, deadline)?, deadline)?;
@@ -48,12 +54,16 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
             done(&mut session, &kind.request(*after_calls))?;
             show(arguments, &Done::new(None, "fault"), done_text)
         }
-        Command::Debug(DebugCommand::Counter) => Err(Error::NoCounter),
+        Command::Debug(DebugCommand::Counter) | Command::Top(_) => Err(Error::NoCounter),
     }
 }
 
 /// An answer as JSON, or by `text`.
-fn show<T: Serialize + ?Sized>(arguments: &Cli, answer: &T, text: fn(&T) -> String) -> Result<Output, Error> {
+pub(crate) fn show<T: Serialize + ?Sized>(
+    arguments: &Cli,
+    answer: &T,
+    text: fn(&T) -> String,
+) -> Result<Output, Error> {
     let text = if arguments.json {
         let json = serde_json::to_string(answer).map_err(|error| Error::Output(error.into()))?;
         json + "\n"
@@ -80,6 +90,7 @@ fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Out
             return show(arguments, &*detail, detail_text);
         }
         VmCommand::Create(create) => (create.name(), "created"),
+        VmCommand::Set(set) => (set.name(), "set"),
         VmCommand::Start(vm) => (&*vm.name, "started"),
         VmCommand::Stop(vm) => (&*vm.name, "stopped"),
         VmCommand::Destroy(vm) => (&*vm.name, "destroyed"),
@@ -106,7 +117,7 @@ fn done(session: &mut Session, request: &Request) -> Result<(), Error> {
 }
 
 /// Asks EL2.
-fn query(session: &mut Session, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn query(session: &mut Session, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Error> {
     let query = Query { kind: (kind as u32).into(), reserved: 0.into(), argument: argument.into() };
     session.ask(Party::Hv, query.as_bytes(), Repeat::Safe)
 }
@@ -175,7 +186,7 @@ fn list_text(list: &[VmSummary]) -> String {
     let row = |vm: &VmSummary| {
         [printable(&vm.name), vm.state.to_string(), vm.vcpus.to_string(), bytes(vm.memory), uptime(vm.uptime_ns)]
     };
-    table(heads, &list.iter().map(row).collect::<Vec<_>>())
+    table(&heads, &list.iter().map(row).collect::<Vec<_>>())
 }
 
 fn detail_text(vm: &VmDetail) -> String {
@@ -206,7 +217,29 @@ fn detail_text(vm: &VmDetail) -> String {
         ("grants", or_dash(&spec.grants.join(", "))),
         ("ports", spec.ports.to_string()),
         ("watchdog", yes_or_no(spec.watchdog)),
+        ("cpu weight", spec.cpu.weight.to_string()),
+        ("cpu cap", or_dash(&cap(&spec.cpu))),
+        ("cpu affinity", affinity(&spec.cpu)),
+        ("cpu reservation", or_dash(&reservation(&spec.cpu))),
+        ("cpu pinned", yes_or_no(spec.cpu.pinned)),
     ])
+}
+
+fn cap(share: &CpuShare) -> String {
+    share.cap.map_or_else(String::new, |cap| format!("{:.1} %", f64::from(cap) / 10.0))
+}
+
+fn affinity(share: &CpuShare) -> String {
+    if share.affinity.is_empty() {
+        return "all".to_owned();
+    }
+    share.affinity.iter().map(u8::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn reservation(share: &CpuShare) -> String {
+    share
+        .reservation
+        .map_or_else(String::new, |Reservation { budget_us, period_us }| format!("{budget_us} of each {period_us} µs"))
 }
 
 fn yes_or_no(flag: bool) -> String {
@@ -252,7 +285,7 @@ fn memory_text(memory: &Memory) -> String {
     let mut rows: Vec<_> = memory.rows().into_iter().map(|(name, size)| row(name, size)).collect();
     rows.push(row("  of which held for the service partition", memory.held));
     rows.push(row("total", memory.total));
-    table(heads, &rows)
+    table(&heads, &rows)
 }
 
 fn log_text(log: &Log) -> String {

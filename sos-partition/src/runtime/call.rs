@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX};
+use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, Scheduling};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::message::Fault;
@@ -154,6 +154,16 @@ impl Hypervisor for El2 {
         let arguments = [note, bytes.as_ptr() as u64, bytes.len() as u64, replaces];
         let [version, ..] = self.call(Call::NoteSet, arguments)?;
         Ok(version)
+    }
+
+    fn vm_sched(&mut self, vm: VmHandle, words: &Scheduling) -> Result<(), Status> {
+        let [cpus, share, reservation] = words.to_registers();
+        self.call(Call::VmSched, [vm.0, u64::MAX, cpus, share, reservation]).map(|_| ())
+    }
+
+    fn vm_sched_get(&mut self, vm: VmHandle) -> Result<Scheduling, Status> {
+        let answer = self.call(Call::VmSchedGet, [vm.0])?;
+        Scheduling::from_registers(answer).ok_or(Status::NotSupported)
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

@@ -20,6 +20,7 @@ fn spec() -> VmSpec {
         grants: vec!["manage".into()],
         ports: 4,
         watchdog: true,
+        cpu: hv_abi::message::CpuShare::default(),
     }
 }
 

@@ -116,6 +116,16 @@ pub fn enable_spi(spi: u32) {
     write32(GICD_ISENABLER + interrupt / 32 * 4, 1 << (interrupt % 32));
 }
 
+/// Whether interrupt `interrupt` (0 to 31) of this vCPU is pending, by its redistributor.
+pub fn is_pending(interrupt: u32) -> bool {
+    read32(redistributor(cpu::current()) + SGI_BASE + 0x200) >> interrupt & 1 != 0
+}
+
+/// Whether it is active.
+pub fn is_active(interrupt: u32) -> bool {
+    read32(redistributor(cpu::current()) + SGI_BASE + 0x300) >> interrupt & 1 != 0
+}
+
 /// Acknowledges the highest pending interrupt, or a number from [`SPECIAL`] on.
 pub fn acknowledge() -> u32 {
     read_register!("S3_0_C12_C12_0") as u32 & 0xff_ffff // ICC_IAR1_EL1

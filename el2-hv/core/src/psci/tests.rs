@@ -13,14 +13,14 @@ const NONE: Mitigations = Mitigations {
 fn answer(function: u32, args: [u64; 3]) -> Outcome {
     match decode(function, args) {
         PsciCall::Simple(call) => call.answer(&NONE),
-        PsciCall::Power(call) => panic!("{call:?} is no simple call"),
+        call => panic!("{call:?} is no simple call"),
     }
 }
 
 fn power(function: u32, args: [u64; 3]) -> PowerCall {
     match decode(function, args) {
         PsciCall::Power(call) => call,
-        PsciCall::Simple(call) => panic!("{call:?} does not concern power"),
+        call => panic!("{call:?} does not concern power"),
     }
 }
 
@@ -58,6 +58,10 @@ fn unknown_functions_are_minus_one_in_both_widths() {
         0x0400_0000,
         0xffff_ffff,
         0xbf00_ff01,
+        0xc500_0000,
+        0xc500_0022,
+        0x8500_0020,
+        0x8500_0021,
     ];
     for function in unknown {
         assert_eq!(answer(function, [0; 3]), Outcome::Return(u64::MAX), "{function:#x}");
@@ -131,11 +135,11 @@ fn workarounds_are_announced_as_the_host_decided() {
     };
     let ask = |function: u32| match decode(0x8000_0001, [u64::from(function), 0, 0]) {
         PsciCall::Simple(call) => call.answer(&mitigations),
-        PsciCall::Power(_) => unreachable!(),
+        _ => unreachable!(),
     };
     let call = |function: u32| match decode(function, [0; 3]) {
         PsciCall::Simple(call) => call.answer(&mitigations),
-        PsciCall::Power(_) => unreachable!(),
+        _ => unreachable!(),
     };
     assert_eq!(ask(0x8000_0000), Outcome::Return(0));
     assert_eq!(ask(0x8000_0001), Outcome::Return(0));
@@ -144,6 +148,18 @@ fn workarounds_are_announced_as_the_host_decided() {
     assert_eq!((ask(0x8000_3fff), call(0x8000_3fff)), (Outcome::Return(u64::MAX), Outcome::Return(u64::MAX)));
     assert_eq!(ask(0x8000_0002), Outcome::Return(u64::MAX));
     assert_eq!(ask(0x8400_0000), Outcome::Return(u64::MAX));
+}
+
+#[test]
+fn stolen_time_is_found_by_two_questions() {
+    for asked in [0xc500_0020u64, 0xc500_0021] {
+        assert_eq!(answer(0xc500_0020, [asked, 0, 0]), Outcome::Return(0));
+    }
+    assert_eq!(answer(0x8000_0001, [0xc500_0020, 0, 0]), Outcome::Return(0));
+    for other in [0u64, 0xc500_0022, 0x8500_0021, 0x8400_0000] {
+        assert_eq!(answer(0xc500_0020, [other, 0, 0]), Outcome::Return(u64::MAX));
+    }
+    assert_eq!(decode(0xc500_0021, [0; 3]), PsciCall::StolenTime);
 }
 
 #[test]

@@ -30,6 +30,9 @@ impl Lengths {
     const NONE: Self = Self { round: 0, share: 0, turn: 0 };
 }
 
+/// Shares that an overrun costs at most.
+const DEBT_MAX: i64 = 64;
+
 /// Fractions of a tick in [`Queue::unit`].
 const UNIT_BITS: u32 = 10;
 
@@ -202,7 +205,7 @@ impl Queue {
 
     /// Books what the vCPU that runs has used since it was looked at last.
     #[inline]
-    fn charge(&self, entity: &Entity, now: u64) {
+    pub(super) fn charge(&self, entity: &Entity, now: u64) {
         let ran = now.saturating_sub(entity.since());
         entity.set_since(now);
         entity.set_ran(entity.ran() + ran);
@@ -248,12 +251,7 @@ impl Queue {
             Arrival::Preempted => {}
         }
         if entity.left() <= 0 {
-            // An overrun is paid back in the next round.
-            let share = self.share(entity);
-            entity.set_left((entity.left().max(-share) + share).max(self.lengths.turn as i64));
-            entity.set_round(self.round.wrapping_add(1));
-            let next = place(self.round.wrapping_add(1));
-            return self.following().push_back(all, vcpu, next);
+            return self.postpone(all, vcpu);
         }
         let this = place(self.round);
         match arrival {
@@ -261,6 +259,14 @@ impl Queue {
             Arrival::Preempted => self.current().push_front(all, vcpu, this),
             Arrival::Moved => self.current().push_back(all, vcpu, this),
         }
+    }
+
+    /// A vCPU that has had its share waits for the next round.
+    fn postpone(&mut self, all: &Entities, vcpu: VcpuId) {
+        let (entity, next) = (&all[vcpu], self.round.wrapping_add(1));
+        entity.set_left(self.left_of_next(entity));
+        entity.set_round(next);
+        self.following().push_back(all, vcpu, place(next));
     }
 
     /// Takes a vCPU out of the list that it is in.
@@ -292,7 +298,18 @@ impl Queue {
         if !self.held.is_empty() {
             self.let_go(all, now);
         }
-        self.reserved.head().or(self.urgent.head()).or_else(|| self.current().head())
+        self.reserved.head().or(self.urgent.head()).or_else(|| self.first_of_round(all))
+    }
+
+    fn first_of_round(&mut self, all: &Entities) -> Option<VcpuId> {
+        while let Some(vcpu) = self.current().head() {
+            if all[vcpu].left() > 0 {
+                return Some(vcpu);
+            }
+            self.current().remove(all, vcpu);
+            self.postpone(all, vcpu);
+        }
+        None
     }
 
     /// The next round begins.
@@ -398,16 +415,24 @@ impl Queue {
     }
 
     /// The vCPU that runs goes on in the next round, which nobody else waits for here; `others`: somebody does at
-    /// another CPU.
-    pub(super) fn go_on(&mut self, all: &Entities, others: bool, totals: Totals) {
+    /// another CPU. Returns whether it has to sit that round out as well, for what it ran too long.
+    pub(super) fn go_on(&mut self, all: &Entities, others: bool, totals: Totals) -> bool {
         self.advance(totals);
         self.contended = self.waiting > 0 || others;
-        if let Doing::Running { vcpu, .. } = self.doing {
-            let entity = &all[vcpu];
-            let overrun = entity.left().min(0);
-            self.enter_round(entity);
-            entity.set_left((entity.left() + overrun).max(self.lengths.turn as i64));
-        }
+        let Doing::Running { vcpu, .. } = self.doing else { return false };
+        let entity = &all[vcpu];
+        entity.set_left(self.left_of_next(entity));
+        entity.set_round(self.round);
+        self.contended && entity.left() <= 0
+    }
+
+    /// What is left to `entity` of a share of the next round when it has used up this one's, and maybe more. That is paid
+    /// back in as many rounds as it takes: a CPU may take its interrupts late, and a timer of EL2 with them.
+    fn left_of_next(&self, entity: &Entity) -> i64 {
+        let share = self.share(entity);
+        let owed = entity.left().min(0).saturating_neg().min(share.saturating_mul(DEBT_MAX));
+        let left = share.saturating_sub(owed);
+        if left > 0 { left.max(self.lengths.turn as i64) } else { left }
     }
 
     /// Whether the CPU runs a vCPU that is to make room for `entity`, which has just been queued.
@@ -427,15 +452,15 @@ impl Queue {
         self.contended
     }
 
-    /// One that `thief` may take: of this round, or, where `hungry`, of any.
-    pub(super) fn spare(&mut self, all: &Entities, thief: CpuId, hungry: bool) -> Option<VcpuId> {
+    /// One that `thief` may take: of this round, or of the next `as_well`.
+    pub(super) fn spare(&mut self, all: &Entities, thief: CpuId, as_well: bool) -> Option<VcpuId> {
         let open = self.open;
         let fits = |vcpu: &VcpuId| {
             let entity = &all[*vcpu];
             !entity.is_resident() && entity.bound().is_none() && entity.allowed(open).contains(thief)
         };
         let found = self.urgent.iter(all).find(fits).or_else(|| self.current().iter(all).find(fits));
-        found.or_else(|| if hungry { self.following().iter(all).find(fits) } else { None })
+        found.or_else(|| if as_well { self.following().iter(all).find(fits) } else { None })
     }
 
     /// One that waits here and must not.

@@ -55,6 +55,13 @@ fn detail() -> Reply {
             grants: vec!["manage".to_owned(), "info".to_owned()],
             ports: 2,
             watchdog: true,
+            cpu: CpuShare {
+                weight: 300,
+                cap: None,
+                affinity: vec![0, 2],
+                reservation: Some(Reservation { budget_us: 2000, period_us: 10_000 }),
+                pinned: false,
+            },
         },
         origin: Origin::Description,
         last_end: None,
@@ -90,20 +97,25 @@ fn a_vm_is_shown_in_full_and_without_control_characters() {
     assert_eq!(
         text("vm show debian", encode(&detail())),
         "\
-name       debian
-state      running
-vcpus      2
-memory     512 MiB
-uptime     1.5 s
-last end   -
-from       system description
-image      Image (Linux)
-initrd     initrd.gz
-bootargs   console=ttyAMA0 \\u{1b}[2J
-autostart  yes
-grants     manage, info
-ports      2
-watchdog   yes
+name             debian
+state            running
+vcpus            2
+memory           512 MiB
+uptime           1.5 s
+last end         -
+from             system description
+image            Image (Linux)
+initrd           initrd.gz
+bootargs         console=ttyAMA0 \\u{1b}[2J
+autostart        yes
+grants           manage, info
+ports            2
+watchdog         yes
+cpu weight       300
+cpu cap          -
+cpu affinity     0,2
+cpu reservation  2000 of each 10000 µs
+cpu pinned       no
 "
     );
     let json: serde_json::Value = serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();
@@ -111,6 +123,8 @@ watchdog   yes
     assert_eq!(json["spec"]["memory"], 536_870_912);
     assert_eq!(json["spec"]["format"], "linux");
     assert_eq!(json["spec"]["watchdog"], true);
+    assert_eq!(json["spec"]["cpu"]["affinity"], serde_json::json!([0, 2]));
+    assert_eq!(json["spec"]["cpu"]["reservation"]["budget_us"], 2000);
     assert_eq!(json["origin"], "description");
     assert_eq!(json["last_end"], serde_json::Value::Null);
 }
@@ -124,6 +138,7 @@ fn requests_to_the_service_partition_say_whether_they_are_repeat_safe() {
         ("vm start a", 0),
         ("vm stop a", 0),
         ("vm destroy a", 0),
+        ("vm set a --weight 1", 1),
     ] {
         let (_, asked) = run_line(line, |asked| split(asked, &encode(&Reply::Done)));
         assert_eq!((asked[0].party, asked[0].flags), (1, repeat_safe), "{line}");
@@ -135,6 +150,7 @@ fn what_was_done_is_said() {
     let done = || encode(&Reply::Done);
     assert_eq!(text("vm start a", done()), "a: started\n");
     assert_eq!(text("vm create a --from b", done()), "a: created\n");
+    assert_eq!(text("vm set a --pin", done()), "a: set\n");
     assert_eq!(text("vm stop a --json", done()), "{\"name\":\"a\",\"done\":\"stopped\"}\n");
     assert_eq!(text("debug fault crash --after-calls 2", done()), "fault\n");
 }

@@ -136,23 +136,32 @@ impl Machine {
 
 #[test]
 fn no_wake_up_is_lost_between_cpus_that_sleep_steal_and_preempt() {
-    let machine = Box::new(Machine {
-        scheduler: Scheduler::new(),
-        vcpus: std::array::from_fn(|_| Vcpu::default()),
-        kicked: std::array::from_fn(|_| AtomicBool::new(false)),
-        over: AtomicBool::new(false),
-        begin: Instant::now(),
-        threads: std::array::from_fn(|_| OnceLock::new()),
+    bursts(|_, _| {});
+}
+
+#[test]
+fn no_wake_up_is_lost_while_weights_and_cpus_of_vcpus_change() {
+    bursts(|machine, mut random| {
+        while !machine.over.load(Ordering::SeqCst) {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let class = if random >> 60 == 0 { Class::Pinned } else { Class::Fair { cap: None } };
+            let weight = Weight::new(1 + (random >> 32) as u16 % WEIGHT_MAX).expect("weight");
+            let params = Params { weight, affinity: CpuMask((random >> 56) as u8 & 0xf), class };
+            let vcpu = VcpuId((random >> 24) as u16 % VCPUS as u16);
+            if let Ok(kick) = machine.scheduler.set(vcpu, &params, machine.now()) {
+                machine.act(kick);
+            }
+        }
     });
+}
+
+/// Bursts of wake-ups beside `changes`.
+fn bursts(changes: impl Fn(&Machine, u64) + Sync) {
+    let (machine, changes) = (machine(), &changes);
     let machine = &*machine;
-    (0..CPUS).for_each(|cpu| machine.scheduler.bring_up(CpuId(cpu as u8), HZ));
-    for vcpu in 0..VCPUS {
-        let vcpu = VcpuId(vcpu as u16);
-        let _ = machine.scheduler.set(vcpu, &Params::default(), 1).expect("default");
-        machine.scheduler.add(vcpu);
-    }
     thread::scope(|scope| {
         (0..CPUS).for_each(|cpu| drop(scope.spawn(move || machine.cpu(cpu, cpu as u64))));
+        scope.spawn(move || changes(machine, 3));
         let mut random = 7u64;
         let seen = |vcpu: &Vcpu| vcpu.seen.load(Ordering::SeqCst) == vcpu.wanted.load(Ordering::SeqCst);
         let mut lost = None;
@@ -172,4 +181,22 @@ fn no_wake_up_is_lost_between_cpus_that_sleep_steal_and_preempt() {
         machine.over.store(true, Ordering::SeqCst);
         assert_eq!(lost, None, "a wake-up was lost");
     });
+}
+
+fn machine() -> Box<Machine> {
+    let machine = Box::new(Machine {
+        scheduler: Scheduler::new(),
+        vcpus: std::array::from_fn(|_| Vcpu::default()),
+        kicked: std::array::from_fn(|_| AtomicBool::new(false)),
+        over: AtomicBool::new(false),
+        begin: Instant::now(),
+        threads: std::array::from_fn(|_| OnceLock::new()),
+    });
+    (0..CPUS).for_each(|cpu| machine.scheduler.bring_up(CpuId(cpu as u8), HZ));
+    for vcpu in 0..VCPUS {
+        let vcpu = VcpuId(vcpu as u16);
+        let _ = machine.scheduler.set(vcpu, &Params::default(), 1).expect("default");
+        machine.scheduler.add(vcpu);
+    }
+    machine
 }

@@ -80,6 +80,10 @@ fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status>
         }
         Call::NoteGet => note_get(x[0], x[1], x[2], results),
         Call::NoteSet => note_set(x[0], [x[1], x[2]], x[3], results),
+        Call::SosAlarm => {
+            sos::set_alarm((x[0] != 0).then_some(x[0]));
+            Ok(())
+        }
         Call::Doorbell => Err(Status::NotSupported),
     }
 }

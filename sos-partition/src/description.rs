@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node, Property};
-use hv_abi::message::{ImageFormat, VmSpec};
+use hv_abi::message::{ImageFormat, RestartPolicy, VmSpec};
 
 use crate::spec::{self, SpecError};
 
@@ -99,6 +99,9 @@ pub enum PropertyProblem {
     /// It must be one of two values.
     #[error("must be \"linux\" or \"raw\"")]
     NotFormat,
+    /// It must be one of three values.
+    #[error("must be \"never\", \"on-failure\" or \"always\"")]
+    NotRestart,
     /// Only raw images have it.
     #[error("only for image-format \"raw\"")]
     NotForLinux,
@@ -192,6 +195,8 @@ fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
         grants: reader.strings("grants")?,
         ports: reader.small("ports", 0, SpecError::Ports)?,
         watchdog: reader.flag("watchdog")?,
+        restart: parse_restart(&mut reader)?,
+        restart_limit: reader.optional_u32("restart-limit")?.unwrap_or(0),
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;
@@ -207,6 +212,16 @@ fn parse_format(reader: &mut Reader<'_>) -> Result<ImageFormat> {
         (Some("raw"), Some(found)) => Ok(ImageFormat::Raw { load_address: reader.u64(&found)? }),
         (Some("raw"), None) => Err(reader.problem("load-address", PropertyProblem::Missing)),
         (Some(_), _) => Err(reader.problem("image-format", PropertyProblem::NotFormat)),
+    }
+}
+
+fn parse_restart(reader: &mut Reader<'_>) -> Result<RestartPolicy> {
+    let policy = reader.optional_string("restart")?;
+    match policy.as_deref() {
+        None | Some("never") => Ok(RestartPolicy::Never),
+        Some("on-failure") => Ok(RestartPolicy::OnFailure),
+        Some("always") => Ok(RestartPolicy::Always),
+        Some(_) => Err(reader.problem("restart", PropertyProblem::NotRestart)),
     }
 }
 
@@ -271,13 +286,19 @@ impl<'a> Reader<'a> {
         bytes.map(u64::from_be_bytes).map_err(|_| self.problem(found.name(), PropertyProblem::NotU64))
     }
 
-    /// A 32-bit number whose allowed values fit a byte; `refuse` makes the error for one that does not.
-    fn small(&mut self, name: &str, default: u8, refuse: fn(u32) -> SpecError) -> Result<u8> {
+    fn optional_u32(&mut self, name: &str) -> Result<Option<u32>> {
         let Some(found) = self.take(name)? else {
-            return Ok(default);
+            return Ok(None);
         };
         let bytes = found.value().try_into();
-        let number = bytes.map(u32::from_be_bytes).map_err(|_| self.problem(name, PropertyProblem::NotU32))?;
+        bytes.map(|bytes| Some(u32::from_be_bytes(bytes))).map_err(|_| self.problem(name, PropertyProblem::NotU32))
+    }
+
+    /// A 32-bit number whose allowed values fit a byte; `refuse` makes the error for one that does not.
+    fn small(&mut self, name: &str, default: u8, refuse: fn(u32) -> SpecError) -> Result<u8> {
+        let Some(number) = self.optional_u32(name)? else {
+            return Ok(default);
+        };
         u8::try_from(number).map_err(|_| self.spec(refuse(number)))
     }
 

@@ -62,6 +62,10 @@ pub(crate) struct State {
     pub(crate) calls: Vec<&'static str>,
     /// The privileged call, by its number in `calls`, that fails with this status.
     pub(crate) fail: Option<(usize, Status)>,
+    /// Calls of that name fail with this status.
+    pub(crate) fail_call: Option<(&'static str, Status)>,
+    /// The privileged call, by its number in `calls`, at which the partition dies.
+    pub(crate) dies_at: Option<usize>,
     /// Bytes that one `vm_memory` and one `vm_copy_in` do at most.
     pub(crate) memory_step: u64,
     pub(crate) copy_step: u64,
@@ -78,6 +82,9 @@ pub(crate) struct State {
     pub(crate) doorbells: usize,
     pub(crate) drains: Vec<DrainAnswer>,
     pub(crate) configs: Vec<ConfigKind>,
+    pub(crate) alarm: Option<u64>,
+    /// How long every VM has run.
+    pub(crate) uptime_ns: u64,
 }
 
 /// The fake; clones are the same EL2.
@@ -92,6 +99,8 @@ impl El2 {
             notes: Default::default(),
             calls: Vec::new(),
             fail: None,
+            fail_call: None,
+            dies_at: None,
             memory_step: u64::MAX,
             copy_step: u64::MAX,
             agains: 0,
@@ -104,6 +113,8 @@ impl El2 {
             doorbells: 0,
             drains: Vec::new(),
             configs: Vec::new(),
+            alarm: None,
+            uptime_ns: 1_234_567_890,
         })))
     }
 
@@ -145,10 +156,30 @@ impl El2 {
         let mut state = self.0.borrow_mut();
         let number = state.calls.len();
         state.calls.push(name);
-        match state.fail {
-            Some((at, status)) if at == number => Err(status),
+        if state.dies_at == Some(number) {
+            drop(state);
+            panic!("the partition dies at call {number}, {name}");
+        }
+        match (state.fail, state.fail_call) {
+            (Some((at, status)), _) if at == number => Err(status),
+            (_, Some((call, status))) if call == name => Err(status),
             _ => Ok(state),
         }
+    }
+
+    /// What EL2 does at the end of a life that failed: VMs that were not started are destroyed. VMs of whose end the
+    /// next life is told.
+    pub(crate) fn begin_next_life(&self) -> Vec<VmHandle> {
+        let mut state = self.0.borrow_mut();
+        let gone = |vm: &FakeVm| matches!(vm.state, VmState::Building | VmState::Dying);
+        let slots: Vec<u8> = state.vms.iter().filter(|(_, vm)| gone(vm)).map(|(slot, _)| *slot).collect();
+        for slot in slots {
+            state.vms.remove(&slot);
+            state.generations[usize::from(slot)] += 1;
+        }
+        (state.page, state.queue) = (vec![0; PAGE_SIZE], Vec::new());
+        let stopped = state.vms.iter().filter(|(_, vm)| vm.state == VmState::Stopped && vm.end != EndReason::Stopped);
+        stopped.map(|(slot, _)| VmHandle::new(*slot, state.generations[usize::from(*slot)])).collect()
     }
 }
 
@@ -329,7 +360,7 @@ impl Hypervisor for El2 {
             vcpus: u32::from(vm.vcpus).into(),
             vcpus_on: 1.into(),
             memory: vm.memory.into(),
-            uptime_ns: 1_234_567_890.into(),
+            uptime_ns: state.uptime_ns.into(),
             grants: vm.grants.0.into(),
         };
         Ok(QueryAnswer { record, next: found.next().map(|(at, _)| u64::from(*at)) })
@@ -376,6 +407,11 @@ impl Hypervisor for El2 {
         }
         *kept = Note { bytes: bytes.to_vec(), version: replaces + 1 };
         Ok(kept.version)
+    }
+
+    fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status> {
+        self.enter("sos_alarm")?.alarm = at;
+        Ok(())
     }
 
     fn inject(&mut self, _: Fault) -> Result<(), Status> {
@@ -475,6 +511,8 @@ pub(crate) const SYSTEM: &str = r#"/dts-v1/;
             bootargs = "console=ttyAMA0";
             autostart;
             watchdog;
+            restart = "on-failure";
+            restart-limit = <5>;
             grants = "manage", "info", "log";
             ports = <4>;
         };

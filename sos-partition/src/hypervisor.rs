@@ -133,6 +133,12 @@ pub trait Hypervisor {
     /// EL2's status; `CONFLICT` where the note has another version than `replaces`.
     fn note_set(&mut self, note: u64, bytes: &[u8], replaces: u64) -> Result<u64, Status>;
 
+    /// `sos_alarm`: the event `Alarm` comes when the counter gets there; `None` takes the alarm back.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status>;
+
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///
     /// # Errors

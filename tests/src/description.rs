@@ -70,6 +70,8 @@ pub struct Guest {
     pub ports: u32,
     /// Whether it has a watchdog.
     pub watchdog: bool,
+    /// `restart`, and `restart-limit`.
+    pub restart: Option<(&'static str, u32)>,
 }
 
 /// When a guest starts.
@@ -98,6 +100,7 @@ impl Guest {
             grants: ALL_GRANTS,
             ports: 4,
             watchdog: false,
+            restart: None,
         }
     }
 
@@ -114,6 +117,7 @@ impl Guest {
             grants: &[],
             ports: 0,
             watchdog: false,
+            restart: None,
         }
     }
 
@@ -128,6 +132,13 @@ impl Guest {
     #[must_use]
     pub fn watched(mut self) -> Self {
         self.watchdog = true;
+        self
+    }
+
+    /// The same, started again by this policy up to so many times in a row.
+    #[must_use]
+    pub fn restarts(mut self, policy: &'static str, limit: u32) -> Self {
+        self.restart = Some((policy, limit));
         self
     }
 
@@ -175,6 +186,9 @@ impl Guest {
         }
         if self.watchdog {
             line(out, "watchdog;");
+        }
+        if let Some((policy, limit)) = self.restart {
+            line(out, &format!("restart = \"{policy}\"; restart-limit = <{limit}>;"));
         }
         line(out, "};");
     }
@@ -240,7 +254,7 @@ mod tests {
     fn a_description_names_every_property_that_was_set() {
         let guest = Guest::bare("tiny", "period-ms=5").vcpus(3).memory(2 << 20).granted();
         let source = Description::with("a", guest)
-            .and("b", Guest::debian(1).manual().watched())
+            .and("b", Guest::debian(1).manual().watched().restarts("always", 3))
             .partition(|partition| partition.idle_timeout_ms = 77)
             .source();
         for part in [
@@ -250,6 +264,7 @@ mod tests {
             "bootargs = \"period-ms=5\";",
             "grants = \"manage\", \"info\", \"log\";",
             "initrd = \"debian-initrd\";",
+            "restart = \"always\"; restart-limit = <3>;",
         ] {
             assert!(source.contains(part), "{part} in\n{source}");
         }

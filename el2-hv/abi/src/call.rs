@@ -102,6 +102,8 @@ calls! {
         "Reads a global note. INVALID_ARGUMENT if the buffer is too small; x1 then says what it takes.";
     NoteSet = 16, "sos_note_set", ServicePartition, ["note", "IPA of the bytes", "bytes", "version it replaces"] -> ["version"],
         "Replaces a global note if it still has that version; CONFLICT otherwise.";
+    SosAlarm = 17, "sos_alarm", ServicePartition, ["count"] -> [],
+        "Sets when the service partition is woken by the event `Alarm`, as a value of the counter that it reads; 0 takes the alarm back. There is one; it outlives lives until it is set again, or a life that was told of it has agreed to end.";
 }
 
 /// The most that one `vm_copy_in` copies.

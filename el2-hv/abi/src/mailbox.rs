@@ -322,6 +322,8 @@ pub enum EventKind {
     VmEnded = 2,
     /// EL2 asks for the end of this life: answer with `sos_idle`.
     Drain = 3,
+    /// The time that `sos_alarm` has set has come.
+    Alarm = 4,
 }
 
 impl EventKind {
@@ -331,6 +333,7 @@ impl EventKind {
             1 => Self::PowerOn,
             2 => Self::VmEnded,
             3 => Self::Drain,
+            4 => Self::Alarm,
             _ => return None,
         })
     }

@@ -39,6 +39,11 @@ pub enum Request {
     },
     /// Makes the service partition fail, in builds with the feature `fault-injection`; refused by all others.
     Fault(Fault),
+    /// Stops a VM that runs, and starts it anew from its spec.
+    VmReboot {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Request {
@@ -114,6 +119,8 @@ pub enum VmPhase {
     Stopped,
     /// Its memory is being returned.
     Dying,
+    /// Its last life is over, and the next begins when its back-off is.
+    Restarting,
 }
 
 impl core::fmt::Display for VmPhase {
@@ -124,6 +131,7 @@ impl core::fmt::Display for VmPhase {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::Dying => "dying",
+            Self::Restarting => "restarting",
         })
     }
 }
@@ -154,6 +162,8 @@ pub struct VmDetail {
     pub origin: Origin,
     /// How its last life ended, where one has.
     pub last_end: Option<String>,
+    /// Times that it was started again by itself since somebody last started it.
+    pub restarts: u32,
 }
 
 /// Where a spec is from.
@@ -191,6 +201,32 @@ pub struct VmSpec {
     pub ports: u8,
     /// Whether it has a watchdog.
     pub watchdog: bool,
+    /// After which ends it is started again.
+    pub restart: RestartPolicy,
+    /// Restarts in a row, of lives that were short, after which it is not; 0 is no limit.
+    pub restart_limit: u32,
+}
+
+/// After which ends a VM is started again. One that resets itself always is; one that was stopped never is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// After a reset only.
+    Never,
+    /// After a crash or the expiry of its watchdog, too.
+    OnFailure,
+    /// After a power-off of its own, too.
+    Always,
+}
+
+impl core::fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Never => "never",
+            Self::OnFailure => "on-failure",
+            Self::Always => "always",
+        })
+    }
 }
 
 /// How an image is loaded.
@@ -282,12 +318,16 @@ mod tests {
         assert_eq!(encode(&Request::VmStop { name: "a".to_owned() })[0], 4);
         assert_eq!(encode(&Request::VmDestroy { name: "a".to_owned() })[0], 5);
         assert_eq!(encode(&Request::Fault(Fault { kind: FaultKind::Spin, after_calls: 3 })), [6, 1, 3]);
+        assert_eq!(encode(&Request::VmReboot { name: "a".to_owned() }), [7, 1, b'a']);
         assert_eq!(encode(&Reply::Done), [0]);
         let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
         assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
         assert_eq!(
             encode(&spec()),
-            [1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1]
+            [
+                1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1,
+                2, 7
+            ]
         );
         let failure = Failure { code: FailureCode::WrongState, message: "m".to_owned() };
         assert_eq!(encode(&Reply::Error(failure)), [3, 2, 1, b'm']);
@@ -306,6 +346,8 @@ mod tests {
             grants: vec!["g".to_owned()],
             ports: 4,
             watchdog: true,
+            restart: RestartPolicy::Always,
+            restart_limit: 7,
         }
     }
 

@@ -70,6 +70,8 @@ pub(crate) enum VmCommand {
     Stop(Name),
     /// Stop a VM where it runs, and forget it where `create` defined it
     Destroy(Name),
+    /// Stop a VM that runs, and start it anew: its memory is scrubbed, its images are loaded again
+    Reboot(Name),
 }
 
 /// A VM.
@@ -169,6 +171,7 @@ impl VmCommand {
             Self::Start(Name { name }) => Request::VmStart { name: name.clone() },
             Self::Stop(Name { name }) => Request::VmStop { name: name.clone() },
             Self::Destroy(Name { name }) => Request::VmDestroy { name: name.clone() },
+            Self::Reboot(Name { name }) => Request::VmReboot { name: name.clone() },
         }
     }
 }

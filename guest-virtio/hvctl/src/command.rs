@@ -1,7 +1,7 @@
 //! What each command asks, and how its answer is shown.
 
 use hv_abi::mailbox::Party;
-use hv_abi::message::{ImageFormat, Origin, Reply, Request, VmDetail, VmSummary, decode, encode};
+use hv_abi::message::{ImageFormat, Origin, Reply, Request, VmDetail, VmSpec, VmSummary, decode, encode};
 use hv_abi::record::{Query, QueryKind};
 use serde::Serialize;
 use zerocopy::IntoBytes;
@@ -83,6 +83,7 @@ fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Out
         VmCommand::Start(vm) => (&*vm.name, "started"),
         VmCommand::Stop(vm) => (&*vm.name, "stopped"),
         VmCommand::Destroy(vm) => (&*vm.name, "destroyed"),
+        VmCommand::Reboot(vm) => (&*vm.name, "rebooted"),
     };
     done(session, &request)?;
     show(arguments, &Done::new(Some(name), what), done_text)
@@ -206,7 +207,17 @@ fn detail_text(vm: &VmDetail) -> String {
         ("grants", or_dash(&spec.grants.join(", "))),
         ("ports", spec.ports.to_string()),
         ("watchdog", yes_or_no(spec.watchdog)),
+        ("restart", restart_text(spec)),
+        ("restarts", vm.restarts.to_string()),
     ])
+}
+
+/// After which ends it is started again.
+fn restart_text(spec: &VmSpec) -> String {
+    match spec.restart_limit {
+        0 => spec.restart.to_string(),
+        limit => format!("{}, at most {limit} in a row", spec.restart),
+    }
 }
 
 fn yes_or_no(flag: bool) -> String {

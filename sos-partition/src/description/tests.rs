@@ -28,6 +28,8 @@ fn guests_are_read_in_order_with_every_property() {
         grants: ["manage", "info", "log"].map(Into::into).into(),
         ports: 4,
         watchdog: true,
+        restart: RestartPolicy::OnFailure,
+        restart_limit: 5,
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -42,6 +44,8 @@ fn guests_are_read_in_order_with_every_property() {
         grants: Vec::new(),
         ports: 0,
         watchdog: false,
+        restart: RestartPolicy::Never,
+        restart_limit: 0,
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -64,6 +68,16 @@ fn each_mistake_is_named_with_file_node_and_property() {
         ("autostart;", "autostart; dma;", "/guests/linux: property \"dma\": unknown"),
         ("autostart;", "autostart = <1>;", "/guests/linux: property \"autostart\": takes no value"),
         ("watchdog;", "watchdog = \"on\";", "/guests/linux: property \"watchdog\": takes no value"),
+        (
+            "restart = \"on-failure\"",
+            "restart = \"sometimes\"",
+            "/guests/linux: property \"restart\": must be \"never\", \"on-failure\" or \"always\"",
+        ),
+        (
+            "restart-limit = <5>",
+            "restart-limit = <5 6>",
+            "/guests/linux: property \"restart-limit\": must be one 32-bit cell",
+        ),
         ("vcpus = <2>", "vcpus = \"two\", \"2\"", "/guests/linux: property \"vcpus\": must be one 32-bit cell"),
         ("vcpus = <2>", "vcpus = <9>", "/guests/linux: vcpus: 9 is not in 1..=8"),
         ("vcpus = <2>", "vcpus = <258>", "/guests/linux: vcpus: 258 is not in 1..=8"),

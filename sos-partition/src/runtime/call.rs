@@ -156,6 +156,11 @@ impl Hypervisor for El2 {
         Ok(version)
     }
 
+    fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status> {
+        // 0 is no alarm; a time that is as good as 0 has come.
+        self.call(Call::SosAlarm, [at.map_or(0, |at| at.max(1))]).map(|_| ())
+    }
+
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {
         self.faults.arm(fault)
     }

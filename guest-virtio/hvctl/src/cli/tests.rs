@@ -29,6 +29,7 @@ fn each_command_means_its_request() {
         ("vm start rt-0", Request::VmStart { name: name() }),
         ("vm stop rt-0", Request::VmStop { name: name() }),
         ("vm destroy rt-0", Request::VmDestroy { name: name() }),
+        ("vm reboot rt-0", Request::VmReboot { name: name() }),
     ] {
         assert_eq!(request(line), expected);
     }

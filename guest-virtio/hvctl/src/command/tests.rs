@@ -1,5 +1,5 @@
 use clap::Parser;
-use hv_abi::message::{Failure, FailureCode, VmPhase, VmSpec};
+use hv_abi::message::{Failure, FailureCode, RestartPolicy, VmPhase, VmSpec};
 
 use super::*;
 use crate::records::tests::{MEMORY, hv_bytes};
@@ -55,9 +55,12 @@ fn detail() -> Reply {
             grants: vec!["manage".to_owned(), "info".to_owned()],
             ports: 2,
             watchdog: true,
+            restart: RestartPolicy::OnFailure,
+            restart_limit: 5,
         },
         origin: Origin::Description,
         last_end: None,
+        restarts: 2,
     }))
 }
 
@@ -104,6 +107,8 @@ autostart  yes
 grants     manage, info
 ports      2
 watchdog   yes
+restart    on-failure, at most 5 in a row
+restarts   2
 "
     );
     let json: serde_json::Value = serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();

@@ -8,13 +8,14 @@ use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::record::{EndReason, QueryKind, VmRecord};
 use hv_abi::{Status, VmHandle};
+use hv_arch::counter;
 use hv_arch::ram::{self, NoNewTables, Tables};
 use hv_core::addr::{FRAME_SIZE, Ipa, PaRange, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::Access;
 use zerocopy::IntoBytes;
 
-use crate::cpu::Next;
+use crate::cpu::{Local, Next};
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
@@ -35,11 +36,11 @@ pub fn caller_of(call: Call) -> Caller {
 }
 
 /// Serves a call of the service partition.
-pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
+pub fn serve(local: &mut Local, loaded: &mut Loaded, call: Call) -> Next {
     let x = &loaded.core.registers.x;
     let arguments = [x[1], x[2], x[3], x[4], x[5], x[6]];
     let mut results: Results = [0; 3];
-    let status = match perform(call, arguments, &mut results) {
+    let status = match perform(local, call, arguments, &mut results) {
         Ok(()) => Status::Success,
         Err(status) => status,
     };
@@ -50,7 +51,7 @@ pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
     if status == Status::Again { Next::GiveWay } else { Next::Resume }
 }
 
-fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
+fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
     match call {
         Call::VmCreate => create([x[0], x[1], x[2], x[3]], x[4], results),
         Call::VmMemory => {
@@ -84,6 +85,8 @@ fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status>
             sos::set_alarm((x[0] != 0).then_some(x[0]));
             Ok(())
         }
+        Call::VmPause => pause(x[0]),
+        Call::VmResume => resume(local, x[0]),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -233,7 +236,7 @@ fn start(handle: u64) -> Result<(), Status> {
 fn stop(handle: u64) -> Result<(), Status> {
     let (id, vm) = named(handle)?;
     match vm.phase() {
-        Phase::Running => {
+        Phase::Running | Phase::Pausing | Phase::Paused => {
             vm::end(id, EndReason::Stopped);
             Err(Status::Again)
         }
@@ -241,6 +244,33 @@ fn stop(handle: u64) -> Result<(), Status> {
         Phase::Stopped if vm.control.lock().end == EndReason::Stopped => Ok(()),
         _ => Err(Status::WrongState),
     }
+}
+
+fn pause(handle: u64) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    match vm.phase() {
+        Phase::Paused => {
+            sos::progress();
+            Ok(())
+        }
+        Phase::Pausing => Err(Status::Again),
+        _ if vm::pause(id) => Err(Status::Again),
+        _ => Err(Status::WrongState),
+    }
+}
+
+fn resume(local: &mut Local, handle: u64) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    if vm.phase() == Phase::Pausing {
+        return Err(Status::Again);
+    }
+    if !vm::resume(id) {
+        return Err(Status::WrongState);
+    }
+    // What its devices do by time: nobody looked meanwhile.
+    local.watch_devices(id, Some(counter::now_relaxed()));
+    sos::progress();
+    Ok(())
 }
 
 fn destroy(handle: u64) -> Result<(), Status> {
@@ -252,7 +282,7 @@ fn destroy(handle: u64) -> Result<(), Status> {
         return if known { Ok(()) } else { Err(Status::NoSuchVm) };
     };
     match vm.phase() {
-        Phase::Running => vm::end(id, EndReason::Stopped),
+        Phase::Running | Phase::Pausing | Phase::Paused => vm::end(id, EndReason::Stopped),
         Phase::Building | Phase::Stopped => {
             vm::destroy(id);
             sos::progress();

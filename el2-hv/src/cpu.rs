@@ -65,6 +65,8 @@ pub enum Next {
     GiveWay,
     /// Its registers are saved, and another runs.
     Leave,
+    /// It leaves its CPU until its VM goes on.
+    Park,
     /// It is off, or its VM has ended.
     Off,
 }
@@ -249,7 +251,12 @@ fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
 /// A vCPU's turn, from being picked to being let go.
 fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
     let vm_id = VCPUS[id.index()].vm();
-    match VMS[vm_id.index()].phase() {
+    let phase = VMS[vm_id.index()].phase();
+    if matches!(phase, Phase::Dying | Phase::Loading) && resident.as_ref().is_some_and(|loaded| loaded.id == id) {
+        // An old timer of its slot had it loaded before it was woken: nothing may hold what is built or taken down.
+        return let_go(local, resident);
+    }
+    match phase {
         Phase::Dying => return vm::reap(local, resident, id),
         Phase::Loading if !crate::sos::load() => {
             SCHEDULER.remove(id, counter::now_relaxed());
@@ -276,6 +283,11 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
                 off(local, loaded);
             }
         }
+        Next::Park => {
+            if let Some(loaded) = resident.take() {
+                park(local, loaded);
+            }
+        }
         _ => {}
     }
 }
@@ -292,7 +304,15 @@ fn off(local: &mut Local, loaded: Loaded) {
     let (id, vm_id) = (loaded.id, loaded.vm_id);
     SCHEDULER.remove(id, counter::now_relaxed());
     loaded.discard(local);
-    vm::vcpu_is_off(vm_id);
+    vm::vcpu_left(vm_id, vm::Event::VcpuOff);
+}
+
+/// A vCPU makes way until its VM goes on.
+fn park(local: &mut Local, loaded: Loaded) {
+    let (id, vm_id) = (loaded.id, loaded.vm_id);
+    SCHEDULER.remove(id, counter::now_relaxed());
+    loaded.park(local);
+    vm::vcpu_left(vm_id, vm::Event::VcpuParked);
 }
 
 /// Runs the loaded vCPU until it is to be let go.
@@ -301,9 +321,9 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
     loaded.vcpu.begin(local.id);
     let next = loop {
         if loaded.vcpu.has_attention()
-            && let Next::Off = attend(local, loaded)
+            && let leaves @ (Next::Off | Next::Park) = attend(local, loaded)
         {
-            break Next::Off;
+            break leaves;
         }
         let next = match guest::enter(&mut loaded.core.registers) {
             Trap::Sync => exits::handle(local, loaded),
@@ -337,8 +357,7 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
                     break Next::Leave;
                 }
             }
-            Next::Leave => break Next::Leave,
-            Next::Off => break Next::Off,
+            leaves @ (Next::Leave | Next::Park | Next::Off) => break leaves,
         }
     };
     loaded.vcpu.pause();
@@ -350,6 +369,10 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
     let attention = loaded.vcpu.take_attention();
     if attention & vcpu::STOP != 0 {
         return Next::Off;
+    }
+    // It may have been resumed before it looked.
+    if attention & vcpu::PARK != 0 && loaded.vm.phase() == Phase::Pausing {
+        return Next::Park;
     }
     if attention & vcpu::GIC != 0 {
         loaded.sync_gic(local);

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use hv_abi::mailbox::BODY_MAX;
-use hv_abi::record::{EndReason, HvInfo, LogHeader, Query, QueryKind, SosStatus, VmRecord, VmState};
+use hv_abi::record::{HvInfo, LogHeader, Query, QueryKind, SosStatus, VmRecord, VmState};
 use hv_core::addr::{FRAME_SIZE, VcpuIdx, VmId};
 use hv_core::frames::Owner;
 use hv_core::sos::State;
@@ -107,22 +107,24 @@ pub fn vm_record(id: VmId) -> VmRecord {
     let phase = vm.phase();
     let state = match phase {
         Phase::Free | Phase::Building | Phase::Loading => VmState::Building,
-        Phase::Running => VmState::Running,
+        Phase::Running | Phase::Pausing => VmState::Running,
+        Phase::Paused => VmState::Paused,
         Phase::Stopping | Phase::Stopped => VmState::Stopped,
         Phase::Dying => VmState::Dying,
     };
     let until = match phase {
-        Phase::Running => hv_arch::counter::now(),
+        Phase::Running | Phase::Pausing => hv_arch::counter::now(),
+        Phase::Paused => control.paused,
         _ => control.ended,
     };
-    let uptime = if control.started == 0 { 0 } else { until.saturating_sub(control.started) };
-    let end = if state == VmState::Running { EndReason::None } else { control.end };
+    // The time that it has seen itself.
+    let uptime = if control.started == 0 { 0 } else { until.saturating_sub(vm.counter_offset()) };
     let on = (0..vm.vcpu_count()).filter(|index| control.is_on(VcpuIdx(*index))).count();
     VmRecord {
         handle: U64::new(vm.handle(id).0),
         label: control.label.map_or([0; 32], |label| *label.bytes()),
         state: U32::new(state as u32),
-        end: U32::new(end as u32),
+        end: U32::new(control.end as u32),
         vcpus: U32::new(u32::from(vm.vcpu_count())),
         vcpus_on: U32::new(on as u32),
         memory: U64::new(control.memory),

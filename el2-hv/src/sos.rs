@@ -311,7 +311,7 @@ fn send(asker: Asker, slot: &Slot) -> bool {
     let Some((id, vm)) = vm::by_handle(asker.vm) else {
         return true;
     };
-    if vm.phase() != vm::Phase::Running {
+    if !vm.phase().is_alive() {
         return true;
     }
     match asker.port.checked_sub(1).map(|port| guest_virtio::console::PortId::new(u32::from(port))) {

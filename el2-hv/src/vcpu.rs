@@ -20,6 +20,8 @@ use crate::{VCPUS, VMS, exits};
 pub const GIC: u8 = 1;
 /// It is to stop for good.
 pub const STOP: u8 = 1 << 1;
+/// It is to leave its CPU until its VM goes on.
+pub const PARK: u8 = 1 << 2;
 
 /// No CPU, or no VM; others count from 1.
 const NONE: u8 = 0;
@@ -202,6 +204,14 @@ impl Loaded {
         self.core.interface.save();
         self.leave_registers();
         local.watch(self.id, self.next_deadline());
+    }
+
+    /// The same where nothing is to wake it: it goes on when its VM does.
+    pub fn park(self, local: &mut Local) {
+        let id = self.id;
+        self.unload(local);
+        local.watch(id, None);
+        local.watch_physical(id, None);
     }
 
     /// Takes nothing with it: the vCPU never runs again in this life.

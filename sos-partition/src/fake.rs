@@ -328,7 +328,7 @@ impl Hypervisor for El2 {
 
     fn vm_stop(&mut self, vm: VmHandle) -> Result<(), Status> {
         let mut state = self.enter("vm_stop")?;
-        if state.find(vm)?.state != VmState::Running {
+        if !matches!(state.find(vm)?.state, VmState::Running | VmState::Paused) {
             return Err(Status::WrongState);
         }
         state.delay()?;
@@ -411,6 +411,26 @@ impl Hypervisor for El2 {
 
     fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status> {
         self.enter("sos_alarm")?.alarm = at;
+        Ok(())
+    }
+
+    fn vm_pause(&mut self, vm: VmHandle) -> Result<(), Status> {
+        let mut state = self.enter("vm_pause")?;
+        if !matches!(state.find(vm)?.state, VmState::Running | VmState::Paused) {
+            return Err(Status::WrongState);
+        }
+        state.delay()?;
+        state.find(vm)?.state = VmState::Paused;
+        Ok(())
+    }
+
+    fn vm_resume(&mut self, vm: VmHandle) -> Result<(), Status> {
+        let mut state = self.enter("vm_resume")?;
+        let vm = state.find(vm)?;
+        if vm.state != VmState::Paused {
+            return Err(Status::WrongState);
+        }
+        vm.state = VmState::Running;
         Ok(())
     }
 

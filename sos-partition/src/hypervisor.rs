@@ -139,6 +139,18 @@ pub trait Hypervisor {
     /// EL2's status.
     fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status>;
 
+    /// `vm_pause`.
+    ///
+    /// # Errors
+    /// EL2's status, `AGAIN` among them.
+    fn vm_pause(&mut self, vm: VmHandle) -> Result<(), Status>;
+
+    /// `vm_resume`.
+    ///
+    /// # Errors
+    /// EL2's status, `AGAIN` among them.
+    fn vm_resume(&mut self, vm: VmHandle) -> Result<(), Status>;
+
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///
     /// # Errors

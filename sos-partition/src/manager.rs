@@ -47,6 +47,8 @@ impl<'a> Manager<'a> {
             Request::VmDestroy { name } => self.destroy(hypervisor, &name),
             Request::Fault(fault) => inject(hypervisor, fault),
             Request::VmReboot { name } => self.reboot(hypervisor, &name, now),
+            Request::VmPause { name } => self.pause(hypervisor, &name),
+            Request::VmResume { name } => self.resume(hypervisor, &name),
         };
         answer.unwrap_or_else(|error| Reply::Error(error.failure()))
     }
@@ -73,7 +75,7 @@ impl<'a> Manager<'a> {
             tried += 1;
             match self.start_spec(hypervisor, spec) {
                 Ok(()) => log::info!("vm {:?}: started", spec.name),
-                Err(Error::Runs(_)) => {}
+                Err(Error::Runs(_) | Error::Paused(_)) => {}
                 Err(error) => {
                     log::error!("{error}");
                     continue;
@@ -142,6 +144,7 @@ impl<'a> Manager<'a> {
         if let Some(vm) = find_vm(hypervisor, &spec.name)? {
             match vm.state() {
                 Some(VmState::Running) => return Err(Error::Runs(spec.name.clone())),
+                Some(VmState::Paused) => return Err(Error::Paused(spec.name.clone())),
                 Some(VmState::Stopped) => vm.record_end(hypervisor, vm.end()),
                 _ => {}
             }

@@ -41,12 +41,13 @@ impl Vm {
             Some(VmState::Building) => VmPhase::Building,
             Some(VmState::Running) => VmPhase::Running,
             Some(VmState::Stopped) => VmPhase::Stopped,
+            Some(VmState::Paused) => VmPhase::Paused,
             Some(VmState::Dying) | None => VmPhase::Dying,
         }
     }
 
     pub(crate) fn uptime(&self) -> Option<u64> {
-        (self.state() == Some(VmState::Running)).then(|| self.0.uptime_ns.get())
+        self.is_alive().then(|| self.0.uptime_ns.get())
     }
 
     pub(crate) fn summary(&self) -> VmSummary {
@@ -79,7 +80,7 @@ impl Vm {
 
     /// Whether its life goes on.
     pub(crate) fn is_alive(&self) -> bool {
-        self.state() == Some(VmState::Running)
+        matches!(self.state(), Some(VmState::Running | VmState::Paused))
     }
 
     /// Ends it for good, where how it ended is noted already.
@@ -114,7 +115,7 @@ pub(crate) fn keep_end<H: Hypervisor>(hypervisor: &mut H, end: &LastEnd) {
 pub(crate) fn end_and_destroy<H: Hypervisor>(hypervisor: &mut H, vm: &Vm) -> Result<VmState, Error> {
     let state = vm.state().unwrap_or(VmState::Dying);
     match state {
-        VmState::Running => match builder::stop(hypervisor, vm.handle()) {
+        VmState::Running | VmState::Paused => match builder::stop(hypervisor, vm.handle()) {
             Ok(()) => vm.record_end(hypervisor, EndReason::Stopped),
             // It has ended by itself since it was looked at.
             Err(Status::WrongState) => {

@@ -104,6 +104,10 @@ calls! {
         "Replaces a global note if it still has that version; CONFLICT otherwise.";
     SosAlarm = 17, "sos_alarm", ServicePartition, ["count"] -> [],
         "Sets when the service partition is woken by the event `Alarm`, as a value of the counter that it reads; 0 takes the alarm back. There is one; it outlives lives until it is set again, or a life that was told of it has agreed to end.";
+    VmPause = 18, "vm_pause", ServicePartition, ["handle"] -> [],
+        "Takes the vCPUs of a running VM from their CPUs; its virtual time stands still. AGAIN while one of them is still on a CPU; success where it is paused.";
+    VmResume = 19, "vm_resume", ServicePartition, ["handle"] -> [],
+        "Lets a paused VM go on where it was, its virtual counter included. AGAIN while it is being paused.";
 }
 
 /// The most that one `vm_copy_in` copies.

@@ -44,6 +44,16 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// Lets a running VM stand still, in its own time as well.
+    VmPause {
+        /// Its name.
+        name: String,
+    },
+    /// Lets a paused VM go on.
+    VmResume {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Request {
@@ -121,6 +131,8 @@ pub enum VmPhase {
     Dying,
     /// Its last life is over, and the next begins when its back-off is.
     Restarting,
+    /// Stands still until it is resumed.
+    Paused,
 }
 
 impl core::fmt::Display for VmPhase {
@@ -132,6 +144,7 @@ impl core::fmt::Display for VmPhase {
             Self::Stopped => "stopped",
             Self::Dying => "dying",
             Self::Restarting => "restarting",
+            Self::Paused => "paused",
         })
     }
 }
@@ -147,7 +160,7 @@ pub struct VmSummary {
     pub vcpus: u8,
     /// Bytes of RAM.
     pub memory: u64,
-    /// Since its start; `None` where it does not run.
+    /// Since its start, pauses excepted; `None` where it does not run.
     pub uptime_ns: Option<u64>,
 }
 
@@ -319,6 +332,8 @@ mod tests {
         assert_eq!(encode(&Request::VmDestroy { name: "a".to_owned() })[0], 5);
         assert_eq!(encode(&Request::Fault(Fault { kind: FaultKind::Spin, after_calls: 3 })), [6, 1, 3]);
         assert_eq!(encode(&Request::VmReboot { name: "a".to_owned() }), [7, 1, b'a']);
+        assert_eq!(encode(&Request::VmPause { name: "a".to_owned() }), [8, 1, b'a']);
+        assert_eq!(encode(&Request::VmResume { name: "a".to_owned() }), [9, 1, b'a']);
         assert_eq!(encode(&Reply::Done), [0]);
         let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
         assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);

@@ -56,6 +56,8 @@ pub enum VmState {
     Stopped = 3,
     /// Its memory is being scrubbed and returned.
     Dying = 4,
+    /// None of its vCPUs runs, and its virtual time stands still, until it is resumed.
+    Paused = 5,
 }
 
 impl VmState {
@@ -66,6 +68,7 @@ impl VmState {
             2 => Self::Running,
             3 => Self::Stopped,
             4 => Self::Dying,
+            5 => Self::Paused,
             _ => return None,
         })
     }
@@ -135,7 +138,7 @@ pub struct VmRecord {
     pub vcpus_on: U32,
     /// Bytes of RAM that it owns.
     pub memory: U64,
-    /// Time since it was started; up to its end where it has ended.
+    /// Time since it was started, pauses excepted; up to its end where it has ended.
     pub uptime_ns: U64,
     /// See [`crate::call::Grants`].
     pub grants: U64,

@@ -11,7 +11,7 @@ use hv_core::addr::{FRAME_SIZE, PaRange, VcpuId, VcpuIdx, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::Piece;
 
-use super::{Phase, SOS_VM};
+use super::{Event, Phase, SOS_VM};
 use crate::cpu::Local;
 use crate::memory::{bytes_of, frames};
 use crate::vcpu::Loaded;
@@ -30,7 +30,7 @@ pub fn destroy(id: VmId) -> bool {
     vm.has_watchdog.store(false, Ordering::Relaxed);
     vm.set_grants(Grants::NONE);
     tlb::invalidate_vmid(vm.vttbr(id));
-    vm.enter(Phase::Dying);
+    let _ = vm.step(&mut vm.control.lock(), Event::Destroy);
     // Its first vCPU's place in the queue pays for the work.
     let reaper = vm.vcpu(VcpuIdx(0));
     SCHEDULER.add(reaper);
@@ -130,7 +130,7 @@ fn finish(id: VmId) {
     }
     super::build::free_vcpus(vm);
     vm.generation.fetch_add(1, Ordering::Relaxed);
-    vm.enter(Phase::Free);
+    let _ = vm.step(&mut vm.control.lock(), Event::Scrubbed);
     if id == SOS_VM {
         return sos::scrubbed();
     }
@@ -144,7 +144,7 @@ fn finish(id: VmId) {
 pub fn begin_dying(id: VmId) {
     let vm = &VMS[id.index()];
     vm.mailbox.lock().detach();
-    vm.enter(Phase::Dying);
+    let _ = vm.step(&mut vm.control.lock(), Event::Destroy);
     let reaper = vm.vcpu(VcpuIdx(0));
     SCHEDULER.add(reaper);
     cpu::wake(reaper);

@@ -72,6 +72,10 @@ pub(crate) enum VmCommand {
     Destroy(Name),
     /// Stop a VM that runs, and start it anew: its memory is scrubbed, its images are loaded again
     Reboot(Name),
+    /// Let a VM stand still, in its own time as well; one that pauses itself needs another to resume it
+    Pause(Name),
+    /// Let a paused VM go on
+    Resume(Name),
 }
 
 /// A VM.
@@ -172,6 +176,8 @@ impl VmCommand {
             Self::Stop(Name { name }) => Request::VmStop { name: name.clone() },
             Self::Destroy(Name { name }) => Request::VmDestroy { name: name.clone() },
             Self::Reboot(Name { name }) => Request::VmReboot { name: name.clone() },
+            Self::Pause(Name { name }) => Request::VmPause { name: name.clone() },
+            Self::Resume(Name { name }) => Request::VmResume { name: name.clone() },
         }
     }
 }

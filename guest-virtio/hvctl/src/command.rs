@@ -84,6 +84,8 @@ fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Out
         VmCommand::Stop(vm) => (&*vm.name, "stopped"),
         VmCommand::Destroy(vm) => (&*vm.name, "destroyed"),
         VmCommand::Reboot(vm) => (&*vm.name, "rebooted"),
+        VmCommand::Pause(vm) => (&*vm.name, "paused"),
+        VmCommand::Resume(vm) => (&*vm.name, "resumed"),
     };
     done(session, &request)?;
     show(arguments, &Done::new(Some(name), what), done_text)

@@ -5,11 +5,12 @@
 
 use alloc::borrow::ToOwned;
 
+use hv_abi::Status;
 use hv_abi::message::{Reply, VmSpec};
 use hv_abi::record::{EndReason, VmState};
 
 use super::Manager;
-use crate::builder;
+use crate::builder::{self, Step, patiently};
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::notes::{self, LastEnd};
@@ -147,13 +148,40 @@ impl Manager<'_> {
     /// Stops a VM for good and returns its memory.
     pub(super) fn stop<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
         let ended = match find_vm(hypervisor, name)? {
-            Some(vm) => end_and_destroy(hypervisor, &vm)? == VmState::Running,
+            Some(vm) => matches!(end_and_destroy(hypervisor, &vm)?, VmState::Running | VmState::Paused),
             None => false,
         };
         if self.cancel_restart(hypervisor, name)? || ended {
             return Ok(Reply::Done);
         }
         Err(self.not_running(hypervisor, name)?)
+    }
+
+    /// Lets a running VM stand still.
+    pub(super) fn pause<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
+        let Some(vm) = find_vm(hypervisor, name)?.filter(Vm::is_alive) else {
+            return Err(self.not_running(hypervisor, name)?);
+        };
+        if vm.state() == Some(VmState::Paused) {
+            return Err(Error::Paused(name.to_owned()));
+        }
+        match patiently(|| hypervisor.vm_pause(vm.handle())) {
+            Ok(()) => Ok(Reply::Done),
+            Err(Status::WrongState) => Err(Error::NotRunning(name.to_owned())),
+            Err(status) => Err(vm.failed(Step::Pause, status)),
+        }
+    }
+
+    /// Lets a paused VM go on.
+    pub(super) fn resume<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
+        let Some(vm) = find_vm(hypervisor, name)?.filter(Vm::is_alive) else {
+            return Err(self.not_running(hypervisor, name)?);
+        };
+        match patiently(|| hypervisor.vm_resume(vm.handle())) {
+            Ok(()) => Ok(Reply::Done),
+            Err(Status::WrongState) => Err(Error::NotPaused(name.to_owned())),
+            Err(status) => Err(vm.failed(Step::Resume, status)),
+        }
     }
 
     /// The error for a VM that does not run, or does not exist.

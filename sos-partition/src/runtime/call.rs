@@ -161,6 +161,14 @@ impl Hypervisor for El2 {
         self.call(Call::SosAlarm, [at.map_or(0, |at| at.max(1))]).map(|_| ())
     }
 
+    fn vm_pause(&mut self, vm: VmHandle) -> Result<(), Status> {
+        self.call(Call::VmPause, [vm.0]).map(|_| ())
+    }
+
+    fn vm_resume(&mut self, vm: VmHandle) -> Result<(), Status> {
+        self.call(Call::VmResume, [vm.0]).map(|_| ())
+    }
+
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {
         self.faults.arm(fault)
     }

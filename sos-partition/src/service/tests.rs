@@ -542,6 +542,32 @@ fn wherever_a_life_fails_between_an_end_and_the_restart_the_next_one_restarts() 
 }
 
 #[test]
+fn a_guest_is_paused_and_resumed_and_ends_from_there_as_from_anywhere() {
+    let mut life = Life1::new();
+    let (pause, resume) = (Request::VmPause { name: "raw".into() }, Request::VmResume { name: "raw".into() });
+    for request in [&pause, &resume] {
+        assert_eq!(life.fails(request).message, "vm \"raw\" does not run");
+    }
+    assert_eq!(life.ask(&start("raw")), Reply::Done);
+    assert_eq!(life.fails(&resume).message, "vm \"raw\" is not paused");
+    life.el2.0.borrow_mut().agains = 3;
+    assert_eq!(life.ask(&pause), Reply::Done);
+    assert_eq!((life.list()[1].state, life.list()[1].uptime_ns), (VmPhase::Paused, Some(1_234_567_890)));
+    assert_eq!(life.fails(&pause).message, "vm \"raw\" is paused");
+    assert_eq!(life.fails(&start("raw")).message, "vm \"raw\" is paused");
+    assert_eq!(life.ask(&resume), Reply::Done);
+    assert_eq!(life.list()[1].state, VmPhase::Running);
+    for ending in [stop("raw"), destroy("raw"), Request::VmReboot { name: "raw".into() }] {
+        assert_eq!(life.ask(&pause), Reply::Done);
+        assert_eq!(life.ask(&ending), Reply::Done, "{ending:?}");
+        if life.el2.vm("raw").is_none() {
+            assert_eq!(life.ask(&start("raw")), Reply::Done);
+        }
+        assert_eq!(life.list()[1].state, VmPhase::Running);
+    }
+}
+
+#[test]
 fn a_guest_is_rebooted_from_outside_only_where_it_runs() {
     let mut life = Life1::new();
     let reboot = |name: &str| Request::VmReboot { name: name.into() };

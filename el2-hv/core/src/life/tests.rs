@@ -82,7 +82,10 @@ impl Model {
             Action::GoOn => {
                 assert!(self.time_stands);
                 self.time_stands = false;
-                self.vcpus.iter_mut().filter(|place| **place == Place::Parked).for_each(|place| *place = Place::Running);
+                self.vcpus
+                    .iter_mut()
+                    .filter(|place| **place == Place::Parked)
+                    .for_each(|place| *place = Place::Running);
             }
             Action::Ended => {
                 assert_eq!(self.at_work(), 0, "ended while a vCPU runs: {self:?}");

@@ -30,6 +30,8 @@ fn each_command_means_its_request() {
         ("vm stop rt-0", Request::VmStop { name: name() }),
         ("vm destroy rt-0", Request::VmDestroy { name: name() }),
         ("vm reboot rt-0", Request::VmReboot { name: name() }),
+        ("vm pause rt-0", Request::VmPause { name: name() }),
+        ("vm resume rt-0", Request::VmResume { name: name() }),
     ] {
         assert_eq!(request(line), expected);
     }

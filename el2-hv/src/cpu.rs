@@ -320,24 +320,25 @@ fn park(local: &mut Local, loaded: Loaded) {
 fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
     loaded.vcpu.begin(local.id);
     let next = loop {
-        if loaded.vcpu.has_attention()
-            && let leaves @ (Next::Off | Next::Park) = attend(local, loaded)
+        let next = if loaded.vcpu.has_attention()
+            && let stays_out @ (Next::Off | Next::Park | Next::Block) = attend(local, loaded)
         {
-            break leaves;
-        }
-        let next = match guest::enter(&mut loaded.core.registers) {
-            Trap::Sync => exits::handle(local, loaded),
-            Trap::Interrupt => interrupts::while_running(local, loaded),
-            Trap::SError => exits::serror(loaded),
+            stays_out
+        } else {
+            match guest::enter(&mut loaded.core.registers) {
+                Trap::Sync => exits::handle(local, loaded),
+                Trap::Interrupt => interrupts::while_running(local, loaded),
+                Trap::SError => exits::serror(loaded),
+            }
         };
         match next {
             Next::Resume => {}
             Next::Block => {
-                if !loaded.has_pending() && !loaded.vcpu.has_attention() {
+                if !loaded.has_pending() && !loaded.vcpu.is_called() {
                     loaded.vcpu.pause();
                     let block = SCHEDULER.block(local.id, loaded.id, counter::now_relaxed());
                     // What arrived since the look above has sent an interrupt here, not a wake.
-                    if block == Block::Blocked && !loaded.vcpu.has_attention() {
+                    if block == Block::Blocked && !loaded.vcpu.is_called() {
                         return Next::Block;
                     }
                     if block == Block::Blocked {
@@ -376,6 +377,9 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
     }
     if attention & vcpu::GIC != 0 {
         loaded.sync_gic(local);
+    }
+    if attention & vcpu::ASLEEP != 0 && loaded.sleeps_on() {
+        return Next::Block;
     }
     Next::Resume
 }

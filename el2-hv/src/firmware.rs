@@ -61,6 +61,10 @@ fn power(loaded: &mut Loaded, call: PowerCall) -> Next {
     match vm::power(loaded.vm_id, loaded.index, call) {
         Outcome::Return(value) => loaded.core.registers.x[0] = value,
         Outcome::PowerOn { .. } => loaded.core.registers.x[0] = psci::status::SUCCESS,
+        Outcome::PowerDown { entry, context } => {
+            loaded.power_down(entry.0, context);
+            return Next::Block;
+        }
         Outcome::PowerOff | Outcome::SystemOff | Outcome::SystemReset => return Next::Off,
         Outcome::Return4(_) | Outcome::Wait => {}
     }

@@ -22,6 +22,8 @@ pub const GIC: u8 = 1;
 pub const STOP: u8 = 1 << 1;
 /// It is to leave its CPU until its VM goes on.
 pub const PARK: u8 = 1 << 2;
+/// It is powered down, and goes on at its entry when an interrupt is pending for it. Only its own CPU changes this.
+pub const ASLEEP: u8 = 1 << 3;
 
 /// No CPU, or no VM; others count from 1.
 const NONE: u8 = 0;
@@ -54,6 +56,8 @@ pub struct VcpuCore {
     pub physical_timer: PhysicalTimer,
     /// Its debug registers.
     pub debug: DebugState,
+    /// Where it goes on, and its x0 there, when its power-down is over.
+    wakes_at: (u64, u64),
     interface: InterfaceState,
     /// Maintenance controls in ICH_HCR_EL2.
     controls: u64,
@@ -70,6 +74,7 @@ impl Vcpu {
                 timer_template: 0,
                 physical_timer: PhysicalTimer::RESET,
                 debug: DebugState::RESET,
+                wakes_at: (0, 0),
                 interface: InterfaceState::RESET,
                 controls: 0,
             }),
@@ -106,10 +111,7 @@ impl Vcpu {
         let index = self.index.load(Ordering::Relaxed);
         // MPIDR_EL1: RES1 bit 31, affinity = its number (Arm ARM D24.2.123).
         core.context.reset(1 << 31 | u64::from(index));
-        core.registers = GuestRegisters::RESET;
-        core.registers.pc = entry;
-        core.registers.x[0] = x0;
-        core.interface = InterfaceState::RESET;
+        core.begin_at(entry, x0);
         core.physical_timer = PhysicalTimer::RESET;
         core.debug = DebugState::RESET;
         core.timer_template = 0;
@@ -152,9 +154,25 @@ impl Vcpu {
         self.attention.load(Ordering::SeqCst) != 0
     }
 
+    /// Whether others have told it to look at something.
+    #[inline]
+    pub fn is_called(&self) -> bool {
+        self.attention.load(Ordering::SeqCst) & !ASLEEP != 0
+    }
+
     /// What there is to look at, once.
     pub fn take_attention(&self) -> u8 {
-        self.attention.swap(0, Ordering::SeqCst)
+        self.attention.fetch_and(ASLEEP, Ordering::SeqCst)
+    }
+}
+
+impl VcpuCore {
+    /// General registers and CPU interface before the first instruction.
+    fn begin_at(&mut self, entry: u64, x0: u64) {
+        self.registers = GuestRegisters::RESET;
+        self.registers.pc = entry;
+        self.registers.x[0] = x0;
+        self.interface = InterfaceState::RESET;
     }
 }
 
@@ -195,6 +213,33 @@ impl Loaded {
         loaded.arm_physical_timer(local);
         loaded.core.context.start_timer();
         loaded
+    }
+
+    /// It sleeps until an interrupt is pending for it, and goes on at `entry` then.
+    pub fn power_down(&mut self, entry: u64, context: u64) {
+        self.core.wakes_at = (entry, context);
+        self.vcpu.attention.fetch_or(ASLEEP, Ordering::SeqCst);
+    }
+
+    /// Whether it stays powered down. Where an interrupt is pending it begins at its entry, with nothing of what it had
+    /// but its timers and the state of its interrupts, as if those were in an always-on power domain (DEN0022 §6.4).
+    #[cold]
+    pub fn sleeps_on(&mut self) -> bool {
+        // The timer's interrupt may be on its way to a list register: it comes with the entry.
+        let timer = self.core.timer_template != 0 && guest::virtual_timer_line();
+        if !timer && !self.has_pending() {
+            return true;
+        }
+        let (entry, context) = self.core.wakes_at;
+        self.vcpu.attention.fetch_and(!ASLEEP, Ordering::SeqCst);
+        self.core.context.restart(&self.vm.registers(self.vm_id));
+        self.core.begin_at(entry, context);
+        self.core.interface.load();
+        if self.core.debug.is_armed() {
+            debug::clear();
+        }
+        self.core.debug = DebugState::RESET;
+        false
     }
 
     /// Stores this CPU's registers and lets the vCPU go. Its timers are kept an eye on.

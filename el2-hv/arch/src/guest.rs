@@ -291,6 +291,16 @@ impl VcpuContext {
         msr!("vttbr_el2", 0);
     }
 
+    /// Brings the loaded vCPU to before its first instruction again, its virtual timer excepted.
+    pub fn restart(&mut self, vm: &VmRegisters) {
+        self.read_timer();
+        let (compare, control) = (self.timer_compare, self.timer_control);
+        self.reset(self.vmpidr);
+        (self.timer_compare, self.timer_control) = (compare, control);
+        self.load(vm);
+        self.start_timer();
+    }
+
     /// A virtual SError is pending for this vCPU, which is stored.
     pub fn pend_serror(&mut self) {
         self.serror = VIRTUAL_SERROR;

@@ -81,6 +81,11 @@ pub fn enable_ppi(interrupt: u32) {
     write32(redistributor(cpu::current()) + SGI_BASE + 0x100, 1 << interrupt);
 }
 
+/// Disables PPI `interrupt` of this vCPU.
+pub fn disable_ppi(interrupt: u32) {
+    write32(redistributor(cpu::current()) + SGI_BASE + 0x180, 1 << interrupt);
+}
+
 /// Enables SPI `spi` (INTID - 32) and routes it to this vCPU.
 pub fn enable_spi(spi: u32) {
     let interrupt = u64::from(spi) + 32;

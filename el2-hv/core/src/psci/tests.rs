@@ -42,9 +42,11 @@ fn unknown_functions_are_minus_one_in_both_widths() {
         0x8400_0005,
         0x8400_0007,
         0x8400_000b,
-        0x8400_000e,
-        0x8400_0012,
-        0xc400_0012,
+        0x8400_000c,
+        0x8400_000d,
+        0xc400_000f,
+        0x8400_0011,
+        0x8400_0013,
         0x8400_001f,
         0x8400_ffff,
         0x8000_0002,
@@ -80,15 +82,38 @@ fn random_functions_are_decided_without_a_panic() {
 }
 
 #[test]
-fn suspend_waits_whatever_depth_is_asked_for() {
-    // Standby, power-down (bit 16), power levels 1 and 3, a state id.
-    for state in [0, 0x1_0000, 0x0100_0000, 0x0301_ffff] {
-        assert_eq!(answer(0xc400_0001, [state, 0x4000_0000, 1]), Outcome::Wait);
-        assert_eq!(answer(0x8400_0001, [state, 0x4000_0000, 1]), Outcome::Wait);
+fn standby_is_a_wait_and_a_power_down_goes_on_at_its_entry_whatever_their_depth() {
+    // Power levels 0, 1 and 3, a state id.
+    for depth in [0, 0x0100_0000, 0x0300_ffff] {
+        let power_down = PowerCall::PowerDown { entry: Ipa(0x4000_0000), context: 1 };
+        for function in [0xc400_0001, 0x8400_0001] {
+            assert_eq!(answer(function, [depth, 0x4000_0000, 1]), Outcome::Wait);
+            // StateType, bit 16.
+            assert_eq!(power(function, [depth | 0x1_0000, 0x4000_0000, 1]), power_down);
+        }
     }
     for reserved in [1 << 17, 1 << 23, 1 << 26, 1 << 31] {
-        assert_eq!(answer(0xc400_0001, [reserved, 0, 0]), Outcome::Return(-2i64 as u64));
+        for kind in [0, 0x1_0000] {
+            assert_eq!(answer(0xc400_0001, [reserved | kind, 0, 0]), Outcome::Return(-2i64 as u64));
+        }
     }
+}
+
+#[test]
+fn the_system_is_suspended_by_its_last_cpu_only() {
+    let suspend = |entry| PowerCall::SystemSuspend { entry: Ipa(entry), context: 7 };
+    let mut power = booted(2);
+    let asleep = Outcome::PowerDown { entry: Ipa(0x4000_0000), context: 7 };
+    assert_eq!(power.apply(VcpuIdx(0), suspend(0x4000_0000), in_ram), asleep);
+    assert_eq!(power.state(VcpuIdx(0)), VcpuPower::On, "any interrupt brings it back");
+    assert_eq!(power.apply(VcpuIdx(0), suspend(0x4000_0002), in_ram), Outcome::Return(-9i64 as u64));
+    let _ = power.apply(VcpuIdx(0), cpu_on(1, 0x4000_0000), in_ram);
+    for _ in 0..2 {
+        assert_eq!(power.apply(VcpuIdx(0), suspend(0x4000_0000), in_ram), Outcome::Return(-3i64 as u64));
+        let _ = power.started(VcpuIdx(1));
+    }
+    let _ = power.apply(VcpuIdx(1), PowerCall::CpuOff, in_ram);
+    assert_eq!(power.apply(VcpuIdx(0), suspend(0x4000_0000), in_ram), asleep);
 }
 
 #[test]
@@ -106,6 +131,10 @@ fn features_lists_what_is_there() {
         0x8400_0008,
         0x8400_0009,
         0x8400_000a,
+        0x8400_000e,
+        0xc400_000e,
+        0x8400_0012,
+        0xc400_0012,
         0x8000_0000,
     ];
     for function in 0x8400_0000..0x8400_0100u32 {
@@ -172,6 +201,13 @@ fn power_calls_decode() {
     assert_eq!(power(0x8400_0002, [9; 3]), PowerCall::CpuOff);
     assert_eq!(power(0x8400_0008, [9; 3]), PowerCall::SystemOff);
     assert_eq!(power(0x8400_0009, [9; 3]), PowerCall::SystemReset);
+    let args = [0xffff_ffff_0000_0001, 0xffff_ffff_4008_0000, 0];
+    let suspend = |entry, context| PowerCall::SystemSuspend { entry: Ipa(entry), context };
+    assert_eq!(power(0x8400_000e, args), suspend(1, 0x4008_0000));
+    assert_eq!(power(0xc400_000e, args), suspend(args[0], args[1]));
+    for function in [0x8400_0012, 0xc400_0012] {
+        assert_eq!(power(function, [0x8000_0001, 5, 0]), PowerCall::SystemReset2 { kind: 0x8000_0001 });
+    }
 }
 
 const RAM: core::ops::Range<u64> = 0x4000_0000..0x5000_0000;
@@ -247,7 +283,18 @@ fn steps() -> Vec<Step> {
         let on = (0..4).flat_map(|target| [cpu_on(target, 0x4000_0000), cpu_on(target, 0)]);
         let info = (0..4).flat_map(|target| [0, 1].map(|level| PowerCall::AffinityInfo { target, level }));
         let rest = [PowerCall::CpuOff, PowerCall::SystemOff, PowerCall::SystemReset];
-        on.chain(info).chain(rest).map(move |call| Step::Call(caller, call)).collect::<Vec<_>>()
+        // A warm reset, a reserved kind, a vendor's.
+        let resets = [0, 1, 1 << 31].map(|kind| PowerCall::SystemReset2 { kind });
+        let sleeps = [0x4000_0000, 0].into_iter().flat_map(|entry| {
+            let entry = Ipa(entry);
+            [PowerCall::PowerDown { entry, context: 7 }, PowerCall::SystemSuspend { entry, context: 7 }]
+        });
+        on.chain(info)
+            .chain(rest)
+            .chain(resets)
+            .chain(sleeps)
+            .map(move |call| Step::Call(caller, call))
+            .collect::<Vec<_>>()
     });
     calls.chain(vcpus.map(Step::Started)).collect()
 }
@@ -283,7 +330,13 @@ impl Model {
                 if self.on.is_empty() && self.pending.is_empty() { Outcome::SystemOff } else { Outcome::PowerOff }
             }
             PowerCall::SystemOff => self.end(Outcome::SystemOff),
-            PowerCall::SystemReset => self.end(Outcome::SystemReset),
+            PowerCall::SystemReset | PowerCall::SystemReset2 { kind: 0 } => self.end(Outcome::SystemReset),
+            PowerCall::SystemReset2 { .. } => error(-2),
+            PowerCall::SystemSuspend { .. } if self.on.len() + self.pending.len() > 1 => error(-3),
+            PowerCall::PowerDown { entry, .. } | PowerCall::SystemSuspend { entry, .. } if entry.0 == 0 => error(-9),
+            PowerCall::PowerDown { entry, context } | PowerCall::SystemSuspend { entry, context } => {
+                Outcome::PowerDown { entry, context }
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 
 pub mod artifact;
 pub mod board;
+pub mod cycles;
 pub mod debian;
 pub mod debugger;
 pub mod description;

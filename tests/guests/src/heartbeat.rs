@@ -4,7 +4,7 @@ use crate::{Machine, console, gic, power, println, timer};
 use hv_abi::guest_map::{PPI_VIRTUAL_TIMER, UART_SPI, WATCHDOG_CONTROL_BASE, WATCHDOG_REFRESH_BASE};
 
 /// Runs it for ever under the name `name`. Options: `period-ms` (1000), `watchdog-ms` (0: none), whose watchdog each
-/// beat feeds.
+/// beat feeds, `reset-after` (0: never), a number of beats.
 pub fn run(name: &str, machine: &Machine) -> ! {
     println!("{name}: vcpus {} memory {}", machine.vcpus, machine.memory);
     gic::init_distributor();
@@ -17,6 +17,7 @@ pub fn run(name: &str, machine: &Machine) -> ! {
     if watchdog != 0 {
         start_watchdog(watchdog);
     }
+    let last = machine.number("reset-after", 0);
     let mut beat = 0u64;
     let mut deadline = timer::now() + period;
     timer::arm(deadline);
@@ -26,6 +27,9 @@ pub fn run(name: &str, machine: &Machine) -> ! {
         if interrupt == PPI_VIRTUAL_TIMER {
             beat += 1;
             println!("{name}: beat {beat}");
+            if beat == last {
+                power::reset();
+            }
             if watchdog != 0 {
                 // SAFETY: WRR: any write refreshes (DEN0094, Generic Watchdog).
                 unsafe { (WATCHDOG_REFRESH_BASE as *mut u32).write_volatile(1) };

@@ -19,7 +19,7 @@ use crate::cpu::{Local, Next};
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
-use crate::{NOTES, SOS, VMS, console, query, report, sos};
+use crate::{NOTES, SOS, VMS, console, kept, query, report, sos};
 
 /// Bytes that are copied between two looks for interrupts.
 const COPY_STEP: u64 = 16 * 1024;
@@ -87,6 +87,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         }
         Call::VmPause => pause(x[0]),
         Call::VmResume => resume(local, x[0]),
+        Call::VmCrash => crash([x[0], x[1], x[2], x[3]], x[4]),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -335,10 +336,16 @@ fn vm_query(slot: u64, buffer: u64, results: &mut Results) -> Result<(), Status>
     Ok(())
 }
 
+fn crash(label: [u64; 4], buffer: u64) -> Result<(), Status> {
+    let label = Label::from_registers(label).ok_or(Status::InvalidArgument)?;
+    kept::with_crash_of(label, |record| write_caller(buffer, record.as_bytes())).ok_or(Status::NoSuchVm)?
+}
+
 fn hv_query([kind, argument]: [u64; 2], buffer: u64, bytes: u64, results: &mut Results) -> Result<(), Status> {
     let kind = u32::try_from(kind).ok().and_then(QueryKind::from_number).ok_or(Status::InvalidArgument)?;
     let mut body = [0; BODY_MAX];
-    let length = query::answer(&SOS.lock(), kind, argument, &mut body);
+    let asked = query::Asked { kind, argument, label: None };
+    let length = query::answer(&SOS.lock(), &asked, &mut body).ok_or(Status::InvalidArgument)?;
     if (length as u64) > bytes {
         return Err(Status::InvalidArgument);
     }
@@ -354,6 +361,7 @@ fn config(kind: u64) -> Result<(), Status> {
             report::fatal(format_args!("the service partition gave up; its last lines are above"))
         }
         ConfigKind::Reset => report::reset(),
+        ConfigKind::ShutDown => report::power_off("as asked"),
     }
 }
 

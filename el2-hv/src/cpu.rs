@@ -1,5 +1,7 @@
 //! The run loop: pick a vCPU, run it until it blocks or its slice is over, pick the next.
 
+mod leave;
+
 use hv_arch::counter;
 use hv_arch::guest::{self, Trap};
 use hv_arch::lock::{Mutex, MutexGuard};
@@ -8,6 +10,8 @@ use hv_core::addr::{CpuId, IntId, VcpuId, VmId};
 use hv_core::frames::MAX_VMS;
 use hv_core::sched::{Block, Kick, Pick, Queue, QueueLock, Review, Turn};
 use hv_core::timer::{TimerKey, TimerQueue};
+
+use leave::{let_go, off, park};
 
 use crate::machine::{Machine, machine};
 use crate::vcpu::{self, Loaded};
@@ -210,13 +214,6 @@ pub fn run(mut local: Local) -> ! {
     }
 }
 
-/// Lets go of the vCPU whose registers are here, if there is one.
-fn let_go(local: &mut Local, resident: &mut Option<Loaded>) {
-    if let Some(loaded) = resident.take() {
-        release(local, loaded);
-    }
-}
-
 /// Nothing to run: waits until something may be. The vCPU that sleeps here goes on here when its
 /// timer wakes it and nobody else waits.
 fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
@@ -290,29 +287,6 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
         }
         _ => {}
     }
-}
-
-/// Stores a vCPU's registers; it may run anywhere afterwards.
-fn release(local: &mut Local, loaded: Loaded) {
-    let id = loaded.id;
-    loaded.unload(local);
-    act(SCHEDULER.release(id, counter::now_relaxed()));
-}
-
-/// A vCPU is off.
-fn off(local: &mut Local, loaded: Loaded) {
-    let (id, vm_id) = (loaded.id, loaded.vm_id);
-    SCHEDULER.remove(id, counter::now_relaxed());
-    loaded.discard(local);
-    vm::vcpu_left(vm_id, vm::Event::VcpuOff);
-}
-
-/// A vCPU makes way until its VM goes on.
-fn park(local: &mut Local, loaded: Loaded) {
-    let (id, vm_id) = (loaded.id, loaded.vm_id);
-    SCHEDULER.remove(id, counter::now_relaxed());
-    loaded.park(local);
-    vm::vcpu_left(vm_id, vm::Event::VcpuParked);
 }
 
 /// Runs the loaded vCPU until it is to be let go.

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::record::{HvInfo, LogHeader, Query, QueryKind, SosStatus, VmRecord, VmState};
 use hv_core::addr::{FRAME_SIZE, VcpuIdx, VmId};
@@ -14,21 +15,38 @@ use crate::machine::{FIRST_GUEST, machine};
 use crate::memory::frames;
 use crate::sos::SosControl;
 use crate::vm::{Phase, SOS_VM};
-use crate::{LOG, VMS};
+use crate::{LOG, VMS, kept};
 
-/// What a query asks; `None` where it is none.
-pub fn parse(body: &[u8]) -> Option<(QueryKind, u64)> {
-    let query = Query::read_from_bytes(body).ok()?;
-    Some((QueryKind::from_number(query.kind.get())?, query.argument.get()))
+/// What a query asks.
+pub struct Asked {
+    /// For what.
+    pub kind: QueryKind,
+    /// From which position on.
+    pub argument: u64,
+    /// Of which VM.
+    pub label: Option<Label>,
 }
 
-/// Writes the answer; returns its length.
-pub fn answer(sos: &SosControl, kind: QueryKind, argument: u64, body: &mut [u8; BODY_MAX]) -> usize {
-    match kind {
+/// What a query asks; `None` where it is none.
+pub fn parse(body: &[u8]) -> Option<Asked> {
+    let (query, rest) = Query::read_from_prefix(body).ok()?;
+    let kind = QueryKind::from_number(query.kind.get())?;
+    let label = match (kind, rest.try_into()) {
+        (QueryKind::Console, Ok(label)) => Some(Label::from_bytes(label)?),
+        (QueryKind::Console, Err(_)) => return None,
+        _ if !rest.is_empty() => return None,
+        _ => None,
+    };
+    Some(Asked { kind, argument: query.argument.get(), label })
+}
+
+/// Writes the answer; returns its length, if there is an answer.
+pub fn answer(sos: &SosControl, asked: &Asked, body: &mut [u8; BODY_MAX]) -> Option<usize> {
+    Some(match asked.kind {
         QueryKind::SosStatus => put(sos_status(sos).as_bytes(), body),
         QueryKind::HvInfo => put(hv_info().as_bytes(), body),
-        QueryKind::Log => log_piece(argument, body),
-    }
+        QueryKind::Log | QueryKind::Console => text_piece(asked, body)?,
+    })
 }
 
 fn put(record: &[u8], body: &mut [u8; BODY_MAX]) -> usize {
@@ -90,14 +108,20 @@ fn hv_info() -> HvInfo {
     }
 }
 
-fn log_piece(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
+/// A piece of EL2's log or of a VM's console behind its header.
+fn text_piece(asked: &Asked, body: &mut [u8; BODY_MAX]) -> Option<usize> {
     const HEAD: usize = size_of::<LogHeader>();
-    let ring = LOG.lock();
     let (head, text) = body.split_at_mut(HEAD);
-    let (position, count) = ring.read_at(position, text);
-    let header = LogHeader { position: U64::new(position), end: U64::new(ring.end()) };
+    let (position, count, end) = if asked.kind == QueryKind::Log {
+        let ring = LOG.lock();
+        let (position, count) = ring.read_at(asked.argument, text);
+        (position, count, ring.end())
+    } else {
+        kept::console_of(asked.label?, asked.argument, text)?
+    };
+    let header = LogHeader { position: U64::new(position), end: U64::new(end) };
     head.copy_from_slice(header.as_bytes());
-    HEAD + count
+    Some(HEAD + count)
 }
 
 /// What EL2 knows of a VM.

@@ -2,6 +2,7 @@
 //!
 //! `hv_core::sos` says what is to be done, `hv_core::requests` what waits; here it is done.
 
+mod answer;
 mod end;
 mod events;
 mod load;
@@ -9,15 +10,14 @@ mod load;
 use hv_abi::call::{DrainAnswer, Grants};
 use hv_abi::guest_map::MAILBOX_SPI;
 use hv_abi::handle::Label;
-use hv_abi::mailbox::{Flags, Frame, HvError, HvErrorKind, OPEN_MAX, Party, Slot};
-use hv_abi::record::{EndReason, QueryKind};
+use hv_abi::mailbox::{Frame, HvErrorKind, OPEN_MAX, Party, Slot};
+use hv_abi::record::EndReason;
 use hv_abi::{Status, VmHandle};
 use hv_core::addr::VmId;
 use hv_core::requests::{Asker, Offer, Requests};
 use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
-use zerocopy::IntoBytes;
-use zerocopy::little_endian::U32;
 
+use answer::{error_slot, refuse};
 pub use end::{forget_vm, load_failed, scrub_step, scrubbed, stopped, vm_ended, vm_gone};
 pub use events::{deadline_passed, set_alarm};
 pub use load::{Image, extra, load};
@@ -25,7 +25,7 @@ pub use load::{Image, extra, load};
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
 use crate::vm::{self, SOS_VM};
-use crate::{SOS, VMS, cpu, devices, ports, query, report};
+use crate::{SOS, VMS, cpu, devices, ports, report};
 
 /// The service partition's state at EL2.
 pub struct SosControl {
@@ -134,20 +134,6 @@ impl SosControl {
                 Offer::Refused(kind) => refuse(number, kind, answer),
             },
         }
-    }
-
-    fn answer_query(&self, grants: Grants, frame: &Frame, slot: &Slot, answer: &mut Answer<'_>) -> Taken {
-        let Some((kind, argument)) = query::parse(&slot.body[..frame.length]) else {
-            return refuse(frame.id, HvErrorKind::NoSuchQuery, answer);
-        };
-        let needed = if kind == QueryKind::Log { Grants::LOG } else { Grants::INFO };
-        if !grants.contains(needed) {
-            return refuse(frame.id, HvErrorKind::NotGranted, answer);
-        }
-        let mut body = [0; hv_abi::mailbox::BODY_MAX];
-        let length = query::answer(self, kind, argument, &mut body);
-        let head = Frame::request(Party::Hv, Flags::default(), frame.id, length);
-        given(answer(&Slot::new(head, &body[..length])))
     }
 
     /// Requests may have come: wakes it, or hands them over.
@@ -290,20 +276,6 @@ impl SosControl {
         }
         seed
     }
-}
-
-const fn given(given: bool) -> Taken {
-    if given { Taken::Yes } else { Taken::Later }
-}
-
-/// Answers a frame with an error.
-fn refuse(id: u32, kind: HvErrorKind, answer: &mut Answer<'_>) -> Taken {
-    given(answer(&error_slot(id, kind)))
-}
-
-fn error_slot(id: u32, kind: HvErrorKind) -> Slot {
-    let body = HvError { kind: U32::new(kind as u32) };
-    Slot::new(Frame::request(Party::Hv, Flags::ERROR, id, 0), body.as_bytes())
 }
 
 /// Sends a frame to who asked. Nobody is there any more: that counts as sent.

@@ -1,5 +1,7 @@
 //! A vCPU: what others may tell it at any time, and what only the CPU that has loaded it touches.
 
+mod power;
+
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
@@ -166,16 +168,6 @@ impl Vcpu {
     }
 }
 
-impl VcpuCore {
-    /// General registers and CPU interface before the first instruction.
-    fn begin_at(&mut self, entry: u64, x0: u64) {
-        self.registers = GuestRegisters::RESET;
-        self.registers.pc = entry;
-        self.registers.x[0] = x0;
-        self.interface = InterfaceState::RESET;
-    }
-}
-
 /// A vCPU whose registers are in this CPU.
 pub struct Loaded {
     /// Its slot's number.
@@ -215,33 +207,6 @@ impl Loaded {
         loaded
     }
 
-    /// It sleeps until an interrupt is pending for it, and goes on at `entry` then.
-    pub fn power_down(&mut self, entry: u64, context: u64) {
-        self.core.wakes_at = (entry, context);
-        self.vcpu.attention.fetch_or(ASLEEP, Ordering::SeqCst);
-    }
-
-    /// Whether it stays powered down. Where an interrupt is pending it begins at its entry, with nothing of what it had
-    /// but its timers and the state of its interrupts, as if those were in an always-on power domain (DEN0022 §6.4).
-    #[cold]
-    pub fn sleeps_on(&mut self) -> bool {
-        // The timer's interrupt may be on its way to a list register: it comes with the entry.
-        let timer = self.core.timer_template != 0 && guest::virtual_timer_line();
-        if !timer && !self.has_pending() {
-            return true;
-        }
-        let (entry, context) = self.core.wakes_at;
-        self.vcpu.attention.fetch_and(!ASLEEP, Ordering::SeqCst);
-        self.core.context.restart(&self.vm.registers(self.vm_id));
-        self.core.begin_at(entry, context);
-        self.core.interface.load();
-        if self.core.debug.is_armed() {
-            debug::clear();
-        }
-        self.core.debug = DebugState::RESET;
-        false
-    }
-
     /// Stores this CPU's registers and lets the vCPU go. Its timers are kept an eye on.
     pub fn unload(mut self, local: &mut Local) {
         let kicks = self.leave_gic(local);
@@ -249,14 +214,6 @@ impl Loaded {
         self.core.interface.save();
         self.leave_registers();
         local.watch(self.id, self.next_deadline());
-    }
-
-    /// The same where nothing is to wake it: it goes on when its VM does.
-    pub fn park(self, local: &mut Local) {
-        let id = self.id;
-        self.unload(local);
-        local.watch(id, None);
-        local.watch_physical(id, None);
     }
 
     /// Takes nothing with it: the vCPU never runs again in this life.

@@ -14,7 +14,7 @@ use hv_abi::mailbox::{
     SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
 use hv_abi::message::Fault;
-use hv_abi::record::{EndReason, QueryKind, VmRecord, VmState};
+use hv_abi::record::{CrashRecord, EndReason, QueryKind, VmRecord, VmState};
 use hv_abi::{Status, VmHandle};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -83,8 +83,12 @@ pub(crate) struct State {
     pub(crate) drains: Vec<DrainAnswer>,
     pub(crate) configs: Vec<ConfigKind>,
     pub(crate) alarm: Option<u64>,
-    /// How long every VM has run.
+    pub(crate) crashes: Vec<(Label, CrashRecord)>,
+    /// How long every VM has run, but these.
     pub(crate) uptime_ns: u64,
+    pub(crate) uptimes: Vec<(&'static str, u64)>,
+    /// VMs that were stopped, in order.
+    pub(crate) ended: Vec<std::string::String>,
 }
 
 /// The fake; clones are the same EL2.
@@ -114,7 +118,10 @@ impl El2 {
             drains: Vec::new(),
             configs: Vec::new(),
             alarm: None,
+            crashes: Vec::new(),
             uptime_ns: 1_234_567_890,
+            uptimes: Vec::new(),
+            ended: Vec::new(),
         })))
     }
 
@@ -334,6 +341,8 @@ impl Hypervisor for El2 {
         state.delay()?;
         let vm = state.find(vm)?;
         (vm.state, vm.end) = (VmState::Stopped, EndReason::Stopped);
+        let name = vm.label.as_str().into();
+        state.ended.push(name);
         Ok(())
     }
 
@@ -352,6 +361,8 @@ impl Hypervisor for El2 {
         let mut found = state.vms.iter().filter(|(at, _)| u64::from(**at) >= slot);
         let (slot, vm) = found.next().ok_or(Status::NoSuchVm)?;
         let handle = VmHandle::new(*slot, state.generations[usize::from(*slot)]);
+        let own = state.uptimes.iter().find(|(name, _)| vm.label.as_str() == *name);
+        let uptime = own.map_or(state.uptime_ns, |(_, uptime)| *uptime);
         let record = VmRecord {
             handle: handle.0.into(),
             label: *vm.label.bytes(),
@@ -360,7 +371,7 @@ impl Hypervisor for El2 {
             vcpus: u32::from(vm.vcpus).into(),
             vcpus_on: 1.into(),
             memory: vm.memory.into(),
-            uptime_ns: state.uptime_ns.into(),
+            uptime_ns: uptime.into(),
             grants: vm.grants.0.into(),
         };
         Ok(QueryAnswer { record, next: found.next().map(|(at, _)| u64::from(*at)) })
@@ -432,6 +443,12 @@ impl Hypervisor for El2 {
         }
         vm.state = VmState::Running;
         Ok(())
+    }
+
+    fn vm_crash(&mut self, label: Label) -> Result<CrashRecord, Status> {
+        let state = self.enter("vm_crash")?;
+        let found = state.crashes.iter().find(|(name, _)| *name == label);
+        found.map(|(_, crash)| *crash).ok_or(Status::NoSuchVm)
     }
 
     fn inject(&mut self, _: Fault) -> Result<(), Status> {
@@ -533,7 +550,7 @@ pub(crate) const SYSTEM: &str = r#"/dts-v1/;
             watchdog;
             restart = "on-failure";
             restart-limit = <5>;
-            grants = "manage", "info", "log";
+            grants = "manage", "info", "log", "consoles";
             ports = <4>;
         };
         raw {

@@ -1,5 +1,6 @@
 //! Requests to replies: what VMs there are, and what becomes of them.
 
+mod crash;
 mod lives;
 
 use alloc::borrow::ToOwned;
@@ -49,6 +50,7 @@ impl<'a> Manager<'a> {
             Request::VmReboot { name } => self.reboot(hypervisor, &name, now),
             Request::VmPause { name } => self.pause(hypervisor, &name),
             Request::VmResume { name } => self.resume(hypervisor, &name),
+            Request::Board(power) => self.end_board(hypervisor, power),
         };
         answer.unwrap_or_else(|error| Reply::Error(error.failure()))
     }
@@ -117,6 +119,7 @@ impl<'a> Manager<'a> {
             origin,
             last_end: end.as_ref().map(LastEnd::how),
             restarts: end.map_or(0, |end| end.restarts),
+            crash: crash::of(hypervisor, name)?,
         })))
     }
 

@@ -84,7 +84,7 @@ pub enum Start {
 }
 
 /// Every grant.
-pub const ALL_GRANTS: &[&str] = &["manage", "info", "log"];
+pub const ALL_GRANTS: &[&str] = &["manage", "info", "log", "consoles"];
 
 impl Guest {
     /// Debian with a shell, all grants and four ports.
@@ -262,7 +262,7 @@ mod tests {
             "console-first = \"a\";",
             "memory = /bits/ 64 <0x200000>; vcpus = <3>;",
             "bootargs = \"period-ms=5\";",
-            "grants = \"manage\", \"info\", \"log\";",
+            "grants = \"manage\", \"info\", \"log\", \"consoles\";",
             "initrd = \"debian-initrd\";",
             "restart = \"always\"; restart-limit = <3>;",
         ] {

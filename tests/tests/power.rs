@@ -1,6 +1,6 @@
 //! PSCI: sleeps with the context lost, the whole machine suspended, CPUs off and on at will.
 
-use dormouse_tests::{Board, Clock, Description, Guest, Shell, System, seconds};
+use dormouse_tests::{Board, Clock, Description, Guest, Reset, Shell, System, seconds};
 
 #[test]
 fn a_vcpu_that_is_powered_down_wakes_at_its_entry_and_the_system_by_the_clocks_alarm() {
@@ -58,4 +58,39 @@ fn debian_is_suspended_to_memory_and_wakes_by_its_clock() {
     }
     assert_eq!(shell.command("cat /sys/power/suspend_stats/success").ok(), "3\n");
     assert!(shell.hvctl("vm list").is_array(), "the management ports are there again");
+}
+
+/// Debian, which manages, and two guests that start after it.
+fn three() -> Description {
+    let guest = || Guest::bare("tiny", "");
+    Description::with("debian", Guest::debian(2)).and("second", guest()).and("third", guest().manual())
+}
+
+/// Whether EL2's log says that the guests were stopped, the last one started first.
+fn in_order(log: &str) -> bool {
+    let places = ["vm third: stopped", "vm second: stopped", "vm debian: stopped"].map(|line| log.rfind(line));
+    places.iter().all(Option::is_some) && places.is_sorted()
+}
+
+#[test]
+fn the_board_is_powered_off_after_its_guests_the_last_one_started_first() {
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&three())));
+    shell.hvctl("vm start third");
+    shell.run.send("hvctl hv poweroff\n");
+    shell.run.expect_log("board: off (as asked)", seconds(60));
+    assert!(shell.run.expect_end(seconds(60)).success());
+    assert!(in_order(&shell.run.log.text()), "{}", shell.run.log.text());
+}
+
+#[test]
+fn the_board_is_reset_after_its_guests_and_boots_again() {
+    let board = Board { reset: Reset::Restarts, ..Board::default() };
+    let mut shell = Shell::enter(board.boot(&System::new(&three())));
+    shell.hvctl("vm start third");
+    shell.run.send("hvctl hv reboot\n");
+    shell.run.expect_log("board: reset", seconds(60));
+    assert!(in_order(&shell.run.log.text()), "{}", shell.run.log.text());
+    shell.run.expect_log("warm reset", seconds(60));
+    let mut shell = Shell::enter(shell.run);
+    assert_eq!(shell.hvctl("sos status")["failures"], 0);
 }

@@ -108,6 +108,8 @@ calls! {
         "Takes the vCPUs of a running VM from their CPUs; its virtual time stands still. AGAIN while one of them is still on a CPU; success where it is paused.";
     VmResume = 19, "vm_resume", ServicePartition, ["handle"] -> [],
         "Lets a paused VM go on where it was, its virtual counter included. AGAIN while it is being paused.";
+    VmCrash = 20, "vm_crash", ServicePartition, ["label[0..8]", "label[8..16]", "label[16..24]", "label[24..32]", "IPA of a CrashRecord"] -> [],
+        "Writes how the last life of a VM of that label crashed, or hung. NO_SUCH_VM if it did not, or nothing of it is kept any more.";
 }
 
 /// The most that one `vm_copy_in` copies.
@@ -162,8 +164,10 @@ impl Grants {
     pub const INFO: Self = Self(1 << 1);
     /// EL2's log.
     pub const LOG: Self = Self(1 << 2);
+    /// What VMs have said on their consoles.
+    pub const CONSOLES: Self = Self(1 << 3);
     /// Every grant.
-    pub const ALL: Self = Self(0b111);
+    pub const ALL: Self = Self(0b1111);
 
     /// The set in a register, or `None` where an unknown bit is set.
     pub const fn from_register(register: u64) -> Option<Self> {
@@ -185,10 +189,12 @@ impl Grants {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum ConfigKind {
-    /// Powers the board off.
+    /// Powers the board off, because the service partition gives up.
     PowerOff = 1,
     /// Resets the board.
     Reset = 2,
+    /// Powers the board off in good order: an end that was asked for.
+    ShutDown = 3,
 }
 
 impl ConfigKind {
@@ -197,6 +203,7 @@ impl ConfigKind {
         match register {
             1 => Some(Self::PowerOff),
             2 => Some(Self::Reset),
+            3 => Some(Self::ShutDown),
             _ => None,
         }
     }

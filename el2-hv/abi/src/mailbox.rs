@@ -274,6 +274,8 @@ pub enum HvErrorKind {
     SosDown = 4,
     /// There is no such query.
     NoSuchQuery = 5,
+    /// Nothing is known of a VM of that name.
+    NoSuchVm = 6,
 }
 
 impl HvErrorKind {
@@ -285,6 +287,7 @@ impl HvErrorKind {
             3 => Self::SosFailed,
             4 => Self::SosDown,
             5 => Self::NoSuchQuery,
+            6 => Self::NoSuchVm,
             _ => return None,
         })
     }
@@ -298,6 +301,7 @@ impl core::fmt::Display for HvErrorKind {
             Self::SosFailed => "the service partition failed while it worked on the request; it may be done in part",
             Self::SosDown => "the service partition keeps failing and is held off for a while",
             Self::NoSuchQuery => "the hypervisor knows no such query",
+            Self::NoSuchVm => "the hypervisor has nothing of a VM of that name",
         })
     }
 }

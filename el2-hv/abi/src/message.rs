@@ -54,6 +54,8 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// Stops all VMs, the one that was started last first, and powers the board off or resets it.
+    Board(BoardPower),
 }
 
 impl Request {
@@ -99,6 +101,16 @@ pub enum FaultKind {
     Crash,
     /// A loop without end.
     Spin,
+}
+
+/// What becomes of the board.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BoardPower {
+    /// It is powered off.
+    Off,
+    /// It is reset.
+    Reset,
 }
 
 /// What the service partition answers.
@@ -177,6 +189,46 @@ pub struct VmDetail {
     pub last_end: Option<String>,
     /// Times that it was started again by itself since somebody last started it.
     pub restarts: u32,
+    /// How its last life crashed or hung, where it did and that is still kept.
+    pub crash: Option<Crash>,
+}
+
+/// How a VM crashed, or hung: see [`crate::record::CrashRecord`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Crash {
+    /// Its slot.
+    pub slot: u32,
+    /// Which life of the slot it was.
+    pub generation: u32,
+    /// Why it ended.
+    pub reason: String,
+    /// A vCPU of it, where one's registers are known.
+    pub vcpu: Option<CrashedVcpu>,
+}
+
+/// Registers of a vCPU at a crash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CrashedVcpu {
+    /// Its number in its VM.
+    pub vcpu: u32,
+    /// Where it was.
+    pub pc: u64,
+    /// Its PSTATE.
+    pub pstate: u64,
+    /// ESR_EL2 and FAR_EL2 of its last exit.
+    pub esr: u64,
+    /// See `esr`.
+    pub far: u64,
+    /// What its last exception at EL1 has left.
+    pub elr_el1: u64,
+    /// See `elr_el1`.
+    pub esr_el1: u64,
+    /// See `elr_el1`.
+    pub far_el1: u64,
+    /// SP_EL1.
+    pub sp_el1: u64,
+    /// x0 to x30.
+    pub x: Vec<u64>,
 }
 
 /// Where a spec is from.
@@ -334,6 +386,7 @@ mod tests {
         assert_eq!(encode(&Request::VmReboot { name: "a".to_owned() }), [7, 1, b'a']);
         assert_eq!(encode(&Request::VmPause { name: "a".to_owned() }), [8, 1, b'a']);
         assert_eq!(encode(&Request::VmResume { name: "a".to_owned() }), [9, 1, b'a']);
+        assert_eq!(encode(&Request::Board(BoardPower::Reset)), [10, 1]);
         assert_eq!(encode(&Reply::Done), [0]);
         let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
         assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);

@@ -18,6 +18,9 @@ pub enum QueryKind {
     HvInfo = 2,
     /// A piece of EL2's log from the position in the argument on: a [`LogHeader`] and text. Needs the grant LOG.
     Log = 3,
+    /// The same of a VM's console, of its present life or its last one; the body is a [`ConsoleQuery`]. Needs the grant
+    /// CONSOLES.
+    Console = 4,
 }
 
 impl QueryKind {
@@ -27,6 +30,7 @@ impl QueryKind {
             1 => Self::SosStatus,
             2 => Self::HvInfo,
             3 => Self::Log,
+            4 => Self::Console,
             _ => return None,
         })
     }
@@ -42,6 +46,16 @@ pub struct Query {
     pub reserved: U32,
     /// Depends on the kind.
     pub argument: U64,
+}
+
+/// Body of a [`QueryKind::Console`]. Positions count from the beginning of the VM's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConsoleQuery {
+    /// As of every query.
+    pub query: Query,
+    /// The VM's label, zero padded.
+    pub label: [u8; LABEL_MAX + 1],
 }
 
 /// State of a VM.
@@ -142,6 +156,44 @@ pub struct VmRecord {
     pub uptime_ns: U64,
     /// See [`crate::call::Grants`].
     pub grants: U64,
+}
+
+/// [`CrashRecord::vcpu`] where no vCPU's registers are known.
+pub const NO_VCPU: u32 = u32::MAX;
+
+/// How a VM crashed, or hung.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CrashRecord {
+    /// Its handle then.
+    pub handle: U64,
+    /// See [`EndReason`].
+    pub reason: U32,
+    /// The vCPU whose registers follow: the one that could not go on, or of a VM that hung the first; or [`NO_VCPU`].
+    pub vcpu: U32,
+    /// Where it was.
+    pub pc: U64,
+    /// Its PSTATE.
+    pub pstate: U64,
+    /// ESR_EL2 and FAR_EL2 of its last exit.
+    pub esr: U64,
+    /// See `esr`.
+    pub far: U64,
+    /// What its last exception at EL1 has left.
+    pub elr_el1: U64,
+    /// See `elr_el1`.
+    pub esr_el1: U64,
+    /// See `elr_el1`.
+    pub far_el1: U64,
+    /// SP_EL1.
+    pub sp_el1: U64,
+    /// x0 to x30.
+    pub x: [U64; 31],
+}
+
+impl CrashRecord {
+    /// Of no crash.
+    pub const NONE: Self = zerocopy::transmute!([0u8; size_of::<Self>()]);
 }
 
 /// States of the service partition, as in [`SosStatus::state`].

@@ -394,6 +394,24 @@ pub fn exception_controls() -> (u64, u64) {
     (mrs!("sctlr_el1"), mrs!("vbar_el1"))
 }
 
+/// What the loaded vCPU's last exception at EL1 has left.
+#[derive(Clone, Copy, Debug)]
+pub struct ExceptionState {
+    /// ELR_EL1.
+    pub elr: u64,
+    /// ESR_EL1.
+    pub esr: u64,
+    /// FAR_EL1.
+    pub far: u64,
+    /// SP_EL1.
+    pub sp: u64,
+}
+
+/// Reads it.
+pub fn exception_state() -> ExceptionState {
+    ExceptionState { elr: mrs!("elr_el1"), esr: mrs!("esr_el1"), far: mrs!("far_el1"), sp: mrs!("sp_el1") }
+}
+
 /// What an exception at EL1 leaves for its handler.
 pub fn set_exception_state(esr: u64, elr: u64, spsr: u64, far: Option<u64>) {
     msr!("esr_el1", esr);

@@ -11,6 +11,7 @@ use hv_core::psci::VmPower;
 use hv_core::stage2::Stage2;
 
 use super::{Control, Event, NO_VCPU, Phase, SOS_VM, Vm};
+use crate::history::History;
 use crate::machine::machine;
 use crate::memory::frames;
 use crate::{SCHEDULER, VCPUS, VMS, console, cpu};
@@ -32,14 +33,30 @@ pub fn create(label: Label, vcpus: u8) -> Result<VmHandle, CreateError> {
     }
     let id = guests.clone().find(|&id| VMS[id].phase() == Phase::Free).ok_or(CreateError::NoRoom)?;
     let id = VmId(id as u8);
-    let root = frames().allocate(hv_core::stage2::ROOT_SIZE, Owner::Tables).map_err(|_| CreateError::NoRoom)?;
-    if !set_up(id, label, vcpus, root) {
-        frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);
+    let mut history = History::allocate().ok_or(CreateError::NoRoom)?;
+    if !set_up_with_tables(id, label, vcpus) {
+        history.free();
         return Err(CreateError::NoRoom);
     }
     let vm = &VMS[id.index()];
+    let mut serial = vm.serial.lock();
+    history.begin_at(serial.output.end());
+    serial.history = history;
+    drop(serial);
     let _ = vm.step(&mut vm.control.lock(), Event::Create);
     Ok(vm.handle(id))
+}
+
+/// Fills a slot; whether there was a frame for its tables, and vCPUs.
+fn set_up_with_tables(id: VmId, label: Label, vcpus: u8) -> bool {
+    let Ok(root) = frames().allocate(hv_core::stage2::ROOT_SIZE, Owner::Tables) else {
+        return false;
+    };
+    let done = set_up(id, label, vcpus, root);
+    if !done {
+        frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);
+    }
+    done
 }
 
 /// Fills a slot; whether there were vCPUs for it.

@@ -14,7 +14,8 @@ use hv_core::psci::{Outcome, PowerCall};
 
 use super::{Control, SOS_VM, Vm, destroy};
 use crate::machine::machine;
-use crate::{SCHEDULER, VCPUS, VMS, console, cpu, sos, vcpu};
+use crate::vcpu::Loaded;
+use crate::{SCHEDULER, VCPUS, VMS, console, cpu, kept, sos, vcpu};
 
 impl Vm {
     /// Takes an event of its life. `control` is its own.
@@ -69,9 +70,18 @@ pub fn power(id: VmId, caller: VcpuIdx, call: PowerCall) -> Outcome {
     outcome
 }
 
-/// A vCPU of the VM cannot go on.
-pub fn crashed(id: VmId) {
-    end(id, EndReason::Crashed);
+/// A vCPU cannot go on: its VM ends.
+pub fn crashed(loaded: &Loaded) {
+    kept::crashed(loaded, EndReason::Crashed);
+    end(loaded.vm_id, EndReason::Crashed);
+}
+
+/// A vCPU is about to leave its CPU for good. Of a VM that hangs, where the first one does is worth to know.
+pub fn vcpu_leaves(loaded: &Loaded) {
+    let hangs = loaded.vm.control.lock().end == EndReason::Watchdog;
+    if hangs && loaded.index == VcpuIdx(0) {
+        kept::crashed(loaded, EndReason::Watchdog);
+    }
 }
 
 /// Stops all vCPUs of a VM for good.
@@ -116,12 +126,13 @@ fn ended(id: VmId, control: MutexGuard<'_, Control>) {
         let _ = told();
         return sos::stopped();
     }
+    let handle = vm.handle(id);
     if let Some(label) = label {
         log::info!("vm {label}: {end}");
+        kept::ended(id, handle, label, end);
     }
     console::gone(id);
     // From the next line on the slot may be destroyed and begin another life.
-    let handle = vm.handle(id);
     let _ = told();
     sos::vm_ended(id, handle, end);
 }

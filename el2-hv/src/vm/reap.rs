@@ -13,6 +13,7 @@ use hv_core::stage2::Piece;
 
 use super::{Event, Phase, SOS_VM};
 use crate::cpu::Local;
+use crate::history::History;
 use crate::memory::{bytes_of, frames};
 use crate::vcpu::Loaded;
 use crate::{SCHEDULER, VCPUS, VMS, cpu, sos};
@@ -126,6 +127,9 @@ fn finish(id: VmId) {
     if id != SOS_VM {
         let leaked = bytes_of(Owner::Vm(id));
         assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
+        // Of a VM that was never started: nobody keeps it.
+        let history = core::mem::replace(&mut vm.serial.lock().history, History::NONE);
+        history.free();
         sos::forget_vm(id, handle);
     }
     super::build::free_vcpus(vm);

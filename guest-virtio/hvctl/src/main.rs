@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 /// Prints what a command gives.
 fn show(output: &Output) -> ExitCode {
-    match stdout().lock().write_all(output.text.as_bytes()) {
+    match stdout().lock().write_all(&output.text) {
         // Whoever reads has seen enough (`hvctl hv log | head`).
         Err(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Err(error) => return complain(&Error::Output(error)),

@@ -4,9 +4,11 @@
 //! due. So a life of this partition that fails in between leaves it to the next.
 
 use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
 
 use hv_abi::Status;
-use hv_abi::message::{Reply, VmSpec};
+use hv_abi::call::ConfigKind;
+use hv_abi::message::{BoardPower, Reply, VmSpec};
 use hv_abi::record::{EndReason, VmState};
 
 use super::Manager;
@@ -182,6 +184,25 @@ impl Manager<'_> {
             Err(Status::WrongState) => Err(Error::NotPaused(name.to_owned())),
             Err(status) => Err(vm.failed(Step::Resume, status)),
         }
+    }
+
+    /// Stops all VMs, the one that was started last first, then powers the board off or resets it. A guest cannot be
+    /// asked to leave by itself: its machine has no power key. So none is waited for.
+    pub(super) fn end_board<H: Hypervisor>(&mut self, hypervisor: &mut H, power: BoardPower) -> Result<Reply, Error> {
+        let mut alive: Vec<Vm> = vms(hypervisor)?.into_iter().filter(Vm::is_alive).collect();
+        alive.sort_by_key(Vm::uptime);
+        for vm in alive {
+            // Whatever is wrong with one of them, the board ends.
+            if let Err(status) = builder::stop(hypervisor, vm.handle()) {
+                log::warn!("{}", vm.failed(Step::Stop, status));
+            }
+        }
+        let kind = match power {
+            BoardPower::Off => ConfigKind::ShutDown,
+            BoardPower::Reset => ConfigKind::Reset,
+        };
+        hypervisor.hv_config(kind).map_err(|status| Error::Call { call: "hv_config", status })?;
+        Ok(Reply::Done)
     }
 
     /// The error for a VM that does not run, or does not exist.

@@ -5,7 +5,9 @@ use std::vec::Vec;
 
 use hv_abi::call::{ConfigKind, DeviceKind, Grants};
 use hv_abi::mailbox::{BODY_MAX, FrameHeader, INBOUND_PRODUCER, MESSAGE_MAX, OPEN_MAX, OUTBOUND_CONSUMER};
-use hv_abi::message::{Failure, FailureCode, Fault, FaultKind, Origin, VmCreate, VmDetail, VmPhase, VmSummary};
+use hv_abi::message::{
+    BoardPower, Failure, FailureCode, Fault, FaultKind, Origin, VmCreate, VmDetail, VmPhase, VmSummary,
+};
 use hv_abi::record::EndReason;
 use zerocopy::IntoBytes;
 
@@ -305,7 +307,7 @@ fn specs_that_are_not_allowed_are_refused_by_name() {
         (
             VmCreate { grants: Some(vec!["root".into()]), ..create("x", "linux") },
             FailureCode::Invalid,
-            "vm \"x\": grants: \"root\" is none of manage, info, log",
+            "vm \"x\": grants: \"root\" is none of manage, info, log, consoles",
         ),
         (
             create("x", "tiny"),
@@ -565,6 +567,55 @@ fn a_guest_is_paused_and_resumed_and_ends_from_there_as_from_anywhere() {
         }
         assert_eq!(life.list()[1].state, VmPhase::Running);
     }
+}
+
+#[test]
+fn the_board_ends_after_its_guests_the_last_one_started_first() {
+    for (power, kind) in [(BoardPower::Off, ConfigKind::ShutDown), (BoardPower::Reset, ConfigKind::Reset)] {
+        let mut life = Life1::new();
+        for (name, uptime) in [("linux", 300), ("raw", 200)] {
+            assert_eq!(life.ask(&start(name)), Reply::Done);
+            life.el2.0.borrow_mut().uptimes.push((name, uptime));
+        }
+        assert_eq!(life.ask(&Request::VmPause { name: "raw".into() }), Reply::Done);
+        assert_eq!(life.ask(&Request::Board(power)), Reply::Done);
+        let state = life.el2.0.borrow();
+        assert_eq!(
+            (state.configs.as_slice(), state.ended.as_slice()),
+            (&[kind][..], &["raw", "linux"].map(String::from)[..])
+        );
+    }
+    // A guest that cannot be stopped does not keep it.
+    let mut life = Life1::new();
+    assert_eq!(life.ask(&start("raw")), Reply::Done);
+    life.el2.0.borrow_mut().fail_call = Some(("vm_stop", Status::Denied));
+    assert_eq!(life.ask(&Request::Board(BoardPower::Off)), Reply::Done);
+    assert_eq!(life.el2.0.borrow().configs, [ConfigKind::ShutDown]);
+}
+
+#[test]
+fn how_a_guest_crashed_is_shown_as_long_as_el2_keeps_it() {
+    use hv_abi::handle::Label;
+    use hv_abi::record::{CrashRecord, NO_VCPU};
+    use zerocopy::FromZeros;
+
+    let mut life = Life1::new();
+    assert_eq!(life.show("raw").crash, None);
+    let mut record = CrashRecord::new_zeroed();
+    record.handle = VmHandle::new(3, 7).0.into();
+    record.reason = (EndReason::Crashed as u32).into();
+    record.pc = 0x4008_0000.into();
+    record.x[30] = 30.into();
+    let mut keep = |record| life.el2.0.borrow_mut().crashes = vec![(Label::new("raw").unwrap(), record)];
+    keep(record);
+    let crash = life.show("raw").crash.unwrap();
+    assert_eq!((crash.slot, crash.generation, crash.reason.as_str()), (3, 7, "crashed"));
+    let vcpu = crash.vcpu.unwrap();
+    assert_eq!((vcpu.vcpu, vcpu.pc, vcpu.x.len(), vcpu.x[30]), (0, 0x4008_0000, 31, 30));
+    record.vcpu = NO_VCPU.into();
+    life.el2.0.borrow_mut().crashes = vec![(Label::new("raw").unwrap(), record)];
+    assert_eq!(life.show("raw").crash.unwrap().vcpu, None);
+    assert_eq!(life.show("linux").crash, None);
 }
 
 #[test]

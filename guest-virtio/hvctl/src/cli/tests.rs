@@ -9,7 +9,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 
 fn request(line: &str) -> Request {
     match parse(line).unwrap().command {
-        Command::Vm(command) => command.request(),
+        Command::Vm(command) => command.request().expect("a request to the service partition"),
         Command::Debug(DebugCommand::Fault { kind, after_calls }) => kind.request(after_calls),
         other => panic!("{other:?} is no request to the service partition"),
     }

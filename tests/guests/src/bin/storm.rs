@@ -35,8 +35,11 @@ fn main(machine: &Machine) {
     RAM[0].store(machine.ram_base + OWN, Ordering::Relaxed);
     RAM[1].store(machine.ram_base + machine.memory, Ordering::Relaxed);
     gic::init_distributor();
-    (1..machine.vcpus).for_each(|cpu| cpu::start(cpu, storm));
     println!("STORM on {} vCPUs", machine.vcpus);
+    for other in 1..machine.vcpus {
+        // One that storms already may have been first.
+        let _ = cpu::try_start(other, storm);
+    }
     storm(0);
 }
 

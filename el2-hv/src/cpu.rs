@@ -349,7 +349,8 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
     if attention & vcpu::PARK != 0 && loaded.vm.phase() == Phase::Pausing {
         return Next::Park;
     }
-    if attention & vcpu::GIC != 0 {
+    // What wakes a sleeper is pending still: a list register keeps the timer's interrupt where the timer has taken it back.
+    if attention & (vcpu::GIC | vcpu::ASLEEP) != 0 {
         loaded.sync_gic(local);
     }
     if attention & vcpu::ASLEEP != 0 && loaded.sleeps_on() {

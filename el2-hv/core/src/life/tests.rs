@@ -119,7 +119,8 @@ impl Model {
             }
             // The image asks the machine first: a VM that is ending starts nobody.
             Step::On(by, other) if self.runs(by) && self.vcpus[other] == Place::Off => {
-                if self.life.on(Event::VcpuOn).is_ok() {
+                let starts = self.life.on(Event::VcpuOn).is_ok();
+                if starts {
                     let pausing = self.life.phase() == Phase::Pausing;
                     self.vcpus[other] = if pausing { Place::ToldToPark } else { Place::Running };
                 }

@@ -156,12 +156,6 @@ impl Vcpu {
         self.attention.load(Ordering::SeqCst) != 0
     }
 
-    /// Whether others have told it to look at something.
-    #[inline]
-    pub fn is_called(&self) -> bool {
-        self.attention.load(Ordering::SeqCst) & !ASLEEP != 0
-    }
-
     /// What there is to look at, once.
     pub fn take_attention(&self) -> u8 {
         self.attention.fetch_and(ASLEEP, Ordering::SeqCst)

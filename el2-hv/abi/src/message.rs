@@ -4,6 +4,7 @@
 //! only ever added at the end: their numbers are the wire format, held by golden bytes below.
 
 mod crash;
+mod restart;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -12,6 +13,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 pub use crash::{Crash, CrashedVcpu};
+pub use restart::RestartPolicy;
 
 /// What is asked of the service partition.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -236,28 +238,6 @@ pub struct VmSpec {
     pub restart: RestartPolicy,
     /// Restarts in a row, of lives that were short, after which it is not; 0 is no limit.
     pub restart_limit: u32,
-}
-
-/// After which ends a VM is started again. One that resets itself always is; one that was stopped never is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
-    /// After a reset only.
-    Never,
-    /// After a crash or the expiry of its watchdog, too.
-    OnFailure,
-    /// After a power-off of its own, too.
-    Always,
-}
-
-impl core::fmt::Display for RestartPolicy {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(match self {
-            Self::Never => "never",
-            Self::OnFailure => "on-failure",
-            Self::Always => "always",
-        })
-    }
 }
 
 /// How an image is loaded.

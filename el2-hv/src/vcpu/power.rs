@@ -7,8 +7,16 @@ use hv_arch::guest::{self, GuestRegisters};
 use hv_arch::vgic::InterfaceState;
 use hv_core::debug::DebugState;
 
-use super::{ASLEEP, Loaded, VcpuCore};
+use super::{ASLEEP, Loaded, Vcpu, VcpuCore};
 use crate::cpu::Local;
+
+impl Vcpu {
+    /// Whether others have told it to look at something.
+    #[inline]
+    pub fn is_called(&self) -> bool {
+        self.attention.load(Ordering::SeqCst) & !ASLEEP != 0
+    }
+}
 
 impl VcpuCore {
     /// General registers and CPU interface before the first instruction.

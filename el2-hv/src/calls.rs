@@ -10,17 +10,18 @@ use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::record::{EndReason, QueryKind, VmRecord};
 use hv_abi::{Status, VmHandle};
+use hv_arch::counter;
 use hv_arch::ram::{self, NoNewTables, Tables};
 use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::Access;
 use zerocopy::IntoBytes;
 
-use crate::cpu::Next;
+use crate::cpu::{Local, Next};
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
-use crate::{NOTES, SOS, VMS, console, query, report, sos};
+use crate::{NOTES, SOS, VMS, console, kept, query, report, sos};
 
 /// Bytes that are copied between two looks for interrupts.
 const COPY_STEP: u64 = 16 * 1024;
@@ -37,11 +38,11 @@ pub fn caller_of(call: Call) -> Caller {
 }
 
 /// Serves a call of the service partition.
-pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
+pub fn serve(local: &mut Local, loaded: &mut Loaded, call: Call) -> Next {
     let x = &loaded.core.registers.x;
     let arguments = [x[1], x[2], x[3], x[4], x[5], x[6]];
     let mut results: Results = [0; 3];
-    let status = match perform(call, arguments, &mut results) {
+    let status = match perform(local, call, arguments, &mut results) {
         Ok(()) => Status::Success,
         Err(status) => status,
     };
@@ -52,7 +53,7 @@ pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
     if status == Status::Again { Next::GiveWay } else { Next::Resume }
 }
 
-fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
+fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
     match call {
         Call::VmCreate => create([x[0], x[1], x[2], x[3]], x[4], results),
         Call::VmMemory => {
@@ -87,6 +88,13 @@ fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status>
             *results = named(x[0])?.1.control.lock().scheduling();
             Ok(())
         }
+        Call::SosAlarm => {
+            sos::set_alarm((x[0] != 0).then_some(x[0]));
+            Ok(())
+        }
+        Call::VmPause => pause(x[0]),
+        Call::VmResume => resume(local, x[0]),
+        Call::VmCrash => crash([x[0], x[1], x[2], x[3]], x[4]),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -250,7 +258,7 @@ fn start(handle: u64) -> Result<(), Status> {
 fn stop(handle: u64) -> Result<(), Status> {
     let (id, vm) = named(handle)?;
     match vm.phase() {
-        Phase::Running => {
+        Phase::Running | Phase::Pausing | Phase::Paused => {
             vm::end(id, EndReason::Stopped);
             Err(Status::Again)
         }
@@ -258,6 +266,33 @@ fn stop(handle: u64) -> Result<(), Status> {
         Phase::Stopped if vm.control.lock().end == EndReason::Stopped => Ok(()),
         _ => Err(Status::WrongState),
     }
+}
+
+fn pause(handle: u64) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    match vm.phase() {
+        Phase::Paused => {
+            sos::progress();
+            Ok(())
+        }
+        Phase::Pausing => Err(Status::Again),
+        _ if vm::pause(id) => Err(Status::Again),
+        _ => Err(Status::WrongState),
+    }
+}
+
+fn resume(local: &mut Local, handle: u64) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    if vm.phase() == Phase::Pausing {
+        return Err(Status::Again);
+    }
+    if !vm::resume(id) {
+        return Err(Status::WrongState);
+    }
+    // What its devices do by time: nobody looked meanwhile.
+    local.watch_devices(id, Some(counter::now_relaxed()));
+    sos::progress();
+    Ok(())
 }
 
 fn destroy(handle: u64) -> Result<(), Status> {
@@ -269,7 +304,7 @@ fn destroy(handle: u64) -> Result<(), Status> {
         return if known { Ok(()) } else { Err(Status::NoSuchVm) };
     };
     match vm.phase() {
-        Phase::Running => vm::end(id, EndReason::Stopped),
+        Phase::Running | Phase::Pausing | Phase::Paused => vm::end(id, EndReason::Stopped),
         Phase::Building | Phase::Stopped => {
             vm::destroy(id);
             sos::progress();
@@ -322,10 +357,16 @@ fn vm_query(slot: u64, buffer: u64, results: &mut Results) -> Result<(), Status>
     Ok(())
 }
 
+fn crash(label: [u64; 4], buffer: u64) -> Result<(), Status> {
+    let label = Label::from_registers(label).ok_or(Status::InvalidArgument)?;
+    kept::with_crash_of(label, |record| write_caller(buffer, record.as_bytes())).ok_or(Status::NoSuchVm)?
+}
+
 fn hv_query([kind, argument]: [u64; 2], buffer: u64, bytes: u64, results: &mut Results) -> Result<(), Status> {
     let kind = u32::try_from(kind).ok().and_then(QueryKind::from_number).ok_or(Status::InvalidArgument)?;
     let mut body = [0; BODY_MAX];
-    let length = query::answer(&SOS.lock(), kind, argument, &mut body);
+    let asked = query::Asked { kind, argument, label: None };
+    let length = query::answer(&SOS.lock(), &asked, &mut body).ok_or(Status::InvalidArgument)?;
     if (length as u64) > bytes {
         return Err(Status::InvalidArgument);
     }
@@ -341,6 +382,7 @@ fn config(kind: u64) -> Result<(), Status> {
             report::fatal(format_args!("the service partition gave up; its last lines are above"))
         }
         ConfigKind::Reset => report::reset(),
+        ConfigKind::ShutDown => report::power_off("as asked"),
     }
 }
 

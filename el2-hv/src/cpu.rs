@@ -1,5 +1,7 @@
 //! The run loop: pick a vCPU, run it until it blocks or its slice is over, pick the next.
 
+mod leave;
+
 use hv_arch::counter;
 use hv_arch::guest::{self, Trap};
 use hv_arch::lock::{Mutex, MutexGuard};
@@ -9,6 +11,8 @@ use hv_core::counter::earlier;
 use hv_core::frames::MAX_VMS;
 use hv_core::sched::{Block, Kick, Pick, Queue, QueueLock, Review, Turn};
 use hv_core::timer::{TimerKey, TimerQueue};
+
+use leave::{let_go, off, park, save};
 
 use crate::machine::{Machine, machine};
 use crate::vcpu::{self, Loaded};
@@ -59,6 +63,8 @@ pub enum Next {
     GiveWay,
     /// Its registers are saved, and another runs.
     Leave,
+    /// It leaves its CPU until its VM goes on.
+    Park,
     /// It is off, or its VM has ended.
     Off,
 }
@@ -211,21 +217,6 @@ pub fn run(mut local: Local) -> ! {
     }
 }
 
-/// Saves the registers of the vCPU that has them here, if there is one: whoever wants them may have them.
-fn save(local: &mut Local, resident: &mut Option<Loaded>) {
-    if let Some(loaded) = resident.take() {
-        loaded.unload(local);
-    }
-}
-
-/// Lets go of the vCPU whose registers are here, if there is one.
-fn let_go(local: &mut Local, resident: &mut Option<Loaded>) {
-    if let Some(loaded) = resident {
-        act(SCHEDULER.release(local.id, loaded.id, counter::now_relaxed()));
-    }
-    save(local, resident);
-}
-
 /// Nothing to run: waits until something may be. The vCPU that sleeps here goes on here when its
 /// timer wakes it and nobody else waits.
 fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
@@ -265,7 +256,12 @@ fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
         save(local, resident);
     }
     let vm_id = VCPUS[id.index()].vm();
-    match VMS[vm_id.index()].phase() {
+    let phase = VMS[vm_id.index()].phase();
+    if matches!(phase, Phase::Dying | Phase::Loading) && resident.as_ref().is_some_and(|loaded| loaded.id == id) {
+        // An old timer of its slot had it loaded before it was woken: nothing may hold what is built or taken down.
+        return let_go(local, resident);
+    }
+    match phase {
         Phase::Dying => {
             local.program();
             return vm::reap(local, id);
@@ -298,16 +294,13 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
                 off(local, loaded);
             }
         }
+        Next::Park => {
+            if let Some(loaded) = resident.take() {
+                park(local, loaded);
+            }
+        }
         _ => {}
     }
-}
-
-/// A vCPU is off.
-fn off(local: &mut Local, loaded: Loaded) {
-    let (id, vm_id) = (loaded.id, loaded.vm_id);
-    SCHEDULER.remove(id, counter::now_relaxed());
-    loaded.discard(local);
-    vm::vcpu_is_off(vm_id);
 }
 
 /// Runs the loaded vCPU until it is to be let go.
@@ -315,24 +308,25 @@ fn off(local: &mut Local, loaded: Loaded) {
 fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
     loaded.vcpu.begin(local.id);
     let next = loop {
-        if loaded.vcpu.has_attention()
-            && let Next::Off = attend(local, loaded)
+        let next = if loaded.vcpu.has_attention()
+            && let stays_out @ (Next::Off | Next::Park | Next::Block) = attend(local, loaded)
         {
-            break Next::Off;
-        }
-        let next = match guest::enter(&mut loaded.core.registers) {
-            Trap::Sync => exits::handle(local, loaded),
-            Trap::Interrupt => interrupts::while_running(local, loaded),
-            Trap::SError => exits::serror(loaded),
+            stays_out
+        } else {
+            match guest::enter(&mut loaded.core.registers) {
+                Trap::Sync => exits::handle(local, loaded),
+                Trap::Interrupt => interrupts::while_running(local, loaded),
+                Trap::SError => exits::serror(loaded),
+            }
         };
         match next {
             Next::Resume => {}
             Next::Block => {
-                if !loaded.has_pending() && !loaded.vcpu.has_attention() {
+                if !loaded.has_pending() && !loaded.vcpu.is_called() {
                     loaded.vcpu.pause();
                     let block = SCHEDULER.block(local.id, loaded.id, counter::now_relaxed());
                     // What arrived since the look above has sent an interrupt here, not a wake.
-                    if block == Block::Blocked && !loaded.vcpu.has_attention() {
+                    if block == Block::Blocked && !loaded.vcpu.is_called() {
                         return Next::Block;
                     }
                     if block == Block::Blocked {
@@ -352,8 +346,7 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
                     break Next::Leave;
                 }
             }
-            Next::Leave => break Next::Leave,
-            Next::Off => break Next::Off,
+            leaves @ (Next::Leave | Next::Park | Next::Off) => break leaves,
         }
     };
     loaded.vcpu.pause();
@@ -366,8 +359,16 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
     if attention & vcpu::STOP != 0 {
         return Next::Off;
     }
-    if attention & vcpu::GIC != 0 {
+    // It may have been resumed before it looked.
+    if attention & vcpu::PARK != 0 && loaded.vm.phase() == Phase::Pausing {
+        return Next::Park;
+    }
+    // What wakes a sleeper is pending still: a list register keeps the timer's interrupt where the timer has taken it back.
+    if attention & (vcpu::GIC | vcpu::ASLEEP) != 0 {
         loaded.sync_gic(local);
+    }
+    if attention & vcpu::ASLEEP != 0 && loaded.sleeps_on() {
+        return Next::Block;
     }
     Next::Resume
 }

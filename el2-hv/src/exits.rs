@@ -233,7 +233,7 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
             loaded.vm.name(),
             loaded.index
         );
-        vm::crashed(loaded.vm_id);
+        vm::crashed(loaded);
         return Next::Off;
     }
     let registers = &mut loaded.core.registers;

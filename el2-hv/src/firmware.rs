@@ -14,7 +14,7 @@ pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
     let x = &mut loaded.core.registers.x;
     let function = x[0] as u32;
     if function & !0xff == BASE {
-        return own(loaded, function);
+        return own(local, loaded, function);
     }
     match psci::decode(function, [x[1], x[2], x[3]]) {
         PsciCall::Simple(call) => match call.answer(&local.machine.mitigations) {
@@ -42,7 +42,7 @@ pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
 
 /// Dormouse's own calls: the doorbell for all, the rest for the service partition.
 #[inline(never)]
-fn own(loaded: &mut Loaded, function: u32) -> Next {
+fn own(local: &mut Local, loaded: &mut Loaded, function: u32) -> Next {
     let call = Call::from_function(function);
     if call == Some(Call::Doorbell) {
         let status = mailbox::doorbell(loaded.vm_id);
@@ -51,7 +51,7 @@ fn own(loaded: &mut Loaded, function: u32) -> Next {
     }
     let allowed = call.filter(|call| calls::caller_of(*call) == Caller::ServicePartition && loaded.vm_id == vm::SOS_VM);
     match allowed {
-        Some(call) => calls::serve(loaded, call),
+        Some(call) => calls::serve(local, loaded, call),
         None => {
             loaded.core.registers.x[0] = Status::NotSupported.to_register();
             Next::Resume
@@ -65,6 +65,10 @@ fn power(loaded: &mut Loaded, call: PowerCall) -> Next {
     match vm::power(loaded.vm_id, loaded.index, call) {
         Outcome::Return(value) => loaded.core.registers.x[0] = value,
         Outcome::PowerOn { .. } => loaded.core.registers.x[0] = psci::status::SUCCESS,
+        Outcome::PowerDown { entry, context } => {
+            loaded.power_down(entry.0, context);
+            return Next::Block;
+        }
         Outcome::PowerOff | Outcome::SystemOff | Outcome::SystemReset => return Next::Off,
         Outcome::Return4(_) | Outcome::Wait => {}
     }

@@ -1,6 +1,7 @@
 //! A vCPU: what others may tell it at any time, and what only the CPU that has loaded it touches.
 
 mod exits;
+mod power;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -24,6 +25,10 @@ pub use exits::{Exits, Reason};
 pub const GIC: u8 = 1;
 /// It is to stop for good.
 pub const STOP: u8 = 1 << 1;
+/// It is to leave its CPU until its VM goes on.
+pub const PARK: u8 = 1 << 2;
+/// It is powered down, and goes on at its entry when an interrupt is pending for it. Only its own CPU changes this.
+pub const ASLEEP: u8 = 1 << 3;
 
 /// No CPU, or no VM; others count from 1.
 const NONE: u8 = 0;
@@ -60,6 +65,8 @@ pub struct VcpuCore {
     physical_timer_used: bool,
     /// Its debug registers.
     pub debug: DebugState,
+    /// Where it goes on, and its x0 there, when its power-down is over.
+    wakes_at: (u64, u64),
     interface: InterfaceState,
     /// Maintenance controls in ICH_HCR_EL2.
     controls: u64,
@@ -77,6 +84,7 @@ impl Vcpu {
                 physical_timer: PhysicalTimer::RESET,
                 physical_timer_used: false,
                 debug: DebugState::RESET,
+                wakes_at: (0, 0),
                 interface: InterfaceState::RESET,
                 controls: 0,
             }),
@@ -115,10 +123,7 @@ impl Vcpu {
         let index = self.index.load(Ordering::Relaxed);
         // MPIDR_EL1: RES1 bit 31, affinity = its number (Arm ARM D24.2.123).
         core.context.reset(1 << 31 | u64::from(index));
-        core.registers = GuestRegisters::RESET;
-        core.registers.pc = entry;
-        core.registers.x[0] = x0;
-        core.interface = InterfaceState::RESET;
+        core.begin_at(entry, x0);
         core.physical_timer = PhysicalTimer::RESET;
         core.debug = DebugState::RESET;
         core.timer_template = 0;
@@ -163,7 +168,7 @@ impl Vcpu {
 
     /// What there is to look at, once.
     pub fn take_attention(&self) -> u8 {
-        self.attention.swap(0, Ordering::SeqCst)
+        self.attention.fetch_and(ASLEEP, Ordering::SeqCst)
     }
 }
 

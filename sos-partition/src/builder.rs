@@ -45,6 +45,10 @@ pub enum Step {
     Stop,
     /// `vm_destroy`.
     Destroy,
+    /// `vm_pause`.
+    Pause,
+    /// `vm_resume`.
+    Resume,
 }
 
 impl core::fmt::Display for Step {
@@ -63,6 +67,8 @@ impl core::fmt::Display for Step {
             Self::Start => f.write_str("vm_start"),
             Self::Stop => f.write_str("vm_stop"),
             Self::Destroy => f.write_str("vm_destroy"),
+            Self::Pause => f.write_str("vm_pause"),
+            Self::Resume => f.write_str("vm_resume"),
         }
     }
 }
@@ -146,7 +152,11 @@ pub fn destroy<H: Hypervisor>(hypervisor: &mut H, vm: VmHandle) -> Result<(), St
     patiently(|| hypervisor.vm_destroy(vm))
 }
 
-fn patiently(mut call: impl FnMut() -> Result<(), Status>) -> Result<(), Status> {
+/// Makes a call until EL2 answers something else than `AGAIN`.
+///
+/// # Errors
+/// EL2's status.
+pub(crate) fn patiently(mut call: impl FnMut() -> Result<(), Status>) -> Result<(), Status> {
     loop {
         match call() {
             Err(Status::Again) => {}

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node, Property};
-use hv_abi::message::{ImageFormat, VmSpec};
+use hv_abi::message::{ImageFormat, RestartPolicy, VmSpec};
 
 use crate::spec::{self, SpecError};
 
@@ -107,6 +107,9 @@ pub enum PropertyProblem {
     /// It must be one of two values.
     #[error("must be \"linux\" or \"raw\"")]
     NotFormat,
+    /// It must be one of three values.
+    #[error("must be \"never\", \"on-failure\" or \"always\"")]
+    NotRestart,
     /// Only raw images have it.
     #[error("only for image-format \"raw\"")]
     NotForLinux,
@@ -201,6 +204,8 @@ fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
         ports: reader.small("ports", 0, SpecError::Ports)?,
         watchdog: reader.flag("watchdog")?,
         cpu: share::parse(&mut reader)?,
+        restart: parse_restart(&mut reader)?,
+        restart_limit: reader.u32("restart-limit")?.unwrap_or(0),
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;
@@ -216,6 +221,16 @@ fn parse_format(reader: &mut Reader<'_>) -> Result<ImageFormat> {
         (Some("raw"), Some(found)) => Ok(ImageFormat::Raw { load_address: reader.u64(&found)? }),
         (Some("raw"), None) => Err(reader.problem("load-address", PropertyProblem::Missing)),
         (Some(_), _) => Err(reader.problem("image-format", PropertyProblem::NotFormat)),
+    }
+}
+
+fn parse_restart(reader: &mut Reader<'_>) -> Result<RestartPolicy> {
+    let policy = reader.optional_string("restart")?;
+    match policy.as_deref() {
+        None | Some("never") => Ok(RestartPolicy::Never),
+        Some("on-failure") => Ok(RestartPolicy::OnFailure),
+        Some("always") => Ok(RestartPolicy::Always),
+        Some(_) => Err(reader.problem("restart", PropertyProblem::NotRestart)),
     }
 }
 

@@ -45,6 +45,12 @@ pub enum Error {
     /// It does not run.
     #[error("vm {0:?} does not run")]
     NotRunning(String),
+    /// It is paused.
+    #[error("vm {0:?} is paused")]
+    Paused(String),
+    /// It is not paused.
+    #[error("vm {0:?} is not paused")]
+    NotPaused(String),
     /// A guest of the description that does not run: there is nothing to destroy.
     #[error("vm {0:?} does not run, and its spec stays: it is part of the system description")]
     Described(String),
@@ -142,7 +148,12 @@ impl Error {
         match self {
             Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoMember { .. } => FailureCode::NotFound,
             Self::Exists(_) => FailureCode::Exists,
-            Self::Runs(_) | Self::NotRunning(_) | Self::Described(_) | Self::SetDescribed(_) => FailureCode::WrongState,
+            Self::Runs(_)
+            | Self::NotRunning(_)
+            | Self::Paused(_)
+            | Self::NotPaused(_)
+            | Self::Described(_)
+            | Self::SetDescribed(_) => FailureCode::WrongState,
             Self::Share { status: Status::InvalidArgument, .. } => FailureCode::Invalid,
             Self::Share { .. } => FailureCode::NoResources,
             Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } => FailureCode::Invalid,

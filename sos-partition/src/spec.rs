@@ -32,10 +32,10 @@ pub enum SpecError {
     #[error("ports: {0} is not in 0..=4")]
     Ports(u32),
     /// Ports without a grant would have nothing to say.
-    #[error("ports: they need at least one of the grants manage, info, log")]
+    #[error("ports: they need at least one of the grants manage, info, log, consoles")]
     PortsWithoutGrant,
     /// A grant that does not exist.
-    #[error("grants: {0:?} is none of manage, info, log")]
+    #[error("grants: {0:?} is none of manage, info, log, consoles")]
     Grant(String),
     /// A grant twice.
     #[error("grants: {0:?} is there twice")]
@@ -58,7 +58,8 @@ pub enum SpecError {
 }
 
 /// The names of grants and what they are to EL2.
-const GRANTS: [(&str, Grants); 3] = [("manage", Grants::MANAGE), ("info", Grants::INFO), ("log", Grants::LOG)];
+const GRANTS: [(&str, Grants); 4] =
+    [("manage", Grants::MANAGE), ("info", Grants::INFO), ("log", Grants::LOG), ("consoles", Grants::CONSOLES)];
 
 /// The set that a list of names means.
 ///

@@ -5,12 +5,14 @@
 //! types, and asks for QEMU's end. Nothing here sleeps for a fixed time. When a test panics the run
 //! prints the seed, the ends of both lines and a command that repeats it; QEMU never outlives it.
 //!
+//! [`cycles`] has the loops of `make soak`, and which variables set their seed, length and start.
 //! `DORMOUSE_CPU` (cortex-a72) is the model of CPU where a test does not ask for one, `DORMOUSE_SEED` that of the hostile
 //! guest's operations in `make soak`. `DORMOUSE_TIMEOUT_FACTOR` (1) stretches every time-out; `DORMOUSE_BUILD` (`build/`) is where
 //! `make image` leaves its files.
 
 pub mod artifact;
 pub mod board;
+pub mod cycles;
 pub mod debian;
 pub mod debugger;
 pub mod description;

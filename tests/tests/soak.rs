@@ -1,5 +1,6 @@
 //! Long runs, by `make soak`.
 
+use dormouse_tests::cycles::{Cycles, destroyed_at_any_moment, paused_at_any_moment, rebooted_from_inside};
 use dormouse_tests::description::ALL_GRANTS;
 use dormouse_tests::{Board, Description, Guest, Mix, Shell, System, seconds};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -68,4 +69,22 @@ fn hostile_guests_of_many_seeds_harm_nobody() {
         assert!(shell.hvctl("vm list").is_array(), "seed {seed}");
         assert!(!shell.run.log.text().contains("dormouse: fatal:"), "seed {seed}");
     }
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn ten_thousand_vms_destroyed_at_any_moment_leave_nothing() {
+    destroyed_at_any_moment(&Cycles::new(10_000));
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn a_guest_reboots_from_inside_a_thousand_times() {
+    rebooted_from_inside(&Cycles::new(1000));
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn a_guest_is_paused_and_resumed_a_thousand_times() {
+    paused_at_any_moment(&Cycles::new(1000));
 }

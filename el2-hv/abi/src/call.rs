@@ -106,6 +106,14 @@ calls! {
         "Sets what vCPUs of a VM get, before or after its start: weight 1 to 10000; cap in thousandths of a CPU, 10 to 1000, 0 none; a reservation of 100 us or more in each period of 1000 to 1000000 us, 0 none; pinned: a CPU for itself, with neither cap nor reservation. All vCPUs named, or none. DENIED if no such CPU is open to one of them, NO_ROOM if none has so much left to reserve (for a pinned one: all have reservations), CONFLICT if another vCPU would be left without a CPU, WRONG_STATE once the VM has ended.";
     VmSchedGet = 18, "vm_sched_get", ServicePartition, ["handle"] -> ["CPUs", "weight | cap << 32 | pinned << 48", "budget | period << 32"],
         "What the first vCPU of a VM gets, as `vm_sched` takes it.";
+    SosAlarm = 19, "sos_alarm", ServicePartition, ["count"] -> [],
+        "Sets when the service partition is woken by the event `Alarm`, as a value of the counter that it reads; 0 takes the alarm back. There is one; it outlives lives until it is set again, or a life that was told of it has agreed to end.";
+    VmPause = 20, "vm_pause", ServicePartition, ["handle"] -> [],
+        "Takes the vCPUs of a running VM from their CPUs; its virtual time stands still. AGAIN while one of them is still on a CPU; success where it is paused.";
+    VmResume = 21, "vm_resume", ServicePartition, ["handle"] -> [],
+        "Lets a paused VM go on where it was, its virtual counter included. AGAIN while it is being paused.";
+    VmCrash = 22, "vm_crash", ServicePartition, ["label[0..8]", "label[8..16]", "label[16..24]", "label[24..32]", "IPA of a CrashRecord"] -> [],
+        "Writes how the last life of a VM of that label crashed, or hung. NO_SUCH_VM if it did not, or nothing of it is kept any more.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.
@@ -221,8 +229,10 @@ impl Grants {
     pub const INFO: Self = Self(1 << 1);
     /// EL2's log.
     pub const LOG: Self = Self(1 << 2);
+    /// What VMs have said on their consoles.
+    pub const CONSOLES: Self = Self(1 << 3);
     /// Every grant.
-    pub const ALL: Self = Self(0b111);
+    pub const ALL: Self = Self(0b1111);
 
     /// The set in a register, or `None` where an unknown bit is set.
     pub const fn from_register(register: u64) -> Option<Self> {
@@ -244,10 +254,12 @@ impl Grants {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum ConfigKind {
-    /// Powers the board off.
+    /// Powers the board off, because the service partition gives up.
     PowerOff = 1,
     /// Resets the board.
     Reset = 2,
+    /// Powers the board off in good order: an end that was asked for.
+    ShutDown = 3,
 }
 
 impl ConfigKind {
@@ -256,6 +268,7 @@ impl ConfigKind {
         match register {
             1 => Some(Self::PowerOff),
             2 => Some(Self::Reset),
+            3 => Some(Self::ShutDown),
             _ => None,
         }
     }

@@ -3,6 +3,9 @@
 //! On the ring they are postcard; at a web edge the same types are JSON. Variants and fields are
 //! only ever added at the end: their numbers are the wire format, held by golden bytes below.
 
+mod crash;
+mod restart;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 mod share;
 
+pub use crash::{Crash, CrashedVcpu};
+pub use restart::RestartPolicy;
 pub use share::{CpuShare, Reservation, VmSet};
 
 /// What is asked of the service partition.
@@ -45,6 +50,23 @@ pub enum Request {
     Fault(Fault),
     /// Changes what a VM gets of the CPUs.
     VmSet(VmSet),
+    /// Stops a VM that runs, and starts it anew from its spec.
+    VmReboot {
+        /// Its name.
+        name: String,
+    },
+    /// Lets a running VM stand still, in its own time as well.
+    VmPause {
+        /// Its name.
+        name: String,
+    },
+    /// Lets a paused VM go on.
+    VmResume {
+        /// Its name.
+        name: String,
+    },
+    /// Stops all VMs, the one that was started last first, and powers the board off or resets it.
+    Board(BoardPower),
 }
 
 impl Request {
@@ -92,6 +114,16 @@ pub enum FaultKind {
     Spin,
 }
 
+/// What becomes of the board.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BoardPower {
+    /// It is powered off.
+    Off,
+    /// It is reset.
+    Reset,
+}
+
 /// What the service partition answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -120,6 +152,10 @@ pub enum VmPhase {
     Stopped,
     /// Its memory is being returned.
     Dying,
+    /// Its last life is over, and the next begins when its back-off is.
+    Restarting,
+    /// Stands still until it is resumed.
+    Paused,
 }
 
 impl core::fmt::Display for VmPhase {
@@ -130,6 +166,8 @@ impl core::fmt::Display for VmPhase {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::Dying => "dying",
+            Self::Restarting => "restarting",
+            Self::Paused => "paused",
         })
     }
 }
@@ -145,7 +183,7 @@ pub struct VmSummary {
     pub vcpus: u8,
     /// Bytes of RAM.
     pub memory: u64,
-    /// Since its start; `None` where it does not run.
+    /// Since its start, pauses excepted; `None` where it does not run.
     pub uptime_ns: Option<u64>,
 }
 
@@ -160,6 +198,10 @@ pub struct VmDetail {
     pub origin: Origin,
     /// How its last life ended, where one has.
     pub last_end: Option<String>,
+    /// Times that it was started again by itself since somebody last started it.
+    pub restarts: u32,
+    /// How its last life crashed or hung, where it did and that is still kept.
+    pub crash: Option<Crash>,
 }
 
 /// Where a spec is from.
@@ -200,6 +242,10 @@ pub struct VmSpec {
     /// What each of its vCPUs gets of the CPUs.
     #[serde(default)]
     pub cpu: CpuShare,
+    /// After which ends it is started again.
+    pub restart: RestartPolicy,
+    /// Restarts in a row, of lives that were short, after which it is not; 0 is no limit.
+    pub restart_limit: u32,
 }
 
 /// How an image is loaded.
@@ -291,6 +337,10 @@ mod tests {
         assert_eq!(encode(&Request::VmStop { name: "a".to_owned() })[0], 4);
         assert_eq!(encode(&Request::VmDestroy { name: "a".to_owned() })[0], 5);
         assert_eq!(encode(&Request::Fault(Fault { kind: FaultKind::Spin, after_calls: 3 })), [6, 1, 3]);
+        assert_eq!(encode(&Request::VmReboot { name: "a".to_owned() }), [8, 1, b'a']);
+        assert_eq!(encode(&Request::VmPause { name: "a".to_owned() }), [9, 1, b'a']);
+        assert_eq!(encode(&Request::VmResume { name: "a".to_owned() }), [10, 1, b'a']);
+        assert_eq!(encode(&Request::Board(BoardPower::Reset)), [11, 1]);
         assert_eq!(encode(&Reply::Done), [0]);
         let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
         assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
@@ -298,7 +348,7 @@ mod tests {
             encode(&spec()),
             [
                 1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1,
-                100, 1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1
+                100, 1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7
             ]
         );
         let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
@@ -327,6 +377,8 @@ mod tests {
                 reservation: Some(Reservation { budget_us: 1000, period_us: 10_000 }),
                 pinned: true,
             },
+            restart: RestartPolicy::Always,
+            restart_limit: 7,
         }
     }
 

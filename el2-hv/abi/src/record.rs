@@ -21,6 +21,9 @@ pub enum QueryKind {
     /// A [`VcpusHeader`] and up to [`VCPUS_MAX`] [`VcpuRecord`]s: vCPUs of one VM, from the position in the argument on;
     /// 0 is the first. Needs the grant INFO.
     Vcpus = 4,
+    /// The same of a VM's console, of its present life or its last one; the body is a [`ConsoleQuery`]. Needs the grant
+    /// CONSOLES.
+    Console = 5,
 }
 
 impl QueryKind {
@@ -31,6 +34,7 @@ impl QueryKind {
             2 => Self::HvInfo,
             3 => Self::Log,
             4 => Self::Vcpus,
+            5 => Self::Console,
             _ => return None,
         })
     }
@@ -48,6 +52,16 @@ pub struct Query {
     pub argument: U64,
 }
 
+/// Body of a [`QueryKind::Console`]. Positions count from the beginning of the VM's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConsoleQuery {
+    /// As of every query.
+    pub query: Query,
+    /// The VM's label, zero padded.
+    pub label: [u8; LABEL_MAX + 1],
+}
+
 /// State of a VM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -60,6 +74,8 @@ pub enum VmState {
     Stopped = 3,
     /// Its memory is being scrubbed and returned.
     Dying = 4,
+    /// None of its vCPUs runs, and its virtual time stands still, until it is resumed.
+    Paused = 5,
 }
 
 impl VmState {
@@ -70,6 +86,7 @@ impl VmState {
             2 => Self::Running,
             3 => Self::Stopped,
             4 => Self::Dying,
+            5 => Self::Paused,
             _ => return None,
         })
     }
@@ -139,10 +156,48 @@ pub struct VmRecord {
     pub vcpus_on: U32,
     /// Bytes of RAM that it owns.
     pub memory: U64,
-    /// Time since it was started; up to its end where it has ended.
+    /// Time since it was started, pauses excepted; up to its end where it has ended.
     pub uptime_ns: U64,
     /// See [`crate::call::Grants`].
     pub grants: U64,
+}
+
+/// [`CrashRecord::vcpu`] where no vCPU's registers are known.
+pub const NO_VCPU: u32 = u32::MAX;
+
+/// How a VM crashed, or hung.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CrashRecord {
+    /// Its handle then.
+    pub handle: U64,
+    /// See [`EndReason`].
+    pub reason: U32,
+    /// The vCPU whose registers follow: the one that could not go on, or of a VM that hung the first; or [`NO_VCPU`].
+    pub vcpu: U32,
+    /// Where it was.
+    pub pc: U64,
+    /// Its PSTATE.
+    pub pstate: U64,
+    /// ESR_EL2 and FAR_EL2 of its last exit.
+    pub esr: U64,
+    /// See `esr`.
+    pub far: U64,
+    /// What its last exception at EL1 has left.
+    pub elr_el1: U64,
+    /// See `elr_el1`.
+    pub esr_el1: U64,
+    /// See `elr_el1`.
+    pub far_el1: U64,
+    /// SP_EL1.
+    pub sp_el1: U64,
+    /// x0 to x30.
+    pub x: [U64; 31],
+}
+
+impl CrashRecord {
+    /// Of no crash.
+    pub const NONE: Self = zerocopy::transmute!([0u8; size_of::<Self>()]);
 }
 
 /// States of the service partition, as in [`SosStatus::state`].

@@ -13,6 +13,8 @@ pub mod exit;
 pub mod frames;
 pub mod idreg;
 pub mod inject;
+pub mod kept;
+pub mod life;
 pub mod mmio;
 pub mod notes;
 pub mod psci;

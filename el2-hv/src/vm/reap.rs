@@ -11,8 +11,9 @@ use hv_core::addr::{FRAME_SIZE, PaRange, VcpuId, VcpuIdx, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::Piece;
 
-use super::{Phase, SOS_VM};
+use super::{Event, Phase, SOS_VM};
 use crate::cpu::Local;
+use crate::history::History;
 use crate::memory::{bytes_of, frames};
 use crate::{SCHEDULER, VCPUS, VMS, cpu, sos};
 
@@ -30,7 +31,7 @@ pub fn destroy(id: VmId) -> bool {
     vm.has_watchdog.store(false, Ordering::Relaxed);
     vm.set_grants(Grants::NONE);
     tlb::invalidate_vmid(vm.vttbr(id));
-    vm.enter(Phase::Dying);
+    let _ = vm.step(&mut vm.control.lock(), Event::Destroy);
     // What was reserved for it is others' from here on, and no cap holds up what is left to do.
     for index in 0..vm.vcpu_count() {
         cpu::act(SCHEDULER.reset(vm.vcpu(VcpuIdx(index)), counter::now_relaxed()));
@@ -130,11 +131,14 @@ fn finish(id: VmId) {
     if id != SOS_VM {
         let leaked = bytes_of(Owner::Vm(id));
         assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
+        // Of a VM that was never started: nobody keeps it.
+        let history = core::mem::replace(&mut vm.serial.lock().history, History::NONE);
+        history.free();
         sos::forget_vm(id, handle);
     }
     super::build::free_vcpus(vm);
     vm.generation.fetch_add(1, Ordering::Relaxed);
-    vm.enter(Phase::Free);
+    let _ = vm.step(&mut vm.control.lock(), Event::Scrubbed);
     if id == SOS_VM {
         return sos::scrubbed();
     }
@@ -148,7 +152,7 @@ fn finish(id: VmId) {
 pub fn begin_dying(id: VmId) {
     let vm = &VMS[id.index()];
     vm.mailbox.lock().detach();
-    vm.enter(Phase::Dying);
+    let _ = vm.step(&mut vm.control.lock(), Event::Destroy);
     let reaper = vm.vcpu(VcpuIdx(0));
     SCHEDULER.add(reaper);
     cpu::wake(reaper);

@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// The service partition: answered by the hypervisor, wakes nobody
     #[command(subcommand)]
     Sos(SosCommand),
-    /// The hypervisor: answered by itself, wakes nobody
+    /// The hypervisor: what is shown is answered by itself and wakes nobody
     #[command(subcommand)]
     Hv(HvCommand),
     /// What VMs do with the CPUs: answered by the hypervisor, wakes nobody
@@ -74,6 +74,14 @@ pub(crate) enum VmCommand {
     Stop(Name),
     /// Stop a VM where it runs, and forget it where `create` defined it
     Destroy(Name),
+    /// Stop a VM that runs, and start it anew: its memory is scrubbed, its images are loaded again
+    Reboot(Name),
+    /// Let a VM stand still, in its own time as well; one that pauses itself needs another to resume it
+    Pause(Name),
+    /// Let a paused VM go on
+    Resume(Name),
+    /// Print the last 64 KiB of a VM's console, of its present life or its last one: answered by the hypervisor itself
+    Logs(Name),
 }
 
 /// A VM.
@@ -164,6 +172,8 @@ enum Grant {
     Info,
     /// The hypervisor's log.
     Log,
+    /// What VMs have said on their consoles.
+    Consoles,
     /// Nothing.
     None,
 }
@@ -182,6 +192,10 @@ pub(crate) enum HvCommand {
     Info,
     /// Print the hypervisor's log
     Log,
+    /// Stop all VMs, the one that was started last first, and power the board off
+    Poweroff,
+    /// Stop all VMs, the one that was started last first, and reset the board
+    Reboot,
 }
 
 /// Commands for tests.
@@ -209,9 +223,10 @@ pub(crate) enum Failing {
 }
 
 impl VmCommand {
-    /// The request.
-    pub(crate) fn request(&self) -> Request {
-        match self {
+    /// The request to the service partition; what the hypervisor is asked for is none.
+    pub(crate) fn request(&self) -> Option<Request> {
+        Some(match self {
+            Self::Logs(_) => return None,
             Self::List => Request::VmList,
             Self::Show(Name { name }) => Request::VmShow { name: name.clone() },
             Self::Create(create) => Request::VmCreate(create.request()),
@@ -219,7 +234,10 @@ impl VmCommand {
             Self::Start(Name { name }) => Request::VmStart { name: name.clone() },
             Self::Stop(Name { name }) => Request::VmStop { name: name.clone() },
             Self::Destroy(Name { name }) => Request::VmDestroy { name: name.clone() },
-        }
+            Self::Reboot(Name { name }) => Request::VmReboot { name: name.clone() },
+            Self::Pause(Name { name }) => Request::VmPause { name: name.clone() },
+            Self::Resume(Name { name }) => Request::VmResume { name: name.clone() },
+        })
     }
 }
 
@@ -268,6 +286,7 @@ impl Grant {
             Self::Manage => Some("manage"),
             Self::Info => Some("info"),
             Self::Log => Some("log"),
+            Self::Consoles => Some("consoles"),
             Self::None => None,
         }
     }

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 /// Prints what a command gives.
 fn show(output: &Output) -> ExitCode {
-    if let Err(error) = stdout().lock().write_all(output.text.as_bytes()) {
+    if let Err(error) = stdout().lock().write_all(&output.text) {
         return complain(&Error::Output(error));
     }
     match &output.doubt {

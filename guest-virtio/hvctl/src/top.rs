@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices, top: &Top) -> Result<
     if arguments.json {
         return show(arguments, &samples, |_| String::new());
     }
-    Ok(Output { text: samples.iter().map(|sample| text(sample, top)).collect(), doubt: None })
+    Ok(Output { text: samples.iter().flat_map(|sample| text(sample, top).into_bytes()).collect(), doubt: None })
 }
 
 /// Every vCPU, in the order of EL2's slots.

@@ -27,10 +27,12 @@ fn guests_are_read_in_order_with_every_property() {
         initrd: Some("initrd".into()),
         bootargs: "console=ttyAMA0".into(),
         autostart: true,
-        grants: ["manage", "info", "log"].map(Into::into).into(),
+        grants: ["manage", "info", "log", "consoles"].map(Into::into).into(),
         ports: 4,
         watchdog: true,
         cpu: CpuShare::default(),
+        restart: RestartPolicy::OnFailure,
+        restart_limit: 5,
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -52,6 +54,8 @@ fn guests_are_read_in_order_with_every_property() {
             reservation: Some(Reservation { budget_us: 2000, period_us: 10_000 }),
             pinned: false,
         },
+        restart: RestartPolicy::Never,
+        restart_limit: 0,
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -74,6 +78,16 @@ fn each_mistake_is_named_with_file_node_and_property() {
         ("autostart;", "autostart; dma;", "/guests/linux: property \"dma\": unknown"),
         ("autostart;", "autostart = <1>;", "/guests/linux: property \"autostart\": takes no value"),
         ("watchdog;", "watchdog = \"on\";", "/guests/linux: property \"watchdog\": takes no value"),
+        (
+            "restart = \"on-failure\"",
+            "restart = \"sometimes\"",
+            "/guests/linux: property \"restart\": must be \"never\", \"on-failure\" or \"always\"",
+        ),
+        (
+            "restart-limit = <5>",
+            "restart-limit = <5 6>",
+            "/guests/linux: property \"restart-limit\": must be one 32-bit cell",
+        ),
         ("vcpus = <2>", "vcpus = \"two\", \"2\"", "/guests/linux: property \"vcpus\": must be one 32-bit cell"),
         ("vcpus = <2>", "vcpus = <9>", "/guests/linux: vcpus: 9 is not in 1..=8"),
         ("vcpus = <2>", "vcpus = <258>", "/guests/linux: vcpus: 258 is not in 1..=8"),
@@ -93,15 +107,15 @@ fn each_mistake_is_named_with_file_node_and_property() {
         ("image = \"kernel\"", "image = \"\"", "/guests/linux: image: empty"),
         ("image = \"kernel\"", "image = \"a\", \"b\"", "/guests/linux: property \"image\": must be one string"),
         ("image = \"kernel\"", "image = <5>", "/guests/linux: property \"image\": must be one string"),
-        ("\"info\"", "\"root\"", "/guests/linux: grants: \"root\" is none of manage, info, log"),
+        ("\"info\"", "\"root\"", "/guests/linux: grants: \"root\" is none of manage, info, log, consoles"),
         ("\"info\"", "\"log\"", "/guests/linux: grants: \"log\" is there twice"),
         (
-            "grants = \"manage\", \"info\", \"log\";",
+            "grants = \"manage\", \"info\", \"log\", \"consoles\";",
             "",
-            "/guests/linux: ports: they need at least one of the grants manage, info, log",
+            "/guests/linux: ports: they need at least one of the grants manage, info, log, consoles",
         ),
         (
-            "grants = \"manage\", \"info\", \"log\"",
+            "grants = \"manage\", \"info\", \"log\", \"consoles\"",
             "grants = <1>",
             "/guests/linux: property \"grants\": must be a list of strings",
         ),

@@ -14,6 +14,8 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::fake::{El2, SYSTEM, system_archive};
 
+mod lives;
+
 const SECOND: u64 = 1_000_000;
 const ASKER: VmHandle = VmHandle::new(5, 9);
 
@@ -310,7 +312,7 @@ fn specs_that_are_not_allowed_are_refused_by_name() {
         (
             VmCreate { grants: Some(vec!["root".into()]), ..create("x", "linux") },
             FailureCode::Invalid,
-            "vm \"x\": grants: \"root\" is none of manage, info, log",
+            "vm \"x\": grants: \"root\" is none of manage, info, log, consoles",
         ),
         (
             create("x", "tiny"),
@@ -457,32 +459,6 @@ fn a_board_on_which_nothing_can_run_is_powered_off() {
     let mut life = Life1::over(El2::new(), &nothing_to_start);
     life.event(EventKind::PowerOn, VmHandle::default());
     assert!(life.el2.0.borrow().configs.is_empty());
-}
-
-#[test]
-fn a_vm_that_ends_is_destroyed_and_how_it_ended_is_kept() {
-    let mut life = Life1::new();
-    for (reason, text) in [
-        (EndReason::PoweredOff, "powered off after 1.234 s"),
-        (EndReason::Crashed, "crashed after 1.234 s"),
-        (EndReason::Watchdog, "watchdog expired after 1.234 s"),
-    ] {
-        assert_eq!(life.ask(&start("raw")), Reply::Done);
-        let vm = life.el2.end("raw", reason);
-        life.event(EventKind::VmEnded, vm);
-        assert!(life.el2.vm("raw").is_none());
-        assert_eq!(life.show("raw").last_end.as_deref(), Some(text));
-    }
-}
-
-#[test]
-fn a_vm_that_has_ended_unseen_can_be_started_again() {
-    let mut life = Life1::new();
-    assert_eq!(life.ask(&start("raw")), Reply::Done);
-    life.el2.end("raw", EndReason::Reset);
-    assert_eq!(life.ask(&start("raw")), Reply::Done);
-    assert_eq!(life.list()[1].state, VmPhase::Running);
-    assert_eq!(life.show("raw").last_end.as_deref(), Some("reset after 1.234 s"));
 }
 
 #[test]

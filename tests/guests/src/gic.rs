@@ -109,6 +109,11 @@ pub fn set_priority(interrupt: u32, priority: u8) {
     write8(redistributor(cpu::current()) + SGI_BASE + 0x400 + u64::from(interrupt), priority);
 }
 
+/// Disables PPI `interrupt` of this vCPU.
+pub fn disable_ppi(interrupt: u32) {
+    write32(redistributor(cpu::current()) + SGI_BASE + 0x180, 1 << interrupt);
+}
+
 /// Enables SPI `spi` (INTID - 32) and routes it to this vCPU.
 pub fn enable_spi(spi: u32) {
     let interrupt = u64::from(spi) + 32;

@@ -23,8 +23,8 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
 
 #[test]
 fn unknown_grants_devices_and_answers_are_refused() {
-    assert_eq!(Grants::from_register(0b111), Some(Grants::ALL));
-    assert_eq!(Grants::from_register(0b1000), None);
+    assert_eq!(Grants::from_register(0b1111), Some(Grants::ALL));
+    assert_eq!(Grants::from_register(0b1_0000), None);
     for kind in [DeviceKind::Mailbox, DeviceKind::ManagementPorts, DeviceKind::Watchdog, DeviceKind::StolenTime] {
         assert_eq!(DeviceKind::from_register(kind as u64), Some(kind));
     }

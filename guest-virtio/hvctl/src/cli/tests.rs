@@ -9,7 +9,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 
 fn request(line: &str) -> Request {
     match parse(line).unwrap().command {
-        Command::Vm(command) => command.request(),
+        Command::Vm(command) => command.request().expect("a request to the service partition"),
         Command::Debug(DebugCommand::Fault { kind, after_calls }) => kind.request(after_calls),
         other => panic!("{other:?} is no request to the service partition"),
     }
@@ -29,6 +29,9 @@ fn each_command_means_its_request() {
         ("vm start rt-0", Request::VmStart { name: name() }),
         ("vm stop rt-0", Request::VmStop { name: name() }),
         ("vm destroy rt-0", Request::VmDestroy { name: name() }),
+        ("vm reboot rt-0", Request::VmReboot { name: name() }),
+        ("vm pause rt-0", Request::VmPause { name: name() }),
+        ("vm resume rt-0", Request::VmResume { name: name() }),
     ] {
         assert_eq!(request(line), expected);
     }

@@ -66,10 +66,14 @@ fn top_over(line: &str, readings: usize) -> Result<Output, Error> {
     outcome
 }
 
+fn text_of(outcome: Result<Output, Error>) -> String {
+    String::from_utf8(outcome.unwrap().text).unwrap()
+}
+
 #[test]
 fn the_difference_of_two_readings_is_a_line_for_each_vm() {
     assert_eq!(
-        top_over("top", 2).unwrap().text,
+        text_of(top_over("top", 2)),
         "\
 VM      CPU %  STEAL %  HYPERCALL  REGISTER  DEVICE  WAIT  TIMER  INTERRUPT  OTHER
 debian  150.0     25.0        200         0       0     2      0          4      0
@@ -81,7 +85,7 @@ tiny     50.0      0.0          0         0       0     0      0          0     
 #[test]
 fn each_vcpu_has_a_line_where_that_is_asked_for() {
     assert_eq!(
-        top_over("top --vcpus", 2).unwrap().text,
+        text_of(top_over("top --vcpus", 2)),
         "\
 VM      VCPU  STATE   ON  CPU %  STEAL %  HYPERCALL  REGISTER  DEVICE  WAIT  TIMER  INTERRUPT  OTHER
 debian     0  runs     1  100.0      0.0        200         0       0     2      0          0      0
@@ -94,7 +98,7 @@ tiny       0  sleeps   3   50.0      0.0          0         0       0     0     
 
 #[test]
 fn json_has_a_sample_for_each_time_with_numbers_by_name() {
-    let samples: Value = serde_json::from_str(&top_over("top --json", 2).unwrap().text).unwrap();
+    let samples: Value = serde_json::from_slice(&top_over("top --json", 2).unwrap().text).unwrap();
     assert_eq!(samples.as_array().map(Vec::len), Some(1));
     let debian = &samples[0]["vms"][0];
     assert_eq!(samples[0]["interval_ns"], 500_000_000);

@@ -38,7 +38,7 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
     match kind {
         QueryKind::SosStatus => status(&read(bytes)?),
         QueryKind::HvInfo => info(&read(bytes)?),
-        QueryKind::Log => {
+        QueryKind::Log | QueryKind::Console => {
             let header: LogHeader = read(bytes)?;
             let text = bytes.get(size_of::<LogHeader>()..).unwrap_or_default();
             println!("CLIENT log from {} to {}: {} bytes", header.position, header.end, text.len());

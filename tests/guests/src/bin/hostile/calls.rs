@@ -7,10 +7,12 @@ use test_guests::{cpu, timer};
 
 /// HVC #0 and SMC #0.
 const CONDUITS: [u32; 2] = [0xd400_0002, 0xd400_0003];
-/// PSCI functions that end the VM or this vCPU, without the bit for 64 bits: CPU_SUSPEND is fine
-/// because a timer wakes it; CPU_OFF, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_SUSPEND and SYSTEM_RESET2 are left out.
+/// PSCI functions that end the VM or this vCPU, without the bit for 64 bits: CPU_SUSPEND is fine where it comes back
+/// here, because a timer wakes it; CPU_OFF, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_SUSPEND and SYSTEM_RESET2 are left out.
 const ENDS: [u32; 5] = [0x8400_0002, 0x8400_0008, 0x8400_0009, 0x8400_000e, 0x8400_0012];
 const CPU_SUSPEND: u32 = 0x8400_0001;
+/// StateType of CPU_SUSPEND's power_state: it goes on at another place (DEN0022 §5.4.2).
+const POWER_DOWN: u64 = 1 << 16;
 const CPU_ON: u32 = 0x8400_0003;
 const SMC64: u32 = 1 << 30;
 /// How long a suspended vCPU sleeps at most.
@@ -29,9 +31,10 @@ pub(crate) fn smccc(attacker: &mut Attacker<'_>) {
         let code = attacker.assemble(&[MOV_X3_X1, conduit]);
         for _ in 0..attacker.machine.number("calls", 1_000_000) / 2 {
             let function = identifier(attacker);
-            let arguments = arguments(attacker, function);
+            let mut arguments = arguments(attacker, function);
             let suspends = function & !SMC64 == CPU_SUSPEND;
             if suspends {
+                arguments[1] &= !POWER_DOWN;
                 timer::arm(timer::now() + timer::ticks(SUSPEND_NS));
             }
             attacker.run(code, arguments);

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak image gdb fuzz miri clean setup programs
+.PHONY: help run test models check bench soak image rtos gdb fuzz miri clean setup programs
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -18,22 +18,27 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --release
 TOOL := $(TARGET)/release/dormouse-image
 HARNESS := cargo test --release -p dormouse-tests
+# The table of the tests.
+MODELS := $(shell sed -n 's/^pub const CPUS.*= \[\(.*\)\];/\1/p' tests/src/board.rs | tr -d '",')
 
 run: image ## Boot Debian on Dormouse in QEMU; installs and downloads what is missing
 	@board/setup/run.sh
 
 test: setup ## Run everything: host tests, then the real image in QEMU
 	cargo test
-	@$(MAKE) --no-print-directory image
+	@$(MAKE) --no-print-directory image rtos
 	$(HARNESS) -- --test-threads=2
 
-check: programs ## Format, lints, system descriptions, no FP register in EL2
+models: image ## Run the tests in QEMU on every model of CPU, one after the other
+	for cpu in $(MODELS); do echo "== $$cpu"; DORMOUSE_CPU=$$cpu $(HARNESS) -- --test-threads=2; done
+
+check: programs rtos ## Format, lints, system descriptions, no FP register in EL2
 	@board/setup/install.sh check
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets -p dormouse-tests -- -D warnings
 	cargo clippy --target $(EL2) -p dormouse -p hv-arch -- -D warnings
-	cargo clippy --target $(EL1) -p sos-partition -p test-guests -- -D warnings
+	cargo clippy --target $(EL1) -p sos-partition -p test-guests -p freertos-guest -- -D warnings
 	cargo clippy --target $(LINUX) -p hvctl -p test-programs -- -D warnings
 	board/setup/bindings.sh dts/*/*.dts
 	aarch64-linux-gnu-objdump -d $(TARGET)/$(EL2)/release/dormouse | $(TOOL) nofp --allow fp_save --allow fp_restore
@@ -41,7 +46,7 @@ check: programs ## Format, lints, system descriptions, no FP register in EL2
 bench: image ## Measure: one line `BENCH <name> <value>` for each figure
 	$(HARNESS) --test bench -- --ignored --nocapture --test-threads=1
 
-soak: image ## Hundreds of wake, answer and sleep cycles, under load
+soak: image ## Hundreds of wake, answer and sleep cycles under load, millions of hostile operations
 	$(HARNESS) --test soak -- --ignored --nocapture --test-threads=1
 
 image: setup programs ## Build build/dormouse.img and build/demo.cpio, boot nothing
@@ -55,6 +60,10 @@ image: setup programs ## Build build/dormouse.img and build/demo.cpio, boot noth
 	@dtc -q -O dtb -o build/system.dtb dts/virt/demo.dts
 	@$(TOOL) archive build/demo.cpio system.dtb=build/system.dtb sos.img=build/sos.img tiny.img=build/tiny.img \
 		debian-vmlinuz=.cache/debian/vmlinuz debian-initrd=build/debian-initrd
+
+rtos: setup ## Build the real-time system that tests run as a guest
+	@board/setup/install.sh rtos
+	$(BUILD) -p freertos-guest --target $(EL1)
 
 gdb: image ## Boot with the debugger at EL2's first instruction
 	@board/setup/install.sh gdb

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what Dormouse needs and the machine lacks: Debian packages and Rust targets.
 #
-#   install.sh [check] [gdb] [miri]
+#   install.sh [rtos] [check] [gdb] [miri]
 #
 # Says what it will do and why before it changes anything. With nothing missing it is silent, and
 # it uses the network only to install.
@@ -47,6 +47,12 @@ find_missing() {
     fi
     for group in "$@"; do
         case $group in
+        rtos)
+            if ! echo '#include <stdlib.h>' | aarch64-linux-gnu-gcc -E - >/dev/null 2>&1; then
+                packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+                reasons+=("gcc-aarch64-linux-gnu, libc6-dev-arm64-cross: compile FreeRTOS, a guest of the tests")
+            fi
+            ;;
         check)
             if ! /usr/bin/python3 -c 'import ensurepip, libfdt' 2>/dev/null; then
                 packages+=(python3-venv python3-libfdt)

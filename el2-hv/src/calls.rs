@@ -1,24 +1,27 @@
 //! The service partition's privileged calls: every argument is checked again here.
 
+mod schedule;
+
 use hv_abi::call::{
     CALLS, COPY_MAX, Call, Caller, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, PORTS_MAX,
 };
-use hv_abi::guest_map::{MAILBOX_BASE, MAX_VCPUS, RAM_BASE};
+use hv_abi::guest_map::{MAILBOX_BASE, MAX_VCPUS, RAM_BASE, STOLEN_TIME_BASE};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::record::{EndReason, QueryKind, VmRecord};
 use hv_abi::{Status, VmHandle};
+use hv_arch::counter;
 use hv_arch::ram::{self, NoNewTables, Tables};
-use hv_core::addr::{FRAME_SIZE, Ipa, PaRange, VmId};
+use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::Access;
 use zerocopy::IntoBytes;
 
-use crate::cpu::Next;
+use crate::cpu::{Local, Next};
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
-use crate::{NOTES, SOS, VMS, console, query, report, sos};
+use crate::{NOTES, SOS, VMS, console, kept, query, report, sos};
 
 /// Bytes that are copied between two looks for interrupts.
 const COPY_STEP: u64 = 16 * 1024;
@@ -35,11 +38,11 @@ pub fn caller_of(call: Call) -> Caller {
 }
 
 /// Serves a call of the service partition.
-pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
+pub fn serve(local: &mut Local, loaded: &mut Loaded, call: Call) -> Next {
     let x = &loaded.core.registers.x;
     let arguments = [x[1], x[2], x[3], x[4], x[5], x[6]];
     let mut results: Results = [0; 3];
-    let status = match perform(call, arguments, &mut results) {
+    let status = match perform(local, call, arguments, &mut results) {
         Ok(()) => Status::Success,
         Err(status) => status,
     };
@@ -54,7 +57,7 @@ pub fn serve(loaded: &mut Loaded, call: Call) -> Next {
     }
 }
 
-fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
+fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
     match call {
         Call::VmCreate => create([x[0], x[1], x[2], x[3]], x[4], results),
         Call::VmMemory => {
@@ -84,6 +87,18 @@ fn perform(call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status>
         }
         Call::NoteGet => note_get(x[0], x[1], x[2], results),
         Call::NoteSet => note_set(x[0], [x[1], x[2]], x[3], results),
+        Call::VmSched => schedule::set(x[0], x[1], [x[2], x[3], x[4]]),
+        Call::VmSchedGet => {
+            *results = named(x[0])?.1.control.lock().scheduling();
+            Ok(())
+        }
+        Call::SosAlarm => {
+            sos::set_alarm((x[0] != 0).then_some(x[0]));
+            Ok(())
+        }
+        Call::VmPause => pause(x[0]),
+        Call::VmResume => resume(local, x[0]),
+        Call::VmCrash => crash([x[0], x[1], x[2], x[3]], x[4]),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -188,6 +203,7 @@ fn device(handle: u64, kind: u64, parameter: u64) -> Result<(), Status> {
             vm.add_watchdog();
             Ok(())
         }
+        DeviceKind::StolenTime => stolen_time(vm),
     }
 }
 
@@ -196,19 +212,32 @@ fn mailbox(vm: &Vm) -> Result<(), Status> {
     if vm.mailbox.lock().is_attached() {
         return Err(Status::Exists);
     }
+    let page = page(vm, MAILBOX_BASE, Access::ReadWrite)?;
+    vm.mailbox.lock().attach(page);
+    Ok(())
+}
+
+/// Gives a VM its page of stolen time.
+fn stolen_time(vm: &Vm) -> Result<(), Status> {
+    if vm.stolen_time.is_attached() {
+        return Err(Status::Exists);
+    }
+    vm.stolen_time.attach(page(vm, STOLEN_TIME_BASE, Access::Read)?);
+    Ok(())
+}
+
+/// A page that a VM shares with EL2.
+fn page(vm: &Vm, ipa: u64, access: Access) -> Result<Pa, Status> {
     let mut control = vm.control.lock();
     let stage2 = control.stage2.as_mut().ok_or(Status::WrongState)?;
     let mut frames = frames();
     let page = frames.allocate(FRAME_SIZE, Owner::Mailboxes).map_err(|_| Status::NoMemory)?;
     let range = PaRange { start: page, size: FRAME_SIZE };
-    if stage2.map(Ipa(MAILBOX_BASE), range, Access::ReadWrite, &mut Tables { frames: &mut frames }).is_err() {
+    if stage2.map(Ipa(ipa), range, access, &mut Tables { frames: &mut frames }).is_err() {
         frames.free(range, Owner::Mailboxes);
         return Err(Status::NoMemory);
     }
-    drop(frames);
-    drop(control);
-    vm.mailbox.lock().attach(page);
-    Ok(())
+    Ok(page)
 }
 
 fn vcpu_init(handle: u64, entry: u64, x0: u64) -> Result<(), Status> {
@@ -233,7 +262,7 @@ fn start(handle: u64) -> Result<(), Status> {
 fn stop(handle: u64) -> Result<(), Status> {
     let (id, vm) = named(handle)?;
     match vm.phase() {
-        Phase::Running => {
+        Phase::Running | Phase::Pausing | Phase::Paused => {
             vm::end(id, EndReason::Stopped);
             Err(Status::Again)
         }
@@ -241,6 +270,33 @@ fn stop(handle: u64) -> Result<(), Status> {
         Phase::Stopped if vm.control.lock().end == EndReason::Stopped => Ok(()),
         _ => Err(Status::WrongState),
     }
+}
+
+fn pause(handle: u64) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    match vm.phase() {
+        Phase::Paused => {
+            sos::progress();
+            Ok(())
+        }
+        Phase::Pausing => Err(Status::Again),
+        _ if vm::pause(id) => Err(Status::Again),
+        _ => Err(Status::WrongState),
+    }
+}
+
+fn resume(local: &mut Local, handle: u64) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    if vm.phase() == Phase::Pausing {
+        return Err(Status::Again);
+    }
+    if !vm::resume(id) {
+        return Err(Status::WrongState);
+    }
+    // What its devices do by time: nobody looked meanwhile.
+    local.watch_devices(id, Some(counter::now_relaxed()));
+    sos::progress();
+    Ok(())
 }
 
 fn destroy(handle: u64) -> Result<(), Status> {
@@ -252,7 +308,7 @@ fn destroy(handle: u64) -> Result<(), Status> {
         return if known { Ok(()) } else { Err(Status::NoSuchVm) };
     };
     match vm.phase() {
-        Phase::Running => vm::end(id, EndReason::Stopped),
+        Phase::Running | Phase::Pausing | Phase::Paused => vm::end(id, EndReason::Stopped),
         Phase::Building | Phase::Stopped => {
             vm::destroy(id);
             sos::progress();
@@ -305,10 +361,16 @@ fn vm_query(slot: u64, buffer: u64, results: &mut Results) -> Result<(), Status>
     Ok(())
 }
 
+fn crash(label: [u64; 4], buffer: u64) -> Result<(), Status> {
+    let label = Label::from_registers(label).ok_or(Status::InvalidArgument)?;
+    kept::with_crash_of(label, |record| write_caller(buffer, record.as_bytes())).ok_or(Status::NoSuchVm)?
+}
+
 fn hv_query([kind, argument]: [u64; 2], buffer: u64, bytes: u64, results: &mut Results) -> Result<(), Status> {
     let kind = u32::try_from(kind).ok().and_then(QueryKind::from_number).ok_or(Status::InvalidArgument)?;
     let mut body = [0; BODY_MAX];
-    let length = query::answer(&SOS.lock(), kind, argument, &mut body);
+    let asked = query::Asked { kind, argument, label: None };
+    let length = query::answer(&SOS.lock(), &asked, &mut body).ok_or(Status::InvalidArgument)?;
     if (length as u64) > bytes {
         return Err(Status::InvalidArgument);
     }
@@ -324,6 +386,7 @@ fn config(kind: u64) -> Result<(), Status> {
             report::fatal(format_args!("the service partition gave up; its last lines are above"))
         }
         ConfigKind::Reset => report::reset(),
+        ConfigKind::ShutDown => report::power_off("as asked"),
     }
 }
 

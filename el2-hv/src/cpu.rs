@@ -1,13 +1,18 @@
 //! The run loop: pick a vCPU, run it until it blocks or its slice is over, pick the next.
 
+mod leave;
+
 use hv_arch::counter;
 use hv_arch::guest::{self, Trap};
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_board::gicv3::Redistributor;
 use hv_core::addr::{CpuId, IntId, VcpuId, VmId};
+use hv_core::counter::earlier;
 use hv_core::frames::MAX_VMS;
 use hv_core::sched::{Block, Kick, Pick, Queue, QueueLock, Review, Turn};
 use hv_core::timer::{TimerKey, TimerQueue};
+
+use leave::{let_go, off, park, save};
 
 use crate::machine::{Machine, machine};
 use crate::vcpu::{self, Loaded};
@@ -40,15 +45,8 @@ pub struct Local {
     programmed: Option<u64>,
     /// Somebody asked this CPU to look at the scheduler.
     pub reschedule: bool,
-}
-
-/// What a CPU that runs no guest does meanwhile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Work {
-    /// It waits.
-    None,
-    /// It takes a VM down.
-    Reaping,
+    /// The vCPU whose registers are here may be picked by any CPU.
+    released: bool,
 }
 
 /// What a vCPU's exit comes to.
@@ -67,6 +65,8 @@ pub enum Next {
     Await,
     /// Its registers are saved, and another runs.
     Leave,
+    /// It leaves its CPU until its VM goes on.
+    Park,
     /// It is off, or its VM has ended.
     Off,
 }
@@ -75,15 +75,24 @@ impl Local {
     /// For the CPU that calls.
     pub fn new(id: CpuId, redistributor: Redistributor) -> Self {
         let timers = TIMERS[id.index()].lock();
-        Self { id, machine: machine(), redistributor, timers, review_at: None, programmed: None, reschedule: false }
+        Self {
+            id,
+            machine: machine(),
+            redistributor,
+            timers,
+            review_at: None,
+            programmed: None,
+            reschedule: false,
+            released: false,
+        }
     }
 
-    /// Wakes a vCPU that is not loaded when its timer is due.
+    /// Wakes a vCPU that is not loaded when its timer is due, once [`Local::program`] has been called.
     pub fn watch(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
         self.set(TimerKey::Virtual(vcpu), deadline);
     }
 
-    /// Looks after the emulated physical timer of the loaded vCPU.
+    /// Looks after the emulated physical timer of the loaded vCPU, once [`Local::program`] has been called.
     pub fn watch_physical(&mut self, vcpu: VcpuId, deadline: Option<u64>) {
         self.set(TimerKey::Physical(vcpu), deadline);
     }
@@ -92,36 +101,27 @@ impl Local {
     /// CPU comes for nothing.
     pub fn watch_devices(&mut self, vm: VmId, deadline: Option<u64>) {
         self.set(TimerKey::Devices(vm), deadline);
+        self.program();
     }
 
     /// Looks after the service partition's life.
     pub fn watch_sos(&mut self, deadline: Option<u64>) {
         self.set(TimerKey::ServicePartition, deadline);
+        self.program();
     }
 
     fn set(&mut self, key: TimerKey, deadline: Option<u64>) {
         match deadline {
             // The queue has a place for each key that exists.
             Some(at) => drop(self.timers.insert(key, at)),
-            None if self.timers.is_empty() => return,
+            None if self.timers.is_empty() => {}
             None => drop(self.timers.remove(key)),
-        }
-        self.program();
-    }
-
-    fn review_at(&mut self, at: Option<u64>) {
-        if self.review_at != at {
-            self.review_at = at;
-            self.program();
         }
     }
 
     /// Sets the hardware timer to what comes first.
-    fn program(&mut self) {
-        let first = match (self.timers.earliest(), self.review_at) {
-            (Some(timer), Some(review)) => Some(timer.min(review)),
-            (timer, review) => timer.or(review),
-        };
+    pub fn program(&mut self) {
+        let first = earlier(self.timers.earliest(), self.review_at);
         if first != self.programmed {
             self.programmed = first;
             counter::set_deadline(first);
@@ -204,19 +204,18 @@ pub fn run(mut local: Local) -> ! {
     loop {
         let Turn { pick, until, kick } = SCHEDULER.pick(local.id, counter::now_relaxed());
         act(kick);
-        local.review_at(until);
+        local.review_at = until;
+        let released = core::mem::take(&mut local.released);
         match pick {
-            Pick::Idle => idle(&mut local, &mut resident),
             Pick::Run(vcpu) => turn(&mut local, &mut resident, vcpu),
+            Pick::Idle => {
+                if released {
+                    save(&mut local, &mut resident);
+                }
+                idle(&mut local, &mut resident);
+            }
             Pick::Evict(_) => let_go(&mut local, &mut resident),
         }
-    }
-}
-
-/// Lets go of the vCPU whose registers are here, if there is one.
-fn let_go(local: &mut Local, resident: &mut Option<Loaded>) {
-    if let Some(loaded) = resident.take() {
-        release(local, loaded);
     }
 }
 
@@ -225,10 +224,11 @@ fn let_go(local: &mut Local, resident: &mut Option<Loaded>) {
 fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
     local.reschedule = false;
     expect_next(local, resident);
+    local.program();
     while !local.reschedule {
         hv_arch::cpu::wait_for_interrupt();
         while hv_arch::cpu::interrupt_pending() && !local.reschedule {
-            if interrupts::while_idle(local, resident.as_mut(), Work::None) {
+            if interrupts::while_idle(local, resident.as_mut()) {
                 serve_resident(local, resident);
                 return;
             }
@@ -253,19 +253,31 @@ fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
 
 /// A vCPU's turn, from being picked to being let go.
 fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
+    // Before anything that takes long: another CPU may wait for them.
+    if resident.as_ref().is_some_and(|loaded| loaded.id != id) {
+        save(local, resident);
+    }
     let vm_id = VCPUS[id.index()].vm();
-    match VMS[vm_id.index()].phase() {
-        Phase::Dying => return vm::reap(local, resident, id),
+    let phase = VMS[vm_id.index()].phase();
+    if matches!(phase, Phase::Dying | Phase::Loading) && resident.as_ref().is_some_and(|loaded| loaded.id == id) {
+        // An old timer of its slot had it loaded before it was woken: nothing may hold what is built or taken down.
+        return let_go(local, resident);
+    }
+    match phase {
+        Phase::Dying => {
+            local.program();
+            return vm::reap(local, id);
+        }
         Phase::Loading if !crate::sos::load() => {
             SCHEDULER.remove(id, counter::now_relaxed());
             return crate::sos::load_failed();
         }
         _ => {}
     }
-    if resident.as_ref().is_none_or(|loaded| loaded.id != id) {
-        let_go(local, resident);
+    if resident.is_none() {
         *resident = Some(Loaded::load(local, id));
     }
+    local.program();
     serve_resident(local, resident);
 }
 
@@ -275,29 +287,22 @@ fn serve_resident(local: &mut Local, resident: &mut Option<Loaded>) {
         return;
     };
     match serve(local, loaded) {
-        Next::Leave => let_go(local, resident),
+        Next::Leave => {
+            act(SCHEDULER.release(local.id, loaded.id, counter::now_relaxed()));
+            local.released = true;
+        }
         Next::Off => {
             if let Some(loaded) = resident.take() {
                 off(local, loaded);
             }
         }
+        Next::Park => {
+            if let Some(loaded) = resident.take() {
+                park(local, loaded);
+            }
+        }
         _ => {}
     }
-}
-
-/// Stores a vCPU's registers; it may run anywhere afterwards.
-fn release(local: &mut Local, loaded: Loaded) {
-    let id = loaded.id;
-    loaded.unload(local);
-    act(SCHEDULER.release(id, counter::now_relaxed()));
-}
-
-/// A vCPU is off.
-fn off(local: &mut Local, loaded: Loaded) {
-    let (id, vm_id) = (loaded.id, loaded.vm_id);
-    SCHEDULER.remove(id, counter::now_relaxed());
-    loaded.discard(local);
-    vm::vcpu_is_off(vm_id);
 }
 
 /// Runs the loaded vCPU until it is to be let go.
@@ -305,25 +310,26 @@ fn off(local: &mut Local, loaded: Loaded) {
 fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
     loaded.vcpu.begin(local.id);
     let next = loop {
-        if loaded.vcpu.has_attention()
-            && let Next::Off = attend(local, loaded)
+        let next = if loaded.vcpu.has_attention()
+            && let stays_out @ (Next::Off | Next::Park | Next::Block) = attend(local, loaded)
         {
-            break Next::Off;
-        }
-        let next = match guest::enter(&mut loaded.core.registers) {
-            Trap::Sync => exits::handle(local, loaded),
-            Trap::Interrupt => interrupts::while_running(local, loaded),
-            Trap::SError => exits::serror(loaded),
+            stays_out
+        } else {
+            match guest::enter(&mut loaded.core.registers) {
+                Trap::Sync => exits::handle(local, loaded),
+                Trap::Interrupt => interrupts::while_running(local, loaded),
+                Trap::SError => exits::serror(loaded),
+            }
         };
         match next {
             Next::Resume => {}
             Next::Block | Next::Await => {
                 let interrupted = next == Next::Block && loaded.has_pending();
-                if !interrupted && !loaded.vcpu.has_attention() {
+                if !interrupted && !loaded.vcpu.is_called() {
                     loaded.vcpu.pause();
                     let block = SCHEDULER.block(local.id, loaded.id, counter::now_relaxed());
                     // What arrived since the look above has sent an interrupt here, not a wake.
-                    if block == Block::Blocked && !loaded.vcpu.has_attention() {
+                    if block == Block::Blocked && !loaded.vcpu.is_called() {
                         return Next::Block;
                     }
                     if block == Block::Blocked {
@@ -343,8 +349,7 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
                     break Next::Leave;
                 }
             }
-            Next::Leave => break Next::Leave,
-            Next::Off => break Next::Off,
+            leaves @ (Next::Leave | Next::Park | Next::Off) => break leaves,
         }
     };
     loaded.vcpu.pause();
@@ -357,8 +362,16 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
     if attention & vcpu::STOP != 0 {
         return Next::Off;
     }
-    if attention & vcpu::GIC != 0 {
+    // It may have been resumed before it looked.
+    if attention & vcpu::PARK != 0 && loaded.vm.phase() == Phase::Pausing {
+        return Next::Park;
+    }
+    // What wakes a sleeper is pending still: a list register keeps the timer's interrupt where the timer has taken it back.
+    if attention & (vcpu::GIC | vcpu::ASLEEP) != 0 {
         loaded.sync_gic(local);
+    }
+    if attention & vcpu::ASLEEP != 0 && loaded.sleeps_on() {
+        return Next::Block;
     }
     Next::Resume
 }
@@ -367,9 +380,9 @@ impl Local {
     /// Wakes the vCPU that sleeps with its registers in this CPU. Whether it goes on at once: where the CPU has
     /// nothing else to do.
     #[inline]
-    pub fn wake_here(&mut self, vcpu: VcpuId, work: Work) -> bool {
+    pub fn wake_here(&mut self, vcpu: VcpuId) -> bool {
         let now = counter::now_relaxed();
-        if work == Work::None && SCHEDULER.resume(self.id, vcpu, now) {
+        if SCHEDULER.resume(self.id, vcpu, now) {
             return true;
         }
         let kick = SCHEDULER.wake(vcpu, now);
@@ -384,7 +397,8 @@ impl Local {
         act(kick);
         match review {
             Review::Stays(until) => {
-                self.review_at(until);
+                self.review_at = until;
+                self.program();
                 false
             }
             Review::Leaves => true,

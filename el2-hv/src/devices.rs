@@ -16,11 +16,12 @@ use hv_core::ring::{ByteRing, WhenFull};
 use hv_core::vgic::{GicRegister, Kicks, Level, Vgic};
 
 use crate::cpu::Local;
+use crate::history::{History, STEP};
 use crate::machine::machine;
 use crate::vcpu::Loaded;
 use crate::{VMS, console, ports, vm};
 
-/// Bytes of a VM's console that are kept.
+/// Bytes of a VM's console that its line holds.
 pub const OUTPUT_SIZE: usize = 4096;
 /// Room below which the line shows a full FIFO: Linux writes half a FIFO without looking after a transmit interrupt.
 const OUTPUT_MARGIN: usize = 32;
@@ -34,6 +35,8 @@ pub struct Serial {
     pub uart: Pl011,
     /// What it said: the end is kept after it was shown.
     pub output: ByteRing<OUTPUT_SIZE>,
+    /// More of what it said.
+    pub history: History,
     rtc: Pl031,
     /// As reset leaves it where the VM has none.
     watchdog: Watchdog,
@@ -60,6 +63,7 @@ impl Serial {
         Self {
             uart: Pl011::UNPOWERED,
             output: ByteRing::new(),
+            history: History::NONE,
             rtc: Pl031::new(0, 0),
             watchdog: Watchdog::RESET,
             uart_line: false,
@@ -75,9 +79,18 @@ impl Serial {
         let now = machine().seconds();
         self.uart = Pl011::new();
         self.output.clear();
+        self.history.begin_at(self.output.end());
         self.rtc = Pl031::new(now as u32, now);
         self.watchdog = Watchdog::RESET;
         (self.uart_line, self.rtc_line, self.watchdog_line, self.was_full) = (false, false, false, false);
+    }
+
+    /// A byte was put on the line.
+    #[inline]
+    fn said(&mut self) {
+        if self.output.end().is_multiple_of(STEP) {
+            self.history.follow(&self.output);
+        }
     }
 
     /// Whether nobody has refreshed the watchdog in time.
@@ -179,6 +192,7 @@ fn transmit(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
     }
     let _ = serial.uart.write(0, 4, byte, TxState::Room);
     serial.output.note(byte as u8);
+    serial.said();
     if serial.uart.line() != serial.uart_line {
         serial_changed(loaded.vm_id, &mut serial);
     }
@@ -203,6 +217,7 @@ fn serial(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
             if let UartEffect::Transmit(byte) = serial.uart.write(offset, size, value, tx) {
                 let when_full = if focused { WhenFull::Refuse } else { WhenFull::Overwrite };
                 serial.output.put(byte, when_full);
+                serial.said();
                 console::output(loaded.vm_id, &mut serial);
             }
         }

@@ -12,7 +12,7 @@ use hv_core::sysreg::{ICC_SGI1R_EL1, ID_AA64DFR0_EL1, SysRegAction, TimerRegiste
 use hv_core::vgic::SgiRegister;
 
 use crate::cpu::{Local, Next};
-use crate::vcpu::Loaded;
+use crate::vcpu::{Loaded, Reason};
 use crate::{devices, firmware, vm};
 
 /// Serves a synchronous exit. What a guest does often is here; the rest is out of the way.
@@ -21,8 +21,12 @@ pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
     let syndrome = syndrome();
     let esr = syndrome.esr;
     match decode(syndrome) {
-        Exit::Hvc { .. } => firmware::call(local, loaded),
+        Exit::Hvc { .. } => {
+            loaded.vcpu.exits.count(Reason::Hypercall);
+            firmware::call(local, loaded)
+        }
         Exit::SystemRegister(access) => {
+            loaded.vcpu.exits.count(Reason::Register);
             if access.register.is_id() && access.direction == Direction::Read {
                 let value = local.machine.id_registers.read(access.register);
                 loaded.core.registers.write(access.rt, value);
@@ -36,6 +40,7 @@ pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
             Next::Resume
         }
         Exit::Mmio(access) => {
+            loaded.vcpu.exits.count(Reason::Device);
             if !devices::access(local, loaded, &access) {
                 return no_such_device(loaded, &access);
             }
@@ -43,6 +48,7 @@ pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
             Next::Resume
         }
         Exit::Wfx { kind } => {
+            loaded.vcpu.exits.count(Reason::Wait);
             advance(loaded, esr);
             match kind {
                 WfxKind::Wfi => Next::Block,
@@ -75,6 +81,7 @@ fn advance(loaded: &mut Loaded, esr: u64) {
 /// What a well-behaved guest does seldom or never.
 #[cold]
 fn rare(loaded: &mut Loaded, syndrome: &Syndrome) -> Next {
+    loaded.vcpu.exits.count(Reason::Other);
     match syndrome.decode_rare() {
         RareExit::CacheMaintenance { .. } => {
             advance(loaded, syndrome.esr);
@@ -148,6 +155,7 @@ fn physical_timer(local: &mut Local, loaded: &mut Loaded, register: TimerRegiste
     let value = loaded.core.registers.read(access.rt);
     loaded.core.physical_timer.write(register, value, now);
     loaded.arm_physical_timer(local);
+    local.program();
     if loaded.core.physical_timer.deadline().is_none() {
         loaded.set_physical_line(false);
     }
@@ -225,7 +233,7 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
             loaded.vm.name(),
             loaded.index
         );
-        vm::crashed(loaded.vm_id);
+        vm::crashed(loaded);
         return Next::Off;
     }
     let registers = &mut loaded.core.registers;
@@ -238,6 +246,7 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
 /// A physical SError came while the guest ran: it is the guest's.
 #[cold]
 pub fn serror(loaded: &mut Loaded) -> Next {
+    loaded.vcpu.exits.count(Reason::Other);
     if is_to_know(loaded, SError::taken(guest::esr())) {
         guest::pend_serror();
     }

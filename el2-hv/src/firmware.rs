@@ -1,4 +1,4 @@
-//! `HVC #0`: PSCI, SMCCC discovery, and Dormouse's own calls.
+//! `HVC #0`: PSCI, SMCCC discovery, stolen time, and Dormouse's own calls.
 
 use hv_abi::Status;
 use hv_abi::call::{BASE, Call, Caller};
@@ -14,7 +14,7 @@ pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
     let x = &mut loaded.core.registers.x;
     let function = x[0] as u32;
     if function & !0xff == BASE {
-        return own(loaded, function);
+        return own(local, loaded, function);
     }
     match psci::decode(function, [x[1], x[2], x[3]]) {
         PsciCall::Simple(call) => match call.answer(&local.machine.mitigations) {
@@ -33,12 +33,16 @@ pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
             _ => Next::Resume,
         },
         PsciCall::Power(call) => power(loaded, call),
+        PsciCall::StolenTime => {
+            x[0] = loaded.vm.stolen_time.ipa(loaded.index).unwrap_or(psci::status::NOT_SUPPORTED);
+            Next::Resume
+        }
     }
 }
 
 /// Dormouse's own calls: the doorbell for all, the rest for the service partition.
 #[inline(never)]
-fn own(loaded: &mut Loaded, function: u32) -> Next {
+fn own(local: &mut Local, loaded: &mut Loaded, function: u32) -> Next {
     let call = Call::from_function(function);
     if call == Some(Call::Doorbell) {
         let status = mailbox::doorbell(loaded.vm_id);
@@ -47,7 +51,7 @@ fn own(loaded: &mut Loaded, function: u32) -> Next {
     }
     let allowed = call.filter(|call| calls::caller_of(*call) == Caller::ServicePartition && loaded.vm_id == vm::SOS_VM);
     match allowed {
-        Some(call) => calls::serve(loaded, call),
+        Some(call) => calls::serve(local, loaded, call),
         None => {
             loaded.core.registers.x[0] = Status::NotSupported.to_register();
             Next::Resume
@@ -61,6 +65,10 @@ fn power(loaded: &mut Loaded, call: PowerCall) -> Next {
     match vm::power(loaded.vm_id, loaded.index, call) {
         Outcome::Return(value) => loaded.core.registers.x[0] = value,
         Outcome::PowerOn { .. } => loaded.core.registers.x[0] = psci::status::SUCCESS,
+        Outcome::PowerDown { entry, context } => {
+            loaded.power_down(entry.0, context);
+            return Next::Block;
+        }
         Outcome::PowerOff | Outcome::SystemOff | Outcome::SystemReset => return Next::Off,
         Outcome::Return4(_) | Outcome::Wait => {}
     }

@@ -4,8 +4,8 @@ use hv_board::gicv3::{SPURIOUS, cpu as gic};
 use hv_core::addr::IntId;
 
 use crate::console;
-use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, Work};
-use crate::vcpu::Loaded;
+use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF};
+use crate::vcpu::{Loaded, Reason};
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -22,6 +22,7 @@ const PAUSE_NS: u64 = 100_000;
 pub fn while_running(local: &mut Local, loaded: &mut Loaded) -> Next {
     let id = gic::acknowledge();
     if id == TIMER {
+        loaded.vcpu.exits.count(Reason::Timer);
         // Its deactivation is the guest's, through list register 0.
         gic::drop_priority(id);
         loaded.timer_fired();
@@ -31,6 +32,7 @@ pub fn while_running(local: &mut Local, loaded: &mut Loaded) -> Next {
 }
 
 fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
+    loaded.vcpu.exits.count(Reason::Interrupt);
     if id == SPURIOUS {
         return Next::Resume;
     }
@@ -64,7 +66,7 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
 
 /// An interrupt came while no guest runs here. A vCPU that sleeps with its registers in this CPU
 /// still has its timer here. Whether it goes on at once.
-pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) -> bool {
+pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     let id = gic::acknowledge();
     if id == SPURIOUS {
         return false;
@@ -73,7 +75,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
     if id == TIMER {
         if let Some(loaded) = resident {
             loaded.timer_fired();
-            return local.wake_here(loaded.id, work);
+            return local.wake_here(loaded.id);
         }
         gic::deactivate(id);
         return false;
@@ -87,7 +89,7 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
         MAINTENANCE => match resident {
             Some(loaded) => {
                 loaded.sync_gic(local);
-                return local.wake_here(loaded.id, work);
+                return local.wake_here(loaded.id);
             }
             None => hv_arch::vgic::set_controls(0),
         },
@@ -98,8 +100,8 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>, work: Work) 
 }
 
 /// An interrupt came while this CPU takes a VM down. Whether the work is to make room for others.
-pub fn while_reaping(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
-    while_idle(local, resident, Work::Reaping);
+pub fn while_reaping(local: &mut Local) -> bool {
+    while_idle(local, None);
     core::mem::take(&mut local.reschedule) && local.review()
 }
 

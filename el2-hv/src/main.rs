@@ -2,7 +2,7 @@
 //! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
 //!
 //! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
-//! order: [`SOS`], a VM's control, its mailbox and ports, its serial line, its GIC, [`FRAMES`],
+//! order: [`SOS`], a VM's control, its mailbox and ports, its serial line, its GIC, [`KEPT`], [`FRAMES`],
 //! [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]
 #![no_main]
@@ -14,7 +14,9 @@ mod cpu;
 mod devices;
 mod exits;
 mod firmware;
+mod history;
 mod interrupts;
+mod kept;
 mod log_ring;
 mod machine;
 mod mailbox;
@@ -23,6 +25,7 @@ mod ports;
 mod query;
 mod report;
 mod sos;
+mod stolen;
 mod vcpu;
 mod vm;
 #[cfg_attr(feature = "checked", path = "checked.rs")]
@@ -49,6 +52,8 @@ static VCPUS: [vcpu::Vcpu; MAX_VCPUS_TOTAL] = [const { vcpu::Vcpu::new() }; MAX_
 static SOS: Mutex<sos::SosControl> = Mutex::new(sos::SosControl::new());
 /// Global notes.
 static NOTES: Mutex<Notes> = Mutex::new(Notes::new());
+/// What is left of VMs that have ended.
+static KEPT: Mutex<kept::Kept> = Mutex::new(kept::nothing());
 /// The board's UARTs.
 static CONSOLE: Mutex<console::Console> = Mutex::new(console::Console::new());
 /// What EL2 said.

@@ -2,36 +2,57 @@
 
 use core::sync::atomic::Ordering;
 
+use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
-use hv_abi::record::{EndReason, HvInfo, LogHeader, Query, QueryKind, SosStatus, VmRecord, VmState};
+use hv_abi::record::{HvInfo, LogHeader, Query, QueryKind, SosStatus, VcpuRecord, VcpusHeader, VmRecord, VmState};
 use hv_core::addr::{FRAME_SIZE, VcpuIdx, VmId};
 use hv_core::frames::Owner;
 use hv_core::sos::State;
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::machine::{FIRST_GUEST, machine};
 use crate::memory::frames;
 use crate::sos::SosControl;
-use crate::vm::{Phase, SOS_VM};
-use crate::{LOG, VMS};
+use crate::vm::{Phase, SOS_VM, Vm};
+use crate::{LOG, SCHEDULER, VCPUS, VMS, kept};
+
+/// What a query asks.
+pub struct Asked {
+    /// For what.
+    pub kind: QueryKind,
+    /// From which position on.
+    pub argument: u64,
+    /// Of which VM.
+    pub label: Option<Label>,
+}
 
 /// What a query asks; `None` where it is none.
-pub fn parse(body: &[u8]) -> Option<(QueryKind, u64)> {
-    let query = Query::read_from_bytes(body).ok()?;
-    Some((QueryKind::from_number(query.kind.get())?, query.argument.get()))
+pub fn parse(body: &[u8]) -> Option<Asked> {
+    let (query, rest) = Query::read_from_prefix(body).ok()?;
+    let kind = QueryKind::from_number(query.kind.get())?;
+    let label = match (kind, rest.try_into()) {
+        (QueryKind::Console, Ok(label)) => Some(Label::from_bytes(label)?),
+        (QueryKind::Console, Err(_)) => return None,
+        _ if !rest.is_empty() => return None,
+        _ => None,
+    };
+    Some(Asked { kind, argument: query.argument.get(), label })
 }
 
-/// Writes the answer; returns its length.
-pub fn answer(sos: &SosControl, kind: QueryKind, argument: u64, body: &mut [u8; BODY_MAX]) -> usize {
-    match kind {
+/// Writes the answer; returns its length, if there is an answer.
+pub fn answer(sos: &SosControl, asked: &Asked, body: &mut [u8; BODY_MAX]) -> Option<usize> {
+    Some(match asked.kind {
         QueryKind::SosStatus => put(sos_status(sos).as_bytes(), body),
         QueryKind::HvInfo => put(hv_info().as_bytes(), body),
-        QueryKind::Log => log_piece(argument, body),
-    }
+        QueryKind::Log | QueryKind::Console => text_piece(asked, body)?,
+        QueryKind::Vcpus => vcpus(asked.argument, body),
+    })
 }
 
-fn put(record: &[u8], body: &mut [u8; BODY_MAX]) -> usize {
+// Inlined, it would copy each kind of record byte by byte, in code of its own.
+#[inline(never)]
+fn put(record: &[u8], body: &mut [u8]) -> usize {
     // Records fit into a body: hv-abi asserts it.
     body[..record.len()].copy_from_slice(record);
     record.len()
@@ -90,14 +111,60 @@ fn hv_info() -> HvInfo {
     }
 }
 
-fn log_piece(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
+/// A piece of EL2's log or of a VM's console behind its header.
+fn text_piece(asked: &Asked, body: &mut [u8; BODY_MAX]) -> Option<usize> {
     const HEAD: usize = size_of::<LogHeader>();
-    let ring = LOG.lock();
     let (head, text) = body.split_at_mut(HEAD);
-    let (position, count) = ring.read_at(position, text);
-    let header = LogHeader { position: U64::new(position), end: U64::new(ring.end()) };
+    let (position, count, end) = if asked.kind == QueryKind::Log {
+        let ring = LOG.lock();
+        let (position, count) = ring.read_at(asked.argument, text);
+        (position, count, ring.end())
+    } else {
+        kept::console_of(asked.label?, asked.argument, text)?
+    };
+    let header = LogHeader { position: U64::new(position), end: U64::new(end) };
     head.copy_from_slice(header.as_bytes());
-    HEAD + count
+    Some(HEAD + count)
+}
+
+/// vCPUs of the first VM that has some from a position on: its slot, and in the low byte the vCPU's number.
+fn vcpus(position: u64, body: &mut [u8; BODY_MAX]) -> usize {
+    let now = hv_arch::counter::now();
+    let (mut slot, mut index) = (position >> 8, position as u8);
+    let mut header = VcpusHeader::new_zeroed();
+    let mut length = size_of::<VcpusHeader>();
+    header.next = U64::MAX_VALUE;
+    header.up_ns = U64::new(machine().nanoseconds(now.wrapping_sub(machine().started)));
+    while let Some(vm) = usize::try_from(slot).ok().and_then(|slot| VMS.get(slot)) {
+        let count = if vm.phase() == Phase::Free { 0 } else { vm.vcpu_count() };
+        if index < count {
+            header.handle = U64::new(vm.handle(VmId(slot as u8)).0);
+            if let Some(label) = &vm.control.lock().label {
+                put(label.bytes(), &mut header.label);
+            }
+            for place in body[length..].chunks_exact_mut(size_of::<VcpuRecord>()).take(usize::from(count - index)) {
+                length += put(vcpu_record(vm, VcpuIdx(index), now).as_bytes(), place);
+                index += 1;
+            }
+            header.next = U64::new(slot << 8 | u64::from(index));
+            break;
+        }
+        (slot, index) = (slot + 1, 0);
+    }
+    put(header.as_bytes(), body);
+    length
+}
+
+/// A [`VcpuRecord`], in long words: they are stored as such.
+fn vcpu_record(vm: &Vm, index: VcpuIdx, now: u64) -> [u64; size_of::<VcpuRecord>() / size_of::<u64>()] {
+    let (id, machine) = (vm.vcpu(index), machine());
+    let account = SCHEDULER.account(id, now);
+    let mut words = [0; _];
+    words[0] = u64::from(index.0) | u64::from(account.cpu.0) << 8 | (account.state as u64) << 16;
+    words[1] = machine.nanoseconds(account.ran);
+    words[2] = machine.nanoseconds(account.waited);
+    words[3..].copy_from_slice(&VCPUS[id.index()].exits.read());
+    words.map(u64::to_le)
 }
 
 /// What EL2 knows of a VM.
@@ -107,22 +174,24 @@ pub fn vm_record(id: VmId) -> VmRecord {
     let phase = vm.phase();
     let state = match phase {
         Phase::Free | Phase::Building | Phase::Loading => VmState::Building,
-        Phase::Running => VmState::Running,
+        Phase::Running | Phase::Pausing => VmState::Running,
+        Phase::Paused => VmState::Paused,
         Phase::Stopping | Phase::Stopped => VmState::Stopped,
         Phase::Dying => VmState::Dying,
     };
     let until = match phase {
-        Phase::Running => hv_arch::counter::now(),
+        Phase::Running | Phase::Pausing => hv_arch::counter::now(),
+        Phase::Paused => control.paused,
         _ => control.ended,
     };
-    let uptime = if control.started == 0 { 0 } else { until.saturating_sub(control.started) };
-    let end = if state == VmState::Running { EndReason::None } else { control.end };
+    // The time that it has seen itself.
+    let uptime = if control.started == 0 { 0 } else { until.saturating_sub(vm.counter_offset()) };
     let on = (0..vm.vcpu_count()).filter(|index| control.is_on(VcpuIdx(*index))).count();
     VmRecord {
         handle: U64::new(vm.handle(id).0),
         label: control.label.map_or([0; 32], |label| *label.bytes()),
         state: U32::new(state as u32),
-        end: U32::new(end as u32),
+        end: U32::new(control.end as u32),
         vcpus: U32::new(u32::from(vm.vcpu_count())),
         vcpus_on: U32::new(on as u32),
         memory: U64::new(control.memory),

@@ -65,16 +65,18 @@ fn boot_power_off() {
 
 /// Powers the board off in good order: an off, not a crash.
 pub fn power_off(reason: &str) -> ! {
-    console::last_words(format_args!(
-        "[{:5}.{:06}] board: off ({reason})\n",
-        crate::log_ring::time().0,
-        crate::log_ring::time().1
-    ));
+    last_line(format_args!("off ({reason})"));
     end()
+}
+
+fn last_line(text: fmt::Arguments<'_>) {
+    let (seconds, micros) = crate::log_ring::time();
+    console::last_words(format_args!("[{seconds:5}.{micros:06}] board: {text}\n"));
 }
 
 /// Resets the board.
 pub fn reset() -> ! {
+    last_line(format_args!("reset"));
     if let Some(machine) = MACHINE.get() {
         machine.power.system_reset();
     }

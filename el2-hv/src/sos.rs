@@ -2,28 +2,30 @@
 //!
 //! `hv_core::sos` says what is to be done, `hv_core::requests` what waits; here it is done.
 
+mod answer;
 mod end;
+mod events;
 mod load;
 
 use hv_abi::call::{DrainAnswer, Grants};
 use hv_abi::guest_map::MAILBOX_SPI;
 use hv_abi::handle::Label;
-use hv_abi::mailbox::{Event as Told, EventKind, Flags, Frame, HvError, HvErrorKind, OPEN_MAX, Party, Slot};
-use hv_abi::record::{EndReason, QueryKind};
+use hv_abi::mailbox::{Frame, HvErrorKind, OPEN_MAX, Party, Slot};
+use hv_abi::record::EndReason;
 use hv_abi::{Status, VmHandle};
 use hv_core::addr::VmId;
 use hv_core::requests::{Asker, Offer, Requests};
-use hv_core::sos::{Action, Event, LifeEnd, SosLife, SosTimes, State};
-use zerocopy::IntoBytes;
-use zerocopy::little_endian::U32;
+use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
 
+use answer::{error_slot, refuse};
 pub use end::{forget_vm, load_failed, scrubbed, stopped, vm_ended, vm_gone};
+pub use events::{deadline_passed, set_alarm};
 pub use load::{Image, extra, load};
 
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
 use crate::vm::{self, SOS_VM};
-use crate::{SOS, VMS, cpu, devices, ports, query, report};
+use crate::{SOS, VMS, cpu, devices, ports, report};
 
 /// The service partition's state at EL2.
 pub struct SosControl {
@@ -37,6 +39,7 @@ pub struct SosControl {
     /// VMs that ended by themselves and were not reported in this life.
     ended: [bool; hv_core::frames::MAX_VMS],
     drain_wanted: bool,
+    alarm: Alarm,
     woken_by: Option<Label>,
     /// When the present life was woken by a request that has no answer yet.
     asked_at: Option<u64>,
@@ -69,6 +72,7 @@ impl SosControl {
             power_on_told: 0,
             ended: [false; hv_core::frames::MAX_VMS],
             drain_wanted: false,
+            alarm: Alarm::NONE,
             woken_by: None,
             asked_at: None,
             wake_to_answer_ns: 0,
@@ -129,20 +133,6 @@ impl SosControl {
         }
     }
 
-    fn answer_query(&self, grants: Grants, frame: &Frame, slot: &Slot, answer: &mut Answer<'_>) -> Taken {
-        let Some((kind, argument)) = query::parse(&slot.body[..frame.length]) else {
-            return refuse(frame.id, HvErrorKind::NoSuchQuery, answer);
-        };
-        let needed = if kind == QueryKind::Log { Grants::LOG } else { Grants::INFO };
-        if !grants.contains(needed) {
-            return refuse(frame.id, HvErrorKind::NotGranted, answer);
-        }
-        let mut body = [0; hv_abi::mailbox::BODY_MAX];
-        let length = query::answer(self, kind, argument, &mut body);
-        let head = Frame::request(Party::Hv, Flags::default(), frame.id, length);
-        given(answer(&Slot::new(head, &body[..length])))
-    }
-
     /// Requests may have come: wakes it, or hands them over.
     pub fn work_arrived(&mut self) {
         if self.requests.waiting() == 0 {
@@ -159,8 +149,7 @@ impl SosControl {
     /// Whether something waits for it, or was handed to it and is not done.
     fn has_work(&self) -> bool {
         let unread = VMS[SOS_VM.index()].mailbox.lock().unread();
-        let untold = self.power_on && self.power_on_told == 0 || self.ended.iter().any(|ended| *ended);
-        unread || untold || self.requests.waiting() > 0 || self.requests.in_progress() > 0
+        unread || self.has_untold() || self.requests.waiting() > 0 || self.requests.in_progress() > 0
     }
 
     /// Takes an event of its life and does what follows.
@@ -233,33 +222,6 @@ impl SosControl {
         }
     }
 
-    /// Puts events that wait into its ring; whether there were any.
-    fn tell_events(&mut self) -> bool {
-        let mut told = false;
-        if self.power_on && self.power_on_told == 0 && tell(EventKind::PowerOn, VmHandle(0)) {
-            self.power_on_told = 1;
-            told = true;
-        }
-        if self.ended.contains(&true) {
-            for (id, (vm, ended)) in VMS.iter().zip(&mut self.ended).enumerate() {
-                if *ended && tell(EventKind::VmEnded, vm.handle(VmId(id as u8))) {
-                    *ended = false;
-                    told = true;
-                }
-            }
-        }
-        if self.drain_wanted && tell(EventKind::Drain, VmHandle(0)) {
-            self.drain_wanted = false;
-            told = true;
-        }
-        told
-    }
-
-    /// Events that wait for a life.
-    fn events_waiting(&self) -> u32 {
-        u32::from(self.power_on) + self.ended.iter().filter(|ended| **ended).count() as u32
-    }
-
     /// Sends what EL2 has to say about requests that failed, as far as there is room.
     fn send_errors(&mut self) {
         let mut failed: arrayvec::ArrayVec<(Asker, u32, HvErrorKind), OPEN_MAX> = arrayvec::ArrayVec::new();
@@ -313,33 +275,12 @@ impl SosControl {
     }
 }
 
-const fn given(given: bool) -> Taken {
-    if given { Taken::Yes } else { Taken::Later }
-}
-
-/// Answers a frame with an error.
-fn refuse(id: u32, kind: HvErrorKind, answer: &mut Answer<'_>) -> Taken {
-    given(answer(&error_slot(id, kind)))
-}
-
-fn error_slot(id: u32, kind: HvErrorKind) -> Slot {
-    let body = HvError { kind: U32::new(kind as u32) };
-    Slot::new(Frame::request(Party::Hv, Flags::ERROR, id, 0), body.as_bytes())
-}
-
-/// Puts an event into the partition's ring.
-fn tell(kind: EventKind, vm: VmHandle) -> bool {
-    let body = Told { kind: U32::new(kind as u32), reserved: U32::ZERO };
-    let frame = Frame { vm, ..Frame::request(Party::Hv, Flags::EVENT, 0, 0) };
-    VMS[SOS_VM.index()].mailbox.lock().put(&Slot::new(frame, body.as_bytes()))
-}
-
 /// Sends a frame to who asked. Nobody is there any more: that counts as sent.
 fn send(asker: Asker, slot: &Slot) -> bool {
     let Some((id, vm)) = vm::by_handle(asker.vm) else {
         return true;
     };
-    if vm.phase() != vm::Phase::Running {
+    if !vm.phase().is_alive() {
         return true;
     }
     match asker.port.checked_sub(1).map(|port| guest_virtio::console::PortId::new(u32::from(port))) {
@@ -431,17 +372,4 @@ pub fn progress() {
 /// Powers it on for the first time.
 pub fn power_on() {
     SOS.lock().event(Event::Wake);
-}
-
-/// The deadline may have passed. Returns the next on the counter.
-pub fn deadline_passed() -> Option<u64> {
-    let mut sos = SOS.lock();
-    let now = machine().up_ns();
-    if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
-        let off = sos.life.state() == State::Off;
-        let open = if off { sos.requests.waiting() + sos.events_waiting() } else { sos.requests.in_progress() };
-        sos.event(Event::Deadline { open });
-    }
-    let machine = machine();
-    sos.life.deadline().map(|ns| machine.started + machine.ticks(ns + 1000))
 }

@@ -1,5 +1,8 @@
 //! A vCPU: what others may tell it at any time, and what only the CPU that has loaded it touches.
 
+mod exits;
+mod power;
+
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use hv_abi::guest_map::PPI_PHYSICAL_TIMER;
@@ -8,18 +11,24 @@ use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::vgic::{self, InterfaceState};
 use hv_arch::{debug, serror};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
+use hv_core::counter::earlier;
 use hv_core::debug::DebugState;
 use hv_core::timer::PhysicalTimer;
 use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
 
 use crate::cpu::Local;
 use crate::vm::{self, Vm};
-use crate::{VCPUS, VMS, exits};
+use crate::{SCHEDULER, VCPUS, VMS};
+pub use exits::{Exits, Reason};
 
 /// Its GIC state was changed: fold and refill its list registers.
 pub const GIC: u8 = 1;
 /// It is to stop for good.
 pub const STOP: u8 = 1 << 1;
+/// It is to leave its CPU until its VM goes on.
+pub const PARK: u8 = 1 << 2;
+/// It is powered down, and goes on at its entry when an interrupt is pending for it. Only its own CPU changes this.
+pub const ASLEEP: u8 = 1 << 3;
 
 /// No CPU, or no VM; others count from 1.
 const NONE: u8 = 0;
@@ -36,6 +45,8 @@ pub struct Vcpu {
     vm: AtomicU8,
     /// Its number in its VM.
     index: AtomicU8,
+    /// Why it came to EL2.
+    pub exits: Exits,
 }
 
 /// Registers and private devices of a vCPU.
@@ -50,8 +61,12 @@ pub struct VcpuCore {
     pub timer_template: u64,
     /// The emulated physical timer.
     pub physical_timer: PhysicalTimer,
+    /// A deadline of it may be watched.
+    physical_timer_used: bool,
     /// Its debug registers.
     pub debug: DebugState,
+    /// Where it goes on, and its x0 there, when its power-down is over.
+    wakes_at: (u64, u64),
     interface: InterfaceState,
     /// Maintenance controls in ICH_HCR_EL2.
     controls: u64,
@@ -67,7 +82,9 @@ impl Vcpu {
                 list_registers: ListRegisters::NONE,
                 timer_template: 0,
                 physical_timer: PhysicalTimer::RESET,
+                physical_timer_used: false,
                 debug: DebugState::RESET,
+                wakes_at: (0, 0),
                 interface: InterfaceState::RESET,
                 controls: 0,
             }),
@@ -75,6 +92,7 @@ impl Vcpu {
             attention: AtomicU8::new(0),
             vm: AtomicU8::new(NONE),
             index: AtomicU8::new(0),
+            exits: Exits::new(),
         }
     }
 
@@ -84,6 +102,7 @@ impl Vcpu {
         if won {
             self.index.store(index.0, Ordering::Relaxed);
             self.attention.store(0, Ordering::Relaxed);
+            self.exits.reset();
         }
         won
     }
@@ -104,10 +123,7 @@ impl Vcpu {
         let index = self.index.load(Ordering::Relaxed);
         // MPIDR_EL1: RES1 bit 31, affinity = its number (Arm ARM D24.2.123).
         core.context.reset(1 << 31 | u64::from(index));
-        core.registers = GuestRegisters::RESET;
-        core.registers.pc = entry;
-        core.registers.x[0] = x0;
-        core.interface = InterfaceState::RESET;
+        core.begin_at(entry, x0);
         core.physical_timer = PhysicalTimer::RESET;
         core.debug = DebugState::RESET;
         core.timer_template = 0;
@@ -152,7 +168,7 @@ impl Vcpu {
 
     /// What there is to look at, once.
     pub fn take_attention(&self) -> u8 {
-        self.attention.swap(0, Ordering::SeqCst)
+        self.attention.fetch_and(ASLEEP, Ordering::SeqCst)
     }
 }
 
@@ -188,6 +204,7 @@ impl Loaded {
         if vm.ran_here_last(local.id, index) {
             hv_arch::tlb::forget_other_vcpu();
         }
+        vm.stolen_time.tell(index, SCHEDULER.waited(id));
         loaded.core.interface.load();
         loaded.refill(local);
         loaded.arm_physical_timer(local);
@@ -222,7 +239,7 @@ impl Loaded {
             debug::clear();
         }
         if let Some(error) = serror::synchronize()
-            && exits::is_to_know(self, error)
+            && crate::exits::is_to_know(self, error)
         {
             self.core.context.pend_serror();
         }
@@ -252,7 +269,7 @@ impl Loaded {
         let virtual_timer = (context.timer_control & 3 == 1)
             .then(|| context.timer_compare.checked_add(self.vm.counter_offset()))
             .flatten();
-        [virtual_timer, self.core.physical_timer.deadline()].into_iter().flatten().min()
+        earlier(virtual_timer, self.core.physical_timer.deadline())
     }
 
     /// Reads the list registers that are in use; returns which.
@@ -359,8 +376,12 @@ impl Loaded {
     /// Sets the emulated physical timer's interrupt, and arms what it waits for.
     pub fn arm_physical_timer(&mut self, local: &mut Local) {
         let Some(deadline) = self.core.physical_timer.deadline() else {
-            return local.watch_physical(self.id, None);
+            if core::mem::take(&mut self.core.physical_timer_used) {
+                local.watch_physical(self.id, None);
+            }
+            return;
         };
+        self.core.physical_timer_used = true;
         let now = hv_arch::counter::now();
         let due = self.core.physical_timer.line(now) == Level::High;
         local.watch_physical(self.id, (!due).then_some(deadline));

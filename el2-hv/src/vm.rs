@@ -1,27 +1,22 @@
 //! VMs: slots, their life from creation to the return of the last frame, and power calls of guests.
-//!
-//! ```text
-//! Free -> Building -> Running -> Stopping -> Stopped -> Dying -> Free
-//!            +---------------------------------------------^
-//! ```
-//! The service partition's slot goes Free -> Loading -> Running -> Stopping -> Dying -> Free.
 
 mod build;
+mod life;
 mod reap;
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use hv_abi::VmHandle;
-use hv_abi::call::Grants;
+use hv_abi::call::{Grants, Scheduling};
 use hv_abi::guest_map::MAX_VCPUS;
 use hv_abi::handle::Label;
 use hv_abi::record::EndReason;
 use hv_arch::guest::VmRegisters;
 use hv_arch::lock::{Mutex, MutexGuard};
-use hv_arch::ram::NoNewTables;
-use hv_arch::{counter, tlb};
-use hv_core::addr::{CpuId, Ipa, Pa, VcpuId, VcpuIdx, VmId, Vmid};
-use hv_core::psci::{Outcome, PowerCall, VcpuPower, VmPower};
+use hv_arch::tlb;
+use hv_core::addr::{CpuId, Pa, VcpuId, VcpuIdx, VmId, Vmid};
+use hv_core::life::VmLife;
+use hv_core::psci::{VcpuPower, VmPower};
 use hv_core::reclaim::Reclaim;
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2::Stage2;
@@ -29,12 +24,14 @@ use hv_core::vgic::{Kicks, Vgic};
 use spin::Once;
 
 use crate::devices::Serial;
-use crate::machine::machine;
 use crate::mailbox::Mailbox;
 use crate::ports::Ports;
-use crate::{SCHEDULER, VCPUS, VMS, console, cpu, sos, vcpu};
+use crate::stolen::StolenTime;
+use crate::{VCPUS, VMS, vcpu};
 
 pub use build::{CreateError, begin_loading, create, loaded, set_up, start};
+pub use hv_core::life::{Event, Phase};
+pub use life::{crashed, destroy_half_built, end, pause, power, resume, vcpu_leaves, vcpu_left};
 pub use reap::{begin_dying, destroy, reap};
 
 /// The service partition's slot.
@@ -42,31 +39,6 @@ pub const SOS_VM: VmId = VmId(0);
 
 /// Complaints about one VM that are logged before the rest is only counted.
 const COMPLAINTS_MAX: u32 = 8;
-
-/// Where a VM is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Phase {
-    /// The slot is free.
-    Free,
-    /// It gets memory, images, devices.
-    Building,
-    /// The service partition, before EL2 has mapped it.
-    Loading,
-    /// Its vCPUs run.
-    Running,
-    /// Its vCPUs are being stopped.
-    Stopping,
-    /// None of its vCPUs will run again.
-    Stopped,
-    /// Its memory is being scrubbed and returned.
-    Dying,
-}
-
-impl Phase {
-    const ALL: [Self; 7] =
-        [Self::Free, Self::Building, Self::Loading, Self::Running, Self::Stopping, Self::Stopped, Self::Dying];
-}
 
 /// A VM's slot.
 pub struct Vm {
@@ -85,8 +57,6 @@ pub struct Vm {
     pub gic: Mutex<Vgic>,
     vcpus: [AtomicU16; MAX_VCPUS],
     vcpu_count: AtomicU8,
-    /// vCPUs that the scheduler knows.
-    live: AtomicU8,
     /// The vCPU that ran last on each CPU, or none.
     last_here: [AtomicU8; MAX_CPUS],
     root: AtomicU64,
@@ -95,6 +65,8 @@ pub struct Vm {
     complaints: AtomicU32,
     port_count: AtomicU8,
     has_watchdog: AtomicBool,
+    /// What its vCPUs are told of the time that they waited.
+    pub stolen_time: StolenTime,
 }
 
 /// What is set up before a VM starts, and what its power calls change.
@@ -113,6 +85,11 @@ pub struct Control {
     pub started: u64,
     /// Counter at its end.
     pub ended: u64,
+    /// What its first vCPU was given of the CPUs, as registers of `vm_sched`; all zero is the default.
+    scheduling: [u64; 3],
+    /// Counter when its time stopped, where it is paused.
+    pub paused: u64,
+    life: VmLife,
     power: VmPower,
     /// Its memory on the way back.
     reclaim: Reclaim,
@@ -128,6 +105,9 @@ impl Control {
             end: EndReason::None,
             started: 0,
             ended: 0,
+            scheduling: [0; 3],
+            paused: 0,
+            life: VmLife::FREE,
             power: VmPower::NONE,
             reclaim: Reclaim::NONE,
         }
@@ -135,6 +115,16 @@ impl Control {
 }
 
 impl Control {
+    /// Its first vCPU is given what these registers say.
+    pub const fn schedule(&mut self, registers: [u64; 3]) {
+        self.scheduling = registers;
+    }
+
+    /// What its first vCPU was given of the CPUs.
+    pub fn scheduling(&self) -> [u64; 3] {
+        if self.scheduling == [0; 3] { Scheduling::DEFAULT.to_registers() } else { self.scheduling }
+    }
+
     /// Whether a vCPU is on, by PSCI.
     pub fn is_on(&self, vcpu: VcpuIdx) -> bool {
         self.power.state(vcpu) == VcpuPower::On
@@ -157,7 +147,6 @@ impl Vm {
             gic: Mutex::new(Vgic::UNUSED),
             vcpus: [const { AtomicU16::new(0) }; MAX_VCPUS],
             vcpu_count: AtomicU8::new(0),
-            live: AtomicU8::new(0),
             last_here: [const { AtomicU8::new(NO_VCPU) }; MAX_CPUS],
             root: AtomicU64::new(0),
             counter_offset: AtomicU64::new(0),
@@ -165,6 +154,7 @@ impl Vm {
             complaints: AtomicU32::new(0),
             port_count: AtomicU8::new(0),
             has_watchdog: AtomicBool::new(false),
+            stolen_time: StolenTime::new(),
         }
     }
 
@@ -180,13 +170,9 @@ impl Vm {
         self.phase.load(Ordering::SeqCst) == Phase::Free as u8
     }
 
-    fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::SeqCst);
-    }
-
     /// Whether it has a line that the console can show.
     pub fn has_console(&self) -> bool {
-        matches!(self.phase(), Phase::Running | Phase::Stopping | Phase::Stopped)
+        self.phase().is_alive() || matches!(self.phase(), Phase::Stopping | Phase::Stopped)
     }
 
     /// Its handle.
@@ -200,6 +186,7 @@ impl Vm {
     }
 
     /// Its name, if it has one yet.
+    #[inline(never)]
     pub fn label(&self) -> Option<Label> {
         self.control.lock().label
     }
@@ -332,108 +319,6 @@ pub fn by_handle(handle: VmHandle) -> Option<(VmId, &'static Vm)> {
     let index = handle.index().filter(|index| *index != SOS_VM.0)?;
     let vm = VMS.get(usize::from(index))?;
     (!vm.is_free() && vm.handle(VmId(index)) == handle).then_some((VmId(index), vm))
-}
-
-/// A guest's power call.
-pub fn power(id: VmId, caller: VcpuIdx, call: PowerCall) -> Outcome {
-    let vm = &VMS[id.index()];
-    let mut control = vm.control.lock();
-    let tables = vm.tables();
-    let running = vm.phase() == Phase::Running;
-    if !running {
-        return Outcome::PowerOff;
-    }
-    let outcome = control.power.apply(caller, call, |entry: Ipa| tables.translate(entry, &NoNewTables).is_some());
-    match outcome {
-        Outcome::PowerOn { vcpu, entry, context } => {
-            let target = vm.vcpu(vcpu);
-            VCPUS[target.index()].prepare(entry.0, context, machine().list_registers);
-            let _ = control.power.started(vcpu);
-            vm.live.fetch_add(1, Ordering::SeqCst);
-            drop(control);
-            SCHEDULER.add(target);
-            cpu::wake(target);
-        }
-        Outcome::SystemOff => {
-            drop(control);
-            end(id, EndReason::PoweredOff);
-        }
-        Outcome::SystemReset => {
-            drop(control);
-            end(id, EndReason::Reset);
-        }
-        _ => {}
-    }
-    outcome
-}
-
-/// A vCPU of the VM cannot go on.
-pub fn crashed(id: VmId) {
-    end(id, EndReason::Crashed);
-}
-
-/// Stops all vCPUs of a running VM for good.
-pub fn end(id: VmId, reason: EndReason) {
-    let vm = &VMS[id.index()];
-    let mut control = vm.control.lock();
-    // A watchdog was looked at without this lock: the slot may be another VM's by now.
-    let stale = reason == EndReason::Watchdog && !vm.serial.lock().has_expired();
-    if stale || vm.phase() != Phase::Running {
-        return;
-    }
-    control.end = reason;
-    control.ended = counter::now();
-    vm.enter(Phase::Stopping);
-    drop(control);
-    for index in 0..vm.vcpu_count() {
-        let vcpu = vm.vcpu(VcpuIdx(index));
-        VCPUS[vcpu.index()].notify(vcpu, vcpu::STOP);
-    }
-}
-
-/// A vCPU has left its CPU for good. The last one ends the VM's run.
-pub fn vcpu_is_off(id: VmId) {
-    let vm = &VMS[id.index()];
-    if vm.live.fetch_sub(1, Ordering::SeqCst) != 1 || vm.phase() != Phase::Stopping {
-        return;
-    }
-    let (end, label) = {
-        let control = vm.control.lock();
-        (control.end, control.label)
-    };
-    if id == SOS_VM {
-        vm.enter(Phase::Stopped);
-        return sos::stopped();
-    }
-    if let Some(label) = label {
-        log::info!("vm {label}: {end}");
-    }
-    console::gone(id);
-    // From the next line on the slot may be destroyed and begin another life.
-    let handle = vm.handle(id);
-    vm.enter(Phase::Stopped);
-    tell_manager();
-    sos::vm_ended(id, handle, end);
-}
-
-/// Makes the service partition look again, which may wait for what has just become of a VM.
-fn tell_manager() {
-    let vm = &VMS[SOS_VM.index()];
-    if vm.phase() == Phase::Running {
-        let waits = vm.vcpu(VcpuIdx(0));
-        VCPUS[waits.index()].notify(waits, vcpu::GIC);
-    }
-}
-
-/// Destroys what a life of the service partition has left half built.
-pub fn destroy_half_built() {
-    for id in (1..VMS.len()).map(|id| VmId(id as u8)) {
-        let vm = &VMS[id.index()];
-        if vm.phase() == Phase::Building {
-            log::warn!("vm {}: was not started, destroyed", vm.name());
-            destroy(id);
-        }
-    }
 }
 
 /// Whether a guest exists in any form.

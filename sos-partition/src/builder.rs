@@ -8,13 +8,14 @@ use hv_abi::archive::Archive;
 use hv_abi::call::{COPY_MAX, DeviceKind, Grants};
 use hv_abi::guest_map::RAM_BASE;
 use hv_abi::handle::Label;
-use hv_abi::message::{ImageFormat, VmSpec};
+use hv_abi::message::{CpuShare, ImageFormat, VmSpec};
 use hv_abi::{Status, VmHandle};
 
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::image::LinuxImage;
 use crate::plan::{Extent, LoadPlan, Payload, PlanError, Sizes, plan};
+use crate::share;
 use crate::spec::{self, SpecError};
 use crate::tree::{self, GuestSeed};
 
@@ -34,6 +35,8 @@ pub enum Step {
     Device(DeviceKind),
     /// `vm_grant`.
     Grant,
+    /// `vm_sched`.
+    Share,
     /// `vcpu_init`.
     Vcpu,
     /// `vm_start`.
@@ -42,6 +45,10 @@ pub enum Step {
     Stop,
     /// `vm_destroy`.
     Destroy,
+    /// `vm_pause`.
+    Pause,
+    /// `vm_resume`.
+    Resume,
 }
 
 impl core::fmt::Display for Step {
@@ -53,11 +60,15 @@ impl core::fmt::Display for Step {
             Self::Device(DeviceKind::Mailbox) => f.write_str("vm_device (mailbox)"),
             Self::Device(DeviceKind::ManagementPorts) => f.write_str("vm_device (management ports)"),
             Self::Device(DeviceKind::Watchdog) => f.write_str("vm_device (watchdog)"),
+            Self::Device(DeviceKind::StolenTime) => f.write_str("vm_device (stolen time)"),
             Self::Grant => f.write_str("vm_grant"),
+            Self::Share => f.write_str("vm_sched"),
             Self::Vcpu => f.write_str("vcpu_init"),
             Self::Start => f.write_str("vm_start"),
             Self::Stop => f.write_str("vm_stop"),
             Self::Destroy => f.write_str("vm_destroy"),
+            Self::Pause => f.write_str("vm_pause"),
+            Self::Resume => f.write_str("vm_resume"),
         }
     }
 }
@@ -141,7 +152,11 @@ pub fn destroy<H: Hypervisor>(hypervisor: &mut H, vm: VmHandle) -> Result<(), St
     patiently(|| hypervisor.vm_destroy(vm))
 }
 
-fn patiently(mut call: impl FnMut() -> Result<(), Status>) -> Result<(), Status> {
+/// Makes a call until EL2 answers something else than `AGAIN`.
+///
+/// # Errors
+/// EL2's status.
+pub(crate) fn patiently(mut call: impl FnMut() -> Result<(), Status>) -> Result<(), Status> {
     loop {
         match call() {
             Err(Status::Again) => {}
@@ -201,6 +216,9 @@ impl<H: Hypervisor> Build<'_, H> {
         }
         self.copy("device tree", plan.tree.start, tree)?;
         self.devices(parts.grants)?;
+        if self.spec.cpu != CpuShare::default() {
+            share::set(self.hypervisor, self.vm, &self.spec.name, &self.spec.cpu)?;
+        }
         let (vm, entry, x0) = (self.vm, plan.image.start, plan.tree.start);
         let answer = self.hypervisor.vcpu_init(vm, entry, x0);
         self.result(Step::Vcpu, answer)?;
@@ -232,6 +250,7 @@ impl<H: Hypervisor> Build<'_, H> {
     }
 
     fn devices(&mut self, grants: Grants) -> Result<(), Error> {
+        self.device(DeviceKind::StolenTime, 0)?;
         if self.spec.watchdog {
             self.device(DeviceKind::Watchdog, 0)?;
         }

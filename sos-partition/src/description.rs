@@ -11,9 +11,11 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node, Property};
-use hv_abi::message::{ImageFormat, VmSpec};
+use hv_abi::message::{ImageFormat, RestartPolicy, VmSpec};
 
 use crate::spec::{self, SpecError};
+
+mod share;
 
 /// The member of the boot archive that holds the description.
 pub const FILE: &str = "system.dtb";
@@ -81,6 +83,12 @@ pub enum PropertyProblem {
     /// It must be one 32-bit cell.
     #[error("must be one 32-bit cell")]
     NotU32,
+    /// It must be a list of 32-bit cells.
+    #[error("must be a list of 32-bit cells")]
+    NotCells,
+    /// It must be two 32-bit cells.
+    #[error("must be two 32-bit cells, budget and period in microseconds")]
+    NotTwoCells,
     /// It must be one 64-bit number.
     #[error("must be one /bits/ 64 number")]
     NotU64,
@@ -99,6 +107,9 @@ pub enum PropertyProblem {
     /// It must be one of two values.
     #[error("must be \"linux\" or \"raw\"")]
     NotFormat,
+    /// It must be one of three values.
+    #[error("must be \"never\", \"on-failure\" or \"always\"")]
+    NotRestart,
     /// Only raw images have it.
     #[error("only for image-format \"raw\"")]
     NotForLinux,
@@ -192,6 +203,9 @@ fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
         grants: reader.strings("grants")?,
         ports: reader.small("ports", 0, SpecError::Ports)?,
         watchdog: reader.flag("watchdog")?,
+        cpu: share::parse(&mut reader)?,
+        restart: parse_restart(&mut reader)?,
+        restart_limit: reader.u32("restart-limit")?.unwrap_or(0),
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;
@@ -207,6 +221,16 @@ fn parse_format(reader: &mut Reader<'_>) -> Result<ImageFormat> {
         (Some("raw"), Some(found)) => Ok(ImageFormat::Raw { load_address: reader.u64(&found)? }),
         (Some("raw"), None) => Err(reader.problem("load-address", PropertyProblem::Missing)),
         (Some(_), _) => Err(reader.problem("image-format", PropertyProblem::NotFormat)),
+    }
+}
+
+fn parse_restart(reader: &mut Reader<'_>) -> Result<RestartPolicy> {
+    let policy = reader.optional_string("restart")?;
+    match policy.as_deref() {
+        None | Some("never") => Ok(RestartPolicy::Never),
+        Some("on-failure") => Ok(RestartPolicy::OnFailure),
+        Some("always") => Ok(RestartPolicy::Always),
+        Some(_) => Err(reader.problem("restart", PropertyProblem::NotRestart)),
     }
 }
 
@@ -271,13 +295,19 @@ impl<'a> Reader<'a> {
         bytes.map(u64::from_be_bytes).map_err(|_| self.problem(found.name(), PropertyProblem::NotU64))
     }
 
+    fn u32(&mut self, name: &str) -> Result<Option<u32>> {
+        let Some(found) = self.take(name)? else {
+            return Ok(None);
+        };
+        let number = found.value().try_into().map(u32::from_be_bytes);
+        number.map(Some).map_err(|_| self.problem(name, PropertyProblem::NotU32))
+    }
+
     /// A 32-bit number whose allowed values fit a byte; `refuse` makes the error for one that does not.
     fn small(&mut self, name: &str, default: u8, refuse: fn(u32) -> SpecError) -> Result<u8> {
-        let Some(found) = self.take(name)? else {
+        let Some(number) = self.u32(name)? else {
             return Ok(default);
         };
-        let bytes = found.value().try_into();
-        let number = bytes.map(u32::from_be_bytes).map_err(|_| self.problem(name, PropertyProblem::NotU32))?;
         u8::try_from(number).map_err(|_| self.spec(refuse(number)))
     }
 

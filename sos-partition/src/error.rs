@@ -45,6 +45,12 @@ pub enum Error {
     /// It does not run.
     #[error("vm {0:?} does not run")]
     NotRunning(String),
+    /// It is paused.
+    #[error("vm {0:?} is paused")]
+    Paused(String),
+    /// It is not paused.
+    #[error("vm {0:?} is not paused")]
+    NotPaused(String),
     /// A guest of the description that does not run: there is nothing to destroy.
     #[error("vm {0:?} does not run, and its spec stays: it is part of the system description")]
     Described(String),
@@ -94,6 +100,21 @@ pub enum Error {
         /// EL2's answer.
         status: Status,
     },
+    /// A share of the CPUs that EL2 does not give.
+    #[error("vm {name:?}: {property}: {reason}")]
+    Share {
+        /// The VM.
+        name: String,
+        /// What of it.
+        property: &'static str,
+        /// Why.
+        reason: &'static str,
+        /// EL2's answer.
+        status: Status,
+    },
+    /// A guest of the description that does not run: nothing keeps what is set.
+    #[error("vm {0:?} does not run; what it starts with is part of the system description")]
+    SetDescribed(String),
     /// A privileged call that failed elsewhere.
     #[error("{call}: {status}")]
     Call {
@@ -127,7 +148,14 @@ impl Error {
         match self {
             Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoMember { .. } => FailureCode::NotFound,
             Self::Exists(_) => FailureCode::Exists,
-            Self::Runs(_) | Self::NotRunning(_) | Self::Described(_) => FailureCode::WrongState,
+            Self::Runs(_)
+            | Self::NotRunning(_)
+            | Self::Paused(_)
+            | Self::NotPaused(_)
+            | Self::Described(_)
+            | Self::SetDescribed(_) => FailureCode::WrongState,
+            Self::Share { status: Status::InvalidArgument, .. } => FailureCode::Invalid,
+            Self::Share { .. } => FailureCode::NoResources,
             Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } => FailureCode::Invalid,
             Self::NoteFull { .. } => FailureCode::NoResources,
             Self::Step { status, .. } | Self::Call { status, .. } => code_of(*status),

@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::vec::Vec;
 
-use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT};
+use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, Scheduling};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{
     INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
     SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
 use hv_abi::message::Fault;
-use hv_abi::record::{EndReason, QueryKind, VmRecord, VmState};
+use hv_abi::record::{CrashRecord, EndReason, QueryKind, VmRecord, VmState};
 use hv_abi::{Status, VmHandle};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -35,6 +35,7 @@ pub(crate) struct FakeVm {
     pub(crate) devices: Vec<(DeviceKind, u64)>,
     pub(crate) grants: Grants,
     pub(crate) boot: Option<(u64, u64)>,
+    pub(crate) scheduling: Scheduling,
 }
 
 impl FakeVm {
@@ -62,6 +63,10 @@ pub(crate) struct State {
     pub(crate) calls: Vec<&'static str>,
     /// The privileged call, by its number in `calls`, that fails with this status.
     pub(crate) fail: Option<(usize, Status)>,
+    /// Calls of that name fail with this status.
+    pub(crate) fail_call: Option<(&'static str, Status)>,
+    /// The privileged call, by its number in `calls`, at which the partition dies.
+    pub(crate) dies_at: Option<usize>,
     /// Bytes that one `vm_memory` and one `vm_copy_in` do at most.
     pub(crate) memory_step: u64,
     pub(crate) copy_step: u64,
@@ -78,6 +83,13 @@ pub(crate) struct State {
     pub(crate) doorbells: usize,
     pub(crate) drains: Vec<DrainAnswer>,
     pub(crate) configs: Vec<ConfigKind>,
+    pub(crate) alarm: Option<u64>,
+    pub(crate) crashes: Vec<(Label, CrashRecord)>,
+    /// How long every VM has run, but these.
+    pub(crate) uptime_ns: u64,
+    pub(crate) uptimes: Vec<(&'static str, u64)>,
+    /// VMs that were stopped, in order.
+    pub(crate) ended: Vec<std::string::String>,
 }
 
 /// The fake; clones are the same EL2.
@@ -92,6 +104,8 @@ impl El2 {
             notes: Default::default(),
             calls: Vec::new(),
             fail: None,
+            fail_call: None,
+            dies_at: None,
             memory_step: u64::MAX,
             copy_step: u64::MAX,
             agains: 0,
@@ -104,6 +118,11 @@ impl El2 {
             doorbells: 0,
             drains: Vec::new(),
             configs: Vec::new(),
+            alarm: None,
+            crashes: Vec::new(),
+            uptime_ns: 1_234_567_890,
+            uptimes: Vec::new(),
+            ended: Vec::new(),
         })))
     }
 
@@ -145,10 +164,30 @@ impl El2 {
         let mut state = self.0.borrow_mut();
         let number = state.calls.len();
         state.calls.push(name);
-        match state.fail {
-            Some((at, status)) if at == number => Err(status),
+        if state.dies_at == Some(number) {
+            drop(state);
+            panic!("the partition dies at call {number}, {name}");
+        }
+        match (state.fail, state.fail_call) {
+            (Some((at, status)), _) if at == number => Err(status),
+            (_, Some((call, status))) if call == name => Err(status),
             _ => Ok(state),
         }
+    }
+
+    /// What EL2 does at the end of a life that failed: VMs that were not started are destroyed. VMs of whose end the
+    /// next life is told.
+    pub(crate) fn begin_next_life(&self) -> Vec<VmHandle> {
+        let mut state = self.0.borrow_mut();
+        let gone = |vm: &FakeVm| matches!(vm.state, VmState::Building | VmState::Dying);
+        let slots: Vec<u8> = state.vms.iter().filter(|(_, vm)| gone(vm)).map(|(slot, _)| *slot).collect();
+        for slot in slots {
+            state.vms.remove(&slot);
+            state.generations[usize::from(slot)] += 1;
+        }
+        (state.page, state.queue) = (vec![0; PAGE_SIZE], Vec::new());
+        let stopped = state.vms.iter().filter(|(_, vm)| vm.state == VmState::Stopped && vm.end != EndReason::Stopped);
+        stopped.map(|(slot, _)| VmHandle::new(*slot, state.generations[usize::from(*slot)])).collect()
     }
 }
 
@@ -240,6 +279,7 @@ impl Hypervisor for El2 {
             devices: Vec::new(),
             grants: Grants::NONE,
             boot: None,
+            scheduling: Scheduling::DEFAULT,
         };
         state.vms.insert(slot, vm);
         Ok(VmHandle::new(slot, state.generations[usize::from(slot)]))
@@ -297,12 +337,14 @@ impl Hypervisor for El2 {
 
     fn vm_stop(&mut self, vm: VmHandle) -> Result<(), Status> {
         let mut state = self.enter("vm_stop")?;
-        if state.find(vm)?.state != VmState::Running {
+        if !matches!(state.find(vm)?.state, VmState::Running | VmState::Paused) {
             return Err(Status::WrongState);
         }
         state.delay()?;
         let vm = state.find(vm)?;
         (vm.state, vm.end) = (VmState::Stopped, EndReason::Stopped);
+        let name = vm.label.as_str().into();
+        state.ended.push(name);
         Ok(())
     }
 
@@ -321,6 +363,8 @@ impl Hypervisor for El2 {
         let mut found = state.vms.iter().filter(|(at, _)| u64::from(**at) >= slot);
         let (slot, vm) = found.next().ok_or(Status::NoSuchVm)?;
         let handle = VmHandle::new(*slot, state.generations[usize::from(*slot)]);
+        let own = state.uptimes.iter().find(|(name, _)| vm.label.as_str() == *name);
+        let uptime = own.map_or(state.uptime_ns, |(_, uptime)| *uptime);
         let record = VmRecord {
             handle: handle.0.into(),
             label: *vm.label.bytes(),
@@ -329,7 +373,7 @@ impl Hypervisor for El2 {
             vcpus: u32::from(vm.vcpus).into(),
             vcpus_on: 1.into(),
             memory: vm.memory.into(),
-            uptime_ns: 1_234_567_890.into(),
+            uptime_ns: uptime.into(),
             grants: vm.grants.0.into(),
         };
         Ok(QueryAnswer { record, next: found.next().map(|(at, _)| u64::from(*at)) })
@@ -376,6 +420,51 @@ impl Hypervisor for El2 {
         }
         *kept = Note { bytes: bytes.to_vec(), version: replaces + 1 };
         Ok(kept.version)
+    }
+
+    fn vm_sched(&mut self, vm: VmHandle, words: &Scheduling) -> Result<(), Status> {
+        let mut state = self.enter("vm_sched")?;
+        let vm = state.find(vm)?;
+        if !matches!(vm.state, VmState::Building | VmState::Running) {
+            return Err(Status::WrongState);
+        }
+        vm.scheduling = *words;
+        Ok(())
+    }
+
+    fn vm_sched_get(&mut self, vm: VmHandle) -> Result<Scheduling, Status> {
+        Ok(self.enter("vm_sched_get")?.find(vm)?.scheduling)
+    }
+
+    fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status> {
+        self.enter("sos_alarm")?.alarm = at;
+        Ok(())
+    }
+
+    fn vm_pause(&mut self, vm: VmHandle) -> Result<(), Status> {
+        let mut state = self.enter("vm_pause")?;
+        if !matches!(state.find(vm)?.state, VmState::Running | VmState::Paused) {
+            return Err(Status::WrongState);
+        }
+        state.delay()?;
+        state.find(vm)?.state = VmState::Paused;
+        Ok(())
+    }
+
+    fn vm_resume(&mut self, vm: VmHandle) -> Result<(), Status> {
+        let mut state = self.enter("vm_resume")?;
+        let vm = state.find(vm)?;
+        if vm.state != VmState::Paused {
+            return Err(Status::WrongState);
+        }
+        vm.state = VmState::Running;
+        Ok(())
+    }
+
+    fn vm_crash(&mut self, label: Label) -> Result<CrashRecord, Status> {
+        let state = self.enter("vm_crash")?;
+        let found = state.crashes.iter().find(|(name, _)| *name == label);
+        found.map(|(_, crash)| *crash).ok_or(Status::NoSuchVm)
     }
 
     fn inject(&mut self, _: Fault) -> Result<(), Status> {
@@ -475,7 +564,9 @@ pub(crate) const SYSTEM: &str = r#"/dts-v1/;
             bootargs = "console=ttyAMA0";
             autostart;
             watchdog;
-            grants = "manage", "info", "log";
+            restart = "on-failure";
+            restart-limit = <5>;
+            grants = "manage", "info", "log", "consoles";
             ports = <4>;
         };
         raw {
@@ -484,6 +575,9 @@ pub(crate) const SYSTEM: &str = r#"/dts-v1/;
             image = "raw.img";
             image-format = "raw";
             load-address = /bits/ 64 <0x40080000>;
+            cpu-weight = <300>;
+            cpu-affinity = <1 3>;
+            cpu-reservation = <2000 10000>;
         };
         tiny {
             compatible = "dormouse,guest";

@@ -4,10 +4,10 @@
 
 use alloc::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants};
+use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, Scheduling};
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
-use hv_abi::record::{QueryKind, VmRecord};
+use hv_abi::record::{CrashRecord, QueryKind, VmRecord};
 use hv_abi::{Status, VmHandle};
 
 /// A global note as EL2 keeps it.
@@ -132,6 +132,41 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status; `CONFLICT` where the note has another version than `replaces`.
     fn note_set(&mut self, note: u64, bytes: &[u8], replaces: u64) -> Result<u64, Status>;
+
+    /// `vm_sched` of every vCPU.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_sched(&mut self, vm: VmHandle, words: &Scheduling) -> Result<(), Status>;
+
+    /// `vm_sched_get`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_sched_get(&mut self, vm: VmHandle) -> Result<Scheduling, Status>;
+    /// `sos_alarm`: the event `Alarm` comes when the counter gets there; `None` takes the alarm back.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status>;
+
+    /// `vm_pause`.
+    ///
+    /// # Errors
+    /// EL2's status, `AGAIN` among them.
+    fn vm_pause(&mut self, vm: VmHandle) -> Result<(), Status>;
+
+    /// `vm_resume`.
+    ///
+    /// # Errors
+    /// EL2's status, `AGAIN` among them.
+    fn vm_resume(&mut self, vm: VmHandle) -> Result<(), Status>;
+
+    /// `vm_crash`.
+    ///
+    /// # Errors
+    /// EL2's status; `NO_SUCH_VM` where nothing is kept of a crash of that name.
+    fn vm_crash(&mut self, label: Label) -> Result<CrashRecord, Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

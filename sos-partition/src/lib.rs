@@ -15,6 +15,7 @@
 //! | [`tree`] | the guest's device tree |
 //! | [`builder`] | a spec becomes a VM, in privileged calls |
 //! | [`manager`] | requests to replies |
+//! | [`restart`] | whether and when a VM that has ended begins another life |
 //! | [`assembly`], [`outbox`] | messages of many frames, in and out |
 //! | [`service`] | one turn of the main loop |
 #![cfg_attr(not(test), no_std)]
@@ -33,8 +34,10 @@ pub mod manager;
 pub mod notes;
 pub mod outbox;
 pub mod plan;
+pub mod restart;
 pub mod ring;
 pub mod service;
+pub mod share;
 pub mod spec;
 pub mod tree;
 mod vm;

@@ -1,5 +1,8 @@
 //! Requests to replies: what VMs there are, and what becomes of them.
 
+mod crash;
+mod lives;
+
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -7,14 +10,16 @@ use alloc::vec::Vec;
 
 use hv_abi::archive::Archive;
 use hv_abi::call::ConfigKind;
-use hv_abi::message::{Fault, Origin, Reply, Request, VmCreate, VmDetail, VmSpec, VmSummary};
+use hv_abi::message::{Fault, Origin, Reply, Request, VmCreate, VmDetail, VmPhase, VmSet, VmSpec, VmSummary};
 use hv_abi::record::VmState;
 
 use crate::builder::{self, Seeds};
 use crate::description::{self, DescriptionError};
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
-use crate::notes;
+use crate::notes::{self, LastEnd};
+use crate::service::Life;
+use crate::share;
 use crate::vm::{Vm, end_and_destroy, find_vm, summary, vms};
 
 /// What a life knows without asking: the boot archive, and random bytes. The description is read
@@ -22,17 +27,19 @@ use crate::vm::{Vm, end_and_destroy, find_vm, summary, vms};
 pub struct Manager<'a> {
     archive: Archive<'a>,
     seeds: Seeds,
+    ticks_per_second: u64,
     description: Option<Vec<VmSpec>>,
 }
 
 impl<'a> Manager<'a> {
     /// A manager over a boot archive that EL2 has checked.
-    pub fn new(archive: &'a [u8], seed: [u8; 32]) -> Self {
-        Self { archive: Archive::trusted(archive), seeds: Seeds::new(seed), description: None }
+    pub fn new(life: &Life<'a>) -> Self {
+        let (archive, seeds) = (Archive::trusted(life.archive), Seeds::new(life.seed));
+        Self { archive, seeds, ticks_per_second: life.ticks_per_second, description: None }
     }
 
-    /// Answers a request.
-    pub fn answer<H: Hypervisor>(&mut self, hypervisor: &mut H, request: Request) -> Reply {
+    /// Answers a request that came at `now`.
+    pub fn answer<H: Hypervisor>(&mut self, hypervisor: &mut H, request: Request, now: u64) -> Reply {
         let answer = match request {
             Request::VmList => self.list(hypervisor),
             Request::VmShow { name } => self.show(hypervisor, &name),
@@ -41,6 +48,11 @@ impl<'a> Manager<'a> {
             Request::VmStop { name } => self.stop(hypervisor, &name),
             Request::VmDestroy { name } => self.destroy(hypervisor, &name),
             Request::Fault(fault) => inject(hypervisor, fault),
+            Request::VmSet(change) => self.set(hypervisor, change),
+            Request::VmReboot { name } => self.reboot(hypervisor, &name, now),
+            Request::VmPause { name } => self.pause(hypervisor, &name),
+            Request::VmResume { name } => self.resume(hypervisor, &name),
+            Request::Board(power) => self.end_board(hypervisor, power),
         };
         answer.unwrap_or_else(|error| Reply::Error(error.failure()))
     }
@@ -67,7 +79,7 @@ impl<'a> Manager<'a> {
             tried += 1;
             match self.start_spec(hypervisor, spec) {
                 Ok(()) => log::info!("vm {:?}: started", spec.name),
-                Err(Error::Runs(_)) => {}
+                Err(Error::Runs(_) | Error::Paused(_)) => {}
                 Err(error) => {
                     log::error!("{error}");
                     continue;
@@ -76,21 +88,6 @@ impl<'a> Manager<'a> {
             running += 1;
         }
         Ok(if tried != 0 && running == 0 { Autostart::AllFailed } else { Autostart::Done })
-    }
-
-    /// Notes how ended VMs ended, and returns their memory.
-    ///
-    /// # Errors
-    /// EL2's.
-    pub fn reap<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<(), Error> {
-        for vm in vms(hypervisor)? {
-            if vm.state() == Some(VmState::Stopped) {
-                log::info!("{}", vm.ended(vm.end()));
-                vm.record_end(hypervisor, vm.end());
-                vm.destroy(hypervisor)?;
-            }
-        }
-        Ok(())
     }
 
     fn list<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<Reply, Error> {
@@ -103,20 +100,31 @@ impl<'a> Manager<'a> {
                 summary(spec, place.map(|place| running.swap_remove(place)).as_ref())
             })
             .collect();
+        if lines.iter().any(|line| line.state == VmPhase::Defined) {
+            let ends = notes::ends(hypervisor)?;
+            lines.iter_mut().for_each(|line| show_restart(line, ends.iter().find(|end| end.name == line.name)));
+        }
         // A VM whose spec is gone is still a VM.
         lines.extend(running.iter().map(Vm::summary));
         Ok(Reply::VmList(lines))
     }
 
     fn show<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
-        let (spec, origin) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
+        let (mut spec, origin) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
         let vm = find_vm(hypervisor, name)?;
+        if let Some(vm) = vm.as_ref().filter(|vm| vm.state() == Some(VmState::Running)) {
+            spec.cpu = vm.cpu(hypervisor)?;
+        }
         let end = notes::last_end(hypervisor, name)?;
+        let mut summary = summary(&spec, vm.as_ref());
+        show_restart(&mut summary, end.as_ref());
         Ok(Reply::Vm(Box::new(VmDetail {
-            summary: summary(&spec, vm.as_ref()),
+            summary,
             spec,
             origin,
-            last_end: end.map(|end| end.how()),
+            last_end: end.as_ref().map(LastEnd::how),
+            restarts: end.map_or(0, |end| end.restarts),
+            crash: crash::of(hypervisor, name)?,
         })))
     }
 
@@ -144,27 +152,16 @@ impl<'a> Manager<'a> {
         if let Some(vm) = find_vm(hypervisor, &spec.name)? {
             match vm.state() {
                 Some(VmState::Running) => return Err(Error::Runs(spec.name.clone())),
+                Some(VmState::Paused) => return Err(Error::Paused(spec.name.clone())),
                 Some(VmState::Stopped) => vm.record_end(hypervisor, vm.end()),
                 _ => {}
             }
             // It ended, or an earlier life of this partition left half of it.
             vm.destroy(hypervisor)?;
         }
+        self.cancel_restart(hypervisor, &spec.name)?;
         builder::start(hypervisor, self.archive, &mut self.seeds, spec)?;
         Ok(())
-    }
-
-    fn stop<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
-        let Some(vm) = find_vm(hypervisor, name)? else {
-            return Err(match self.find(hypervisor, name)? {
-                Some(_) => Error::NotRunning(name.to_owned()),
-                None => Error::NoSuchVm(name.to_owned()),
-            });
-        };
-        match end_and_destroy(hypervisor, &vm)? {
-            VmState::Running => Ok(Reply::Done),
-            _ => Err(Error::NotRunning(name.to_owned())),
-        }
     }
 
     fn destroy<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
@@ -173,13 +170,36 @@ impl<'a> Manager<'a> {
         if let Some(vm) = &vm {
             end_and_destroy(hypervisor, vm)?;
         }
+        let was_due = self.cancel_restart(hypervisor, name)?;
         match (spec, vm) {
             (Some((_, Origin::Created)), _) => notes::forget(hypervisor, name)?,
-            (Some((_, Origin::Description)), None) => {
+            (Some((_, Origin::Description)), None) if !was_due => {
                 return Err(Error::Described(name.to_owned()));
             }
             (None, None) => return Err(Error::NoSuchVm(name.to_owned())),
-            (_, Some(_)) => {}
+            (_, _) => {}
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Changes what a VM's vCPUs get of the CPUs: of a VM that runs at once, of a created one for its next starts as well.
+    fn set<H: Hypervisor>(&mut self, hypervisor: &mut H, change: VmSet) -> Result<Reply, Error> {
+        let name = change.name.clone();
+        let spec = self.find(hypervisor, &name)?;
+        let vm = find_vm(hypervisor, &name)?.filter(|vm| vm.state() == Some(VmState::Running));
+        let before = match (&spec, &vm) {
+            (_, Some(vm)) => vm.cpu(hypervisor)?,
+            (Some((spec, Origin::Created)), None) => spec.cpu.clone(),
+            (Some((_, Origin::Description)), None) => return Err(Error::SetDescribed(name)),
+            (None, None) => return Err(Error::NoSuchVm(name)),
+        };
+        let share = before.changed(change);
+        share::check(&share).map_err(|error| Error::Spec { name: name.clone(), error: error.into() })?;
+        if let Some(vm) = &vm {
+            share::set(hypervisor, vm.handle(), &name, &share)?;
+        }
+        if matches!(spec, Some((_, Origin::Created))) {
+            notes::set_cpu(hypervisor, &name, &share)?;
         }
         Ok(Reply::Done)
     }
@@ -204,6 +224,13 @@ impl<'a> Manager<'a> {
                 Ok(empty.insert(description::parse(dtb)?))
             }
         }
+    }
+}
+
+/// A VM that waits for its next life is not only defined.
+fn show_restart(line: &mut VmSummary, end: Option<&LastEnd>) {
+    if line.state == VmPhase::Defined && end.is_some_and(|end| end.due.is_some()) {
+        line.state = VmPhase::Restarting;
     }
 }
 

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use hv_abi::Status;
 use hv_abi::call::NOTE_MAX;
-use hv_abi::message::{VmSpec, decode, encode};
+use hv_abi::message::{CpuShare, VmSpec, decode, encode};
 use hv_abi::record::EndReason;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,14 @@ pub struct LastEnd {
     pub reason: u32,
     /// Nanoseconds from start to end.
     pub uptime_ns: u64,
+    /// The life that ended, as a `VmHandle`.
+    pub vm: u64,
+    /// Times that it was started again by itself since somebody last started it.
+    pub restarts: u32,
+    /// The last of them that followed short lives in a row.
+    pub in_row: u32,
+    /// When its next life is to begin, as a count; `None` where it is not, or has begun.
+    pub due: Option<u64>,
 }
 
 impl LastEnd {
@@ -63,13 +71,35 @@ pub fn created<H: Hypervisor>(hypervisor: &mut H) -> Result<Vec<VmSpec>, Error> 
     read(hypervisor, SPECS).map(|(specs, _)| specs)
 }
 
+/// How VMs ended.
+///
+/// # Errors
+/// EL2's, or [`Error::Note`].
+pub fn ends<H: Hypervisor>(hypervisor: &mut H) -> Result<Vec<LastEnd>, Error> {
+    read(hypervisor, ENDS).map(|(ends, _)| ends)
+}
+
 /// How `name` ended last, where that is known.
 ///
 /// # Errors
 /// EL2's, or [`Error::Note`].
 pub fn last_end<H: Hypervisor>(hypervisor: &mut H, name: &str) -> Result<Option<LastEnd>, Error> {
-    let (ends, _) = read::<H, Vec<LastEnd>>(hypervisor, ENDS)?;
-    Ok(ends.into_iter().find(|end| end.name == name))
+    Ok(ends(hypervisor)?.into_iter().find(|end| end.name == name))
+}
+
+/// Changes what is known of how `name` ended last, where anything is.
+///
+/// # Errors
+/// EL2's, or [`Error::Note`].
+pub fn change_end<H: Hypervisor>(
+    hypervisor: &mut H,
+    name: &str,
+    mut edit: impl FnMut(&mut LastEnd),
+) -> Result<(), Error> {
+    change(hypervisor, ENDS, |ends: &mut Vec<LastEnd>| {
+        ends.iter_mut().filter(|known| known.name == name).for_each(&mut edit);
+        Ok(())
+    })
 }
 
 /// Adds a created spec.
@@ -82,6 +112,19 @@ pub fn add_created<H: Hypervisor>(hypervisor: &mut H, spec: &VmSpec) -> Result<(
             return Err(Error::Exists(spec.name.clone()));
         }
         specs.push(spec.clone());
+        Ok(())
+    })
+}
+
+/// Changes what a created spec says of the CPUs.
+///
+/// # Errors
+/// EL2's, [`Error::Note`] or [`Error::NoteFull`].
+pub fn set_cpu<H: Hypervisor>(hypervisor: &mut H, name: &str, share: &CpuShare) -> Result<(), Error> {
+    change(hypervisor, SPECS, |specs: &mut Vec<VmSpec>| {
+        for spec in specs.iter_mut().filter(|known| known.name == name) {
+            spec.cpu = share.clone();
+        }
         Ok(())
     })
 }
@@ -109,7 +152,8 @@ pub fn record_end<H: Hypervisor>(hypervisor: &mut H, end: &LastEnd) -> Result<()
     change(hypervisor, ENDS, |ends: &mut Vec<LastEnd>| {
         ends.retain(|known| known.name != end.name);
         if ends.len() >= ENDS_MAX {
-            ends.remove(0);
+            // What is still to be done is kept.
+            ends.remove(ends.iter().position(|known| known.due.is_none()).unwrap_or(0));
         }
         ends.push(end.clone());
         Ok(())

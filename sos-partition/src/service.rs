@@ -59,7 +59,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
         Ok(Self {
             hypervisor,
             rings: Rings::new(page),
-            manager: Manager::new(life.archive, life.seed),
+            manager: Manager::new(&life),
             assemblies: Assemblies::new(life.ticks_per_second),
             outbox: Outbox::new(life.ticks_per_second),
             owes_doorbell: false,
@@ -131,7 +131,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
         let body = slot.body.get(..frame.length).unwrap_or_default();
         match frame.party {
             Party::Sos => self.request(&frame, body, now),
-            Party::Hv if frame.flags.contains(Flags::EVENT) => self.event(&frame, body)?,
+            Party::Hv if frame.flags.contains(Flags::EVENT) => self.event(&frame, body, now)?,
             Party::Hv => log::error!("from EL2: neither a request nor an event"),
         }
         Ok(())
@@ -146,7 +146,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
             Taken::Complete(bytes) if bytes.len() > REQUEST_MAX => self.refuse(asker, "longer than any request is"),
             Taken::Complete(bytes) => match decode::<Request>(&bytes) {
                 Ok(request) => {
-                    let reply = self.manager.answer(&mut self.hypervisor, request);
+                    let reply = self.manager.answer(&mut self.hypervisor, request, now);
                     self.outbox.push(asker, encode(&reply));
                 }
                 Err(_) => self.refuse(asker, "not readable"),
@@ -159,21 +159,22 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
         self.outbox.push(asker, encode(&Reply::Error(failure)));
     }
 
-    fn event(&mut self, frame: &Frame, body: &[u8]) -> Result<(), Error> {
+    fn event(&mut self, frame: &Frame, body: &[u8], now: u64) -> Result<(), Error> {
         let kind = Event::read_from_prefix(body).map(|(event, _)| event.kind.get());
         match kind.ok().and_then(EventKind::from_number) {
             Some(EventKind::PowerOn) => self.manager.power_on(&mut self.hypervisor),
-            Some(EventKind::VmEnded) => self.ended(frame.vm),
+            Some(EventKind::VmEnded) => self.ended(frame.vm, now),
+            Some(EventKind::Alarm) => self.manager.restart_due(&mut self.hypervisor, now),
             Some(EventKind::Drain) => self.drain()?,
             None => log::error!("from EL2: unknown event"),
         }
         Ok(())
     }
 
-    fn ended(&mut self, vm: VmHandle) {
+    fn ended(&mut self, vm: VmHandle, now: u64) {
         self.assemblies.forget(vm);
         self.outbox.forget(vm);
-        if let Err(error) = self.manager.reap(&mut self.hypervisor) {
+        if let Err(error) = self.manager.reap(&mut self.hypervisor, now) {
             log::error!("{error}");
         }
     }

@@ -7,6 +7,8 @@ use hv_abi::guest_map::{ARCHIVE_BASE, MAX_VCPUS, RAM_BASE};
 use hv_abi::handle::Label;
 use hv_abi::message::{ImageFormat, VmSpec};
 
+use crate::share::{self, ShareError};
+
 /// Longest kernel command line in bytes (Linux's COMMAND_LINE_SIZE on arm64, NUL included).
 pub const BOOTARGS_MAX: usize = 2047;
 /// Most RAM that a VM may ask for: what a 40-bit IPA space has above [`RAM_BASE`], rounded down.
@@ -30,10 +32,10 @@ pub enum SpecError {
     #[error("ports: {0} is not in 0..=4")]
     Ports(u32),
     /// Ports without a grant would have nothing to say.
-    #[error("ports: they need at least one of the grants manage, info, log")]
+    #[error("ports: they need at least one of the grants manage, info, log, consoles")]
     PortsWithoutGrant,
     /// A grant that does not exist.
-    #[error("grants: {0:?} is none of manage, info, log")]
+    #[error("grants: {0:?} is none of manage, info, log, consoles")]
     Grant(String),
     /// A grant twice.
     #[error("grants: {0:?} is there twice")]
@@ -50,10 +52,14 @@ pub enum SpecError {
     /// A raw image outside of the VM's RAM, or not on an instruction's boundary.
     #[error("load-address: {0:#x} is not a multiple of 8 in the VM's RAM")]
     LoadAddress(u64),
+    /// What its vCPUs get of the CPUs.
+    #[error("{0}")]
+    Share(#[from] ShareError),
 }
 
 /// The names of grants and what they are to EL2.
-const GRANTS: [(&str, Grants); 3] = [("manage", Grants::MANAGE), ("info", Grants::INFO), ("log", Grants::LOG)];
+const GRANTS: [(&str, Grants); 4] =
+    [("manage", Grants::MANAGE), ("info", Grants::INFO), ("log", Grants::LOG), ("consoles", Grants::CONSOLES)];
 
 /// The set that a list of names means.
 ///
@@ -90,6 +96,7 @@ pub fn check(spec: &VmSpec) -> Result<(), SpecError> {
     if spec.bootargs.len() > BOOTARGS_MAX {
         return Err(SpecError::Bootargs(spec.bootargs.len()));
     }
+    share::check(&spec.cpu)?;
     check_format(spec)
 }
 

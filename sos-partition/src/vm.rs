@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 
-use hv_abi::message::{VmPhase, VmSpec, VmSummary};
+use hv_abi::message::{CpuShare, VmPhase, VmSpec, VmSummary};
 use hv_abi::record::{EndReason, VmRecord, VmState};
 use hv_abi::{Status, VmHandle};
 
@@ -41,12 +41,19 @@ impl Vm {
             Some(VmState::Building) => VmPhase::Building,
             Some(VmState::Running) => VmPhase::Running,
             Some(VmState::Stopped) => VmPhase::Stopped,
+            Some(VmState::Paused) => VmPhase::Paused,
             Some(VmState::Dying) | None => VmPhase::Dying,
         }
     }
 
     pub(crate) fn uptime(&self) -> Option<u64> {
-        (self.state() == Some(VmState::Running)).then(|| self.0.uptime_ns.get())
+        self.is_alive().then(|| self.0.uptime_ns.get())
+    }
+
+    /// What its vCPUs get of the CPUs, by EL2.
+    pub(crate) fn cpu<H: Hypervisor>(&self, hypervisor: &mut H) -> Result<CpuShare, Error> {
+        let words = hypervisor.vm_sched_get(self.handle());
+        words.map(|words| CpuShare::of(&words)).map_err(|status| self.failed(Step::Share, status))
     }
 
     pub(crate) fn summary(&self) -> VmSummary {
@@ -61,14 +68,37 @@ impl Vm {
 
     /// How it ended, where that was for `reason`.
     pub(crate) fn ended(&self, reason: EndReason) -> LastEnd {
-        LastEnd { name: self.name().to_owned(), reason: reason as u32, uptime_ns: self.0.uptime_ns.get() }
+        LastEnd {
+            name: self.name().to_owned(),
+            reason: reason as u32,
+            uptime_ns: self.0.uptime_ns.get(),
+            vm: self.handle().0,
+            restarts: 0,
+            in_row: 0,
+            due: None,
+        }
     }
 
-    /// Notes how it ended. A note that cannot be written must not keep a VM from being destroyed.
+    /// Notes how it ended.
     pub(crate) fn record_end<H: Hypervisor>(&self, hypervisor: &mut H, reason: EndReason) {
-        if let Err(error) = notes::record_end(hypervisor, &self.ended(reason)) {
-            log::error!("vm {:?}: how it ended is not kept: {error}", self.name());
+        keep_end(hypervisor, &self.ended(reason));
+    }
+
+    /// Whether its life goes on.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.state(), Some(VmState::Running | VmState::Paused))
+    }
+
+    /// Ends it for good, where how it ended is noted already.
+    pub(crate) fn end_and_destroy_unnoted<H: Hypervisor>(&self, hypervisor: &mut H) -> Result<(), Error> {
+        if self.is_alive() {
+            match builder::stop(hypervisor, self.handle()) {
+                // It has ended by itself meanwhile.
+                Ok(()) | Err(Status::WrongState) => {}
+                Err(status) => return Err(self.failed(Step::Stop, status)),
+            }
         }
+        self.destroy(hypervisor)
     }
 
     pub(crate) fn destroy<H: Hypervisor>(&self, hypervisor: &mut H) -> Result<(), Error> {
@@ -80,11 +110,18 @@ impl Vm {
     }
 }
 
+/// Notes how a VM ended. A note that cannot be written must not keep it from being destroyed.
+pub(crate) fn keep_end<H: Hypervisor>(hypervisor: &mut H, end: &LastEnd) {
+    if let Err(error) = notes::record_end(hypervisor, end) {
+        log::error!("vm {:?}: how it ended is not kept: {error}", end.name);
+    }
+}
+
 /// Ends a VM for good; the state that it was found in.
 pub(crate) fn end_and_destroy<H: Hypervisor>(hypervisor: &mut H, vm: &Vm) -> Result<VmState, Error> {
     let state = vm.state().unwrap_or(VmState::Dying);
     match state {
-        VmState::Running => match builder::stop(hypervisor, vm.handle()) {
+        VmState::Running | VmState::Paused => match builder::stop(hypervisor, vm.handle()) {
             Ok(()) => vm.record_end(hypervisor, EndReason::Stopped),
             // It has ended by itself since it was looked at.
             Err(Status::WrongState) => {

@@ -40,7 +40,7 @@ fn target() -> PathBuf {
 }
 
 fn present(path: PathBuf) -> PathBuf {
-    assert!(path.exists(), "{} is missing: run `make image`", path.display());
+    assert!(path.exists(), "{} is missing: run `make image rtos`", path.display());
     path
 }
 

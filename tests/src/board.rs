@@ -7,6 +7,14 @@ use crate::system::System;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Models of CPUs that everything is to run on.
+pub const CPUS: [&str; 5] = ["cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1", "max"];
+
+/// The model of tests that do not ask for one: `DORMOUSE_CPU`, or the second of [`CPUS`].
+fn usual_cpu() -> String {
+    std::env::var("DORMOUSE_CPU").unwrap_or_else(|_| CPUS[1].into())
+}
+
 /// What time is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Clock {
@@ -65,7 +73,7 @@ impl Default for Board {
     fn default() -> Self {
         Self {
             cpus: 4,
-            cpu: "cortex-a72".into(),
+            cpu: usual_cpu(),
             memory: 1024,
             clock: Clock::Host,
             entry: Entry::El2,
@@ -81,7 +89,15 @@ impl Default for Board {
 impl Board {
     /// The board of the figures: instructions are nanoseconds.
     pub fn counting(cpus: u32) -> Self {
-        Self { cpus, cpu: "cortex-a72,cntfrq=1000000000".into(), clock: Clock::Instructions, ..Self::default() }
+        let cpu = format!("{},cntfrq=1000000000", usual_cpu());
+        Self { cpus, cpu, clock: Clock::Instructions, ..Self::default() }
+    }
+
+    /// The same with another model of CPU.
+    #[must_use]
+    pub fn model(mut self, cpu: &str) -> Self {
+        self.cpu = cpu.into();
+        self
     }
 
     /// The same with `cpus` CPUs.

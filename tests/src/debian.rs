@@ -41,7 +41,7 @@ pub struct Shell {
 }
 
 /// How long Debian may take to its shell.
-const BOOT: u64 = 60;
+const BOOT: u64 = 120;
 /// How long a command may take.
 const COMMAND: u64 = 60;
 

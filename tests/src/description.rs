@@ -70,6 +70,10 @@ pub struct Guest {
     pub ports: u32,
     /// Whether it has a watchdog.
     pub watchdog: bool,
+    /// More properties, as source.
+    pub more: String,
+    /// `restart`, and `restart-limit`.
+    pub restart: Option<(&'static str, u32)>,
 }
 
 /// When a guest starts.
@@ -82,7 +86,7 @@ pub enum Start {
 }
 
 /// Every grant.
-pub const ALL_GRANTS: &[&str] = &["manage", "info", "log"];
+pub const ALL_GRANTS: &[&str] = &["manage", "info", "log", "consoles"];
 
 impl Guest {
     /// Debian with a shell, all grants and four ports.
@@ -98,6 +102,8 @@ impl Guest {
             grants: ALL_GRANTS,
             ports: 4,
             watchdog: false,
+            more: String::new(),
+            restart: None,
         }
     }
 
@@ -114,6 +120,8 @@ impl Guest {
             grants: &[],
             ports: 0,
             watchdog: false,
+            more: String::new(),
+            restart: None,
         }
     }
 
@@ -128,6 +136,20 @@ impl Guest {
     #[must_use]
     pub fn watched(mut self) -> Self {
         self.watchdog = true;
+        self
+    }
+
+    /// The same with more properties, as source.
+    #[must_use]
+    pub fn having(mut self, properties: &str) -> Self {
+        self.more.push_str(properties);
+        self
+    }
+
+    /// The same, started again by this policy up to so many times in a row.
+    #[must_use]
+    pub fn restarts(mut self, policy: &'static str, limit: u32) -> Self {
+        self.restart = Some((policy, limit));
         self
     }
 
@@ -175,6 +197,10 @@ impl Guest {
         }
         if self.watchdog {
             line(out, "watchdog;");
+        }
+        line(out, &self.more);
+        if let Some((policy, limit)) = self.restart {
+            line(out, &format!("restart = \"{policy}\"; restart-limit = <{limit}>;"));
         }
         line(out, "};");
     }
@@ -240,7 +266,7 @@ mod tests {
     fn a_description_names_every_property_that_was_set() {
         let guest = Guest::bare("tiny", "period-ms=5").vcpus(3).memory(2 << 20).granted();
         let source = Description::with("a", guest)
-            .and("b", Guest::debian(1).manual().watched())
+            .and("b", Guest::debian(1).manual().watched().restarts("always", 3))
             .partition(|partition| partition.idle_timeout_ms = 77)
             .source();
         for part in [
@@ -248,8 +274,9 @@ mod tests {
             "console-first = \"a\";",
             "memory = /bits/ 64 <0x200000>; vcpus = <3>;",
             "bootargs = \"period-ms=5\";",
-            "grants = \"manage\", \"info\", \"log\";",
+            "grants = \"manage\", \"info\", \"log\", \"consoles\";",
             "initrd = \"debian-initrd\";",
+            "restart = \"always\"; restart-limit = <3>;",
         ] {
             assert!(source.contains(part), "{part} in\n{source}");
         }

@@ -32,6 +32,10 @@ pub const FIGURES: &[Figure] = &[
     figure("wfi_wake_alone", "WFI wake by the timer after 1 ms, vCPU alone", 190.0, "201 / 2976 / 8808"),
     figure("wfi_wake_shared", "the same on a CPU shared with another VM's sleeper", 500.0, "201 / 2976 / 8808"),
     figure("sgi_cross", "SGI to a busy vCPU on another CPU, one way", 600.0, "809 / 3332 / 11600"),
+    figure("vcpu_switch", "WFI in VM A to the next instruction of VM B, which was preempted", 800.0, "-"),
+    figure("pick_next_4", "end of a vCPU's turn to the next one's first instruction, 4 busy", 1500.0, "-"),
+    figure("pick_next_64", "the same, 64 busy", 1500.0, "-"),
+    figure("pick_next_256", "the same, 256 busy", 1500.0, "-"),
     figure(
         "boot_to_guest",
         "reset to the guest's first instruction, service partition's boot included",

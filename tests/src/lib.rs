@@ -5,22 +5,27 @@
 //! types, and asks for QEMU's end. Nothing here sleeps for a fixed time. When a test panics the run
 //! prints the seed, the ends of both lines and a command that repeats it; QEMU never outlives it.
 //!
-//! `DORMOUSE_TIMEOUT_FACTOR` (1) stretches every time-out; `DORMOUSE_BUILD` (`build/`) is where
+//! [`cycles`] has the loops of `make soak`, and which variables set their seed, length and start.
+//! `DORMOUSE_CPU` (cortex-a72) is the model of CPU where a test does not ask for one, `DORMOUSE_SEED` that of the hostile
+//! guest's operations in `make soak`. `DORMOUSE_TIMEOUT_FACTOR` (1) stretches every time-out; `DORMOUSE_BUILD` (`build/`) is where
 //! `make image` leaves its files.
 
 pub mod artifact;
 pub mod board;
+pub mod cycles;
 pub mod debian;
 pub mod debugger;
 pub mod description;
 pub mod figures;
+pub mod hostile;
 pub mod line;
 pub mod run;
 pub mod system;
 
-pub use board::{Board, Clock, Entry, Reset};
+pub use board::{Board, CPUS, Clock, Entry, Reset};
 pub use debian::Shell;
 pub use description::{Description, Guest, Partition};
+pub use hostile::Mix;
 pub use run::Run;
 pub use system::System;
 

@@ -101,11 +101,49 @@ fn every_figure_is_within_its_limit() {
         _ => Origin::Board,
     };
 
+    switches(&mut measured);
     linux(&mut measured, origin);
     print!("{}", measured.lines());
     println!("\n{}", measured.table());
     let missed = measured.missed();
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// From one vCPU to another: by a WFI, and at the end of a turn with more and more that wait.
+fn switches(measured: &mut Measured) {
+    let guest = |options: &str, vcpus| Guest::bare("switch", options).vcpus(vcpus).memory(16 << 20);
+    let pair = Description::with("waiter", guest("role=waiter", 1)).and("busy", guest("role=busy", 1));
+    let mut run = Board::counting(1).boot(&System::new(&pair));
+    let slept = counts(&mut run, "SLEPT ");
+    run.focus("busy");
+    let back = counts(&mut run, "BACK ");
+    let first_after = |at: &f64| back.iter().copied().find(|count| count > at).map(|count| count - at);
+    record("vcpu_switch", slept.iter().filter_map(first_after).collect(), measured);
+
+    for (name, runnable) in [("pick_next_4", 4), ("pick_next_64", 64), ("pick_next_256", 256)] {
+        let mut description = Description::with("turns", guest("role=turns", runnable.min(8)));
+        for load in 1..(runnable / 8).max(1) {
+            description = description.and(&format!("load{load}"), guest("role=load", 8));
+        }
+        let mut run = Board::counting(1).boot(&System::new(&description));
+        record(name, counts(&mut run, "TURN "), measured);
+    }
+}
+
+/// The numbers behind `start` on a guest's console.
+fn counts(run: &mut Run, start: &str) -> Vec<f64> {
+    let line = run.expect_line(start, seconds(LONG));
+    run.expect("SWITCH-END", seconds(LONG));
+    let words = line.split_whitespace().skip_while(|word| *word != start.trim()).skip(1);
+    words.map(|word| word.parse().unwrap_or_else(|_| panic!("{line}"))).collect()
+}
+
+/// The smallest of `samples` is the figure.
+fn record(name: &str, mut samples: Vec<f64>, measured: &mut Measured) {
+    samples.sort_by(f64::total_cmp);
+    let (Some(least), Some(most)) = (samples.first(), samples.last()) else { panic!("{name}: no sample") };
+    println!("STAT {name} {} {} {most}", samples[samples.len() / 2], samples[samples.len() * 99 / 100]);
+    measured.set(name, *least);
 }
 
 /// The value of `INFO <name> <value>`.
@@ -180,4 +218,12 @@ fn counting_initrd(directory: &std::path::Path) -> PathBuf {
     let script = "#!/bin/busybox sh\n/bin/busybox echo dormouse-init $(/bin/hvctl debug counter)\nexec /bin/busybox sh /real-init\n";
     std::fs::write(&init, script).expect("init");
     artifact::initrd(directory, &[("/init", &init)])
+}
+
+#[test]
+#[ignore = "long; make bench runs it"]
+fn switches_only() {
+    let mut measured = Measured::default();
+    switches(&mut measured);
+    print!("{}", measured.lines());
 }

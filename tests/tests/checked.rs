@@ -60,6 +60,8 @@ fn a_free_frame_that_is_not_zero_stops_the_board_when_it_is_given_out() {
     assert!(line.contains("checked: 0x78000000 from Free to Vm(VmId(2)): word 1 is not zero"), "{line}");
 }
 
+/// Bytes of all rings at most: those of EL2, of consoles that live, of 8 that have ended.
+const RINGS_MAX: u64 = 2 << 20;
 /// Lives of the partition that each begin with some hundred random calls.
 const LIVES: u32 = 6;
 
@@ -104,7 +106,13 @@ fn await_off(shell: &mut Shell) -> Value {
     }
 }
 
-/// The rows of memory; that they add up to all of RAM is looked at by hvctl itself.
+/// The rows of memory; that they add up to all of RAM is looked at by hvctl itself. Rings are what is left of consoles
+/// of VMs that have ended: of as many as EL2 keeps, which grows out of what is free.
 fn rows(shell: &mut Shell) -> Value {
-    shell.hvctl("hv info")["memory"].clone()
+    let mut rows = shell.hvctl("hv info")["memory"].clone();
+    let number = |name: &str| rows[name].as_u64().unwrap_or_default();
+    let (rings, free) = (number("el2_rings"), number("free"));
+    assert!(rings < RINGS_MAX, "{rows}");
+    (rows["el2_rings"], rows["free"]) = (Value::Null, (rings + free).into());
+    rows
 }

@@ -1,7 +1,7 @@
 //! Guests that try: nobody else notices, and each sees what is its own.
 
 use dormouse_tests::description::ALL_GRANTS;
-use dormouse_tests::{Board, Clock, Description, Guest, Shell, System, seconds};
+use dormouse_tests::{Board, Clock, Description, Guest, Mix, Shell, System, seconds};
 
 /// Seeds of the hostile guest; `make soak` takes more.
 const SEEDS: [u32; 2] = [1, 2];
@@ -42,6 +42,35 @@ fn a_hostile_guest_that_crashes_at_the_end_is_only_that() {
     let mut shell = Shell::enter(Board::default().boot(&system));
     assert_eq!(shell.run.expect_vm_end("hostile", seconds(60)), "crashed");
     assert!(shell.hvctl("vm list").is_array());
+}
+
+#[test]
+fn a_hundred_thousand_hostile_operations_with_every_grant_harm_nobody() {
+    Mix::new(1, 100_000).run(Board::default());
+}
+
+#[test]
+fn hostile_operations_without_grants_by_eight_vcpus_harm_nobody() {
+    let mix = Mix { grants: &[], vcpus: 8, ..Mix::new(2, 20_000) };
+    mix.run(Board::default().cpus(2));
+}
+
+#[test]
+fn beside_hostile_operations_on_one_cpu_no_timer_is_late_by_more_than_everybody_elses_turn() {
+    // Six other vCPUs with slices of 4 ms, and something for what is done between them.
+    let mix = Mix { late_ms: 30, ..Mix::new(3, 3_000) };
+    mix.run(Board::counting(1));
+}
+
+#[test]
+fn a_guest_that_is_destroyed_amid_hostile_operations_gives_everything_back() {
+    Mix::new(4, 400_000).run_and_destroy(Board::default(), 20_000);
+}
+
+#[test]
+fn a_guest_that_ends_amid_hostile_operations_leaves_nothing_behind() {
+    let ends = [("off", "powered off"), ("reset", "reset"), ("crash", "crashed")];
+    Mix::new(5, 100_000).end_abruptly(Board::default(), &[ends, ends].concat());
 }
 
 fn asids(guests: u32, board: &Board) {

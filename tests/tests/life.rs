@@ -1,6 +1,6 @@
 //! Lives of the service partition, and the ends of VMs.
 
-use dormouse_tests::{Board, Description, Guest, Reset, Shell, System, seconds};
+use dormouse_tests::{Board, Description, Guest, Reset, Run, Shell, System, seconds};
 
 #[test]
 fn fifty_wakes_lose_nothing_and_the_frames_come_back() {
@@ -48,13 +48,74 @@ fn a_guest_that_powers_off_is_stopped_with_that_reason_and_starts_again() {
 }
 
 #[test]
-fn a_guest_that_resets_is_stopped_with_that_reason_and_starts_again() {
-    end_of_tiny('r', "reset");
+fn a_guest_whose_vector_cannot_be_fetched_is_crashed_and_starts_again() {
+    end_of_tiny('c', "crashed");
+}
+
+/// Tells tiny, which has the console, how to end, and waits until it is there again.
+fn ends_and_comes_back(run: &mut Run, character: char, how: &str) {
+    run.send(&character.to_string());
+    run.expect_log(&format!("vm tiny: {how}"), seconds(30));
+    run.expect_log("vm tiny: memory returned", seconds(30));
+    run.expect_log("vm tiny: started", seconds(60));
+    run.expect("[console: tiny]", seconds(30));
+    run.expect("tiny: vcpus 1", seconds(30));
 }
 
 #[test]
-fn a_guest_whose_vector_cannot_be_fetched_is_crashed_and_starts_again() {
-    end_of_tiny('c', "crashed");
+fn the_only_guest_reboots_by_its_reset_and_powers_the_board_off_by_its_power_off() {
+    let description = Description::with("tiny", Guest::bare("tiny", ""));
+    let system = System::new(&description.partition(|partition| partition.idle_timeout_ms = 50));
+    let mut run = Board::default().boot(&system);
+    run.expect("tiny: vcpus 1", seconds(30));
+    // From the second on the partition is off while the guest waits for its next life.
+    for _ in 0..3 {
+        ends_and_comes_back(&mut run, 'r', "reset");
+    }
+    run.send("o");
+    run.expect_log("vm tiny: powered off", seconds(30));
+    assert!(run.expect_end(seconds(30)).success());
+}
+
+#[test]
+fn a_guest_that_crashes_is_started_again_by_its_policy_until_its_limit() {
+    let description = Description::with("tiny", Guest::bare("tiny", "").restarts("on-failure", 2));
+    let system = System::new(&description.partition(|partition| partition.idle_timeout_ms = 100));
+    let mut run = Board::default().boot(&system);
+    run.expect("tiny: vcpus 1", seconds(30));
+    for _ in 0..2 {
+        ends_and_comes_back(&mut run, 'c', "crashed");
+    }
+    run.send("c");
+    run.expect_log("vm tiny: crashed", seconds(30));
+    run.expect_log("vm tiny: memory returned", seconds(30));
+    run.expect_log("sos: off", seconds(30));
+    run.expect("[console: dormouse log]", seconds(30));
+    assert!(!run.log.text().ends_with("started"), "{}", run.log.text());
+}
+
+#[test]
+fn debian_comes_back_to_a_shell_after_its_own_reboot_and_after_one_from_outside() {
+    let description = Description::with("debian", Guest::debian(2)).and("two", Guest::debian(1).manual());
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
+    shell.command("echo kept > /tmp/file; sync").ok();
+    shell.run.send("reboot -f\n");
+    shell.run.expect_log("vm debian: reset", seconds(60));
+    shell.run.expect_log("vm debian: started", seconds(60));
+    let mut shell = Shell::enter(shell.run);
+    assert_ne!(shell.command("cat /tmp/file").status, 0, "it is another life");
+    let shown = shell.hvctl("vm show debian");
+    assert_eq!((&shown["restarts"], &shown["summary"]["state"]), (&1.into(), &"running".into()));
+    assert!(shown["last_end"].as_str().is_some_and(|end| end.starts_with("reset after ")), "{shown}");
+    // It asks for its own end: nobody hears the answer.
+    shell.run.send("hvctl vm reboot debian\n");
+    shell.run.expect_log("vm debian: stopped", seconds(60));
+    let mut shell = Shell::enter(shell.run);
+    assert_eq!(shell.hvctl("vm show debian")["restarts"], 2);
+    assert_eq!(shell.command("hvctl vm reboot two").output, "hvctl: vm \"two\" does not run\n");
+    shell.hvctl("vm start two");
+    assert_eq!(shell.command("hvctl vm reboot two").ok(), "two: rebooted\n");
+    assert_eq!(shell.hvctl("vm show two")["summary"]["state"], "running");
 }
 
 /// After its last guest has ended the board is on, and somebody reads the console.

@@ -1,7 +1,9 @@
 //! Long runs, by `make soak`.
 
+use dormouse_tests::cycles::{Cycles, destroyed_at_any_moment, paused_at_any_moment, rebooted_from_inside};
 use dormouse_tests::description::ALL_GRANTS;
-use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
+use dormouse_tests::{Board, Description, Guest, Mix, Shell, System, seconds};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
 #[ignore = "long; make soak runs it"]
@@ -22,6 +24,38 @@ fn five_hundred_wakes_lose_nothing_and_the_frames_come_back() {
     assert_eq!(shell.hvctl("hv info")["memory"]["free"], free);
 }
 
+/// Says how to repeat what has failed.
+struct Repeat(u32);
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let test = "ten_million_hostile_operations_harm_nobody";
+            let tail = format!("cargo test --release -p dormouse-tests --test soak {test} -- --ignored --nocapture");
+            eprintln!("to repeat: DORMOUSE_SEED={} {tail}", self.0);
+        }
+    }
+}
+
+/// `DORMOUSE_SEED`, or another one each time.
+fn seed() -> u32 {
+    let given = std::env::var("DORMOUSE_SEED").ok();
+    let given = given.map(|text| text.parse().unwrap_or_else(|_| panic!("DORMOUSE_SEED={text}: no number")));
+    // 24 bits: the guest puts the operation's number beside it.
+    given.unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs() as u32 & 0xff_ffff)
+    })
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn ten_million_hostile_operations_harm_nobody() {
+    let repeat = Repeat(seed());
+    println!("hostile operations of seed {}", repeat.0);
+    let mix = Mix { time: seconds(7200), ..Mix::new(repeat.0, 10_000_000) };
+    mix.run(Board::default());
+}
+
 #[test]
 #[ignore = "long; make soak runs it"]
 fn hostile_guests_of_many_seeds_harm_nobody() {
@@ -35,4 +69,22 @@ fn hostile_guests_of_many_seeds_harm_nobody() {
         assert!(shell.hvctl("vm list").is_array(), "seed {seed}");
         assert!(!shell.run.log.text().contains("dormouse: fatal:"), "seed {seed}");
     }
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn ten_thousand_vms_destroyed_at_any_moment_leave_nothing() {
+    destroyed_at_any_moment(&Cycles::new(10_000));
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn a_guest_reboots_from_inside_a_thousand_times() {
+    rebooted_from_inside(&Cycles::new(1000));
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn a_guest_is_paused_and_resumed_a_thousand_times() {
+    paused_at_any_moment(&Cycles::new(1000));
 }

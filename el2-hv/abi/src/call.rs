@@ -102,6 +102,76 @@ calls! {
         "Reads a global note. INVALID_ARGUMENT if the buffer is too small; x1 then says what it takes.";
     NoteSet = 16, "sos_note_set", ServicePartition, ["note", "IPA of the bytes", "bytes", "version it replaces"] -> ["version"],
         "Replaces a global note if it still has that version; CONFLICT otherwise.";
+    VmSched = 17, "vm_sched", ServicePartition, ["handle", "vCPU number, or all ones: every one", "CPUs it may run on, a bit each, or all ones: every one", "weight | cap << 32 | pinned << 48", "budget | period << 32"] -> [],
+        "Sets what vCPUs of a VM get, before or after its start: weight 1 to 10000; cap in thousandths of a CPU, 10 to 1000, 0 none; a reservation of 100 us or more in each period of 1000 to 1000000 us, 0 none; pinned: a CPU for itself, with neither cap nor reservation. All vCPUs named, or none. DENIED if no such CPU is open to one of them, NO_ROOM if none has so much left to reserve (for a pinned one: all have reservations), CONFLICT if another vCPU would be left without a CPU, WRONG_STATE once the VM has ended.";
+    VmSchedGet = 18, "vm_sched_get", ServicePartition, ["handle"] -> ["CPUs", "weight | cap << 32 | pinned << 48", "budget | period << 32"],
+        "What the first vCPU of a VM gets, as `vm_sched` takes it.";
+    SosAlarm = 19, "sos_alarm", ServicePartition, ["count"] -> [],
+        "Sets when the service partition is woken by the event `Alarm`, as a value of the counter that it reads; 0 takes the alarm back. There is one; it outlives lives until it is set again, or a life that was told of it has agreed to end.";
+    VmPause = 20, "vm_pause", ServicePartition, ["handle"] -> [],
+        "Takes the vCPUs of a running VM from their CPUs; its virtual time stands still. AGAIN while one of them is still on a CPU; success where it is paused.";
+    VmResume = 21, "vm_resume", ServicePartition, ["handle"] -> [],
+        "Lets a paused VM go on where it was, its virtual counter included. AGAIN while it is being paused.";
+    VmCrash = 22, "vm_crash", ServicePartition, ["label[0..8]", "label[8..16]", "label[16..24]", "label[24..32]", "IPA of a CrashRecord"] -> [],
+        "Writes how the last life of a VM of that label crashed, or hung. NO_SUCH_VM if it did not, or nothing of it is kept any more.";
+}
+
+/// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scheduling {
+    /// CPUs that it may run on, a bit each, or [`Scheduling::EVERY_CPU`].
+    pub cpus: u64,
+    /// Its share among those that compete.
+    pub weight: u32,
+    /// The most that it gets, in thousandths of a CPU; 0 is no cap.
+    pub cap: u32,
+    /// What it gets in each period, in microseconds; 0 is no reservation.
+    pub budget_us: u32,
+    /// A period, in microseconds; 0 is no reservation.
+    pub period_us: u32,
+    /// It has a CPU for itself.
+    pub pinned: bool,
+}
+
+impl Scheduling {
+    /// Every CPU that there is.
+    pub const EVERY_CPU: u64 = u64::MAX;
+    /// What a VM has that was given nothing else.
+    pub const DEFAULT: Self =
+        Self { cpus: Self::EVERY_CPU, weight: 100, cap: 0, budget_us: 0, period_us: 0, pinned: false };
+    /// Weights.
+    pub const WEIGHTS: core::ops::RangeInclusive<u32> = 1..=10_000;
+    /// Caps.
+    pub const CAPS: core::ops::RangeInclusive<u32> = 10..=1000;
+    /// Periods of reservations.
+    pub const PERIODS_US: core::ops::RangeInclusive<u32> = 1000..=1_000_000;
+    /// The smallest budget.
+    pub const BUDGET_MIN_US: u32 = 100;
+    /// The period of a cap.
+    pub const CAP_PERIOD_US: u32 = 20_000;
+
+    /// The registers.
+    pub fn to_registers(self) -> [u64; 3] {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let share = pair(self.weight, self.cap) | u64::from(self.pinned) << 48;
+        [self.cpus, share, pair(self.budget_us, self.period_us)]
+    }
+
+    /// What registers say, or `None` where an unknown flag is set. Whether the values are allowed is EL2's to check.
+    pub const fn from_registers([cpus, share, reservation]: [u64; 3]) -> Option<Self> {
+        let flags = share >> 48;
+        if flags > 1 {
+            return None;
+        }
+        Some(Self {
+            cpus,
+            weight: share as u32,
+            cap: (share >> 32) as u16 as u32,
+            budget_us: reservation as u32,
+            period_us: (reservation >> 32) as u32,
+            pinned: flags == 1,
+        })
+    }
 }
 
 /// The most that one `vm_copy_in` copies.
@@ -125,6 +195,8 @@ pub enum DeviceKind {
     ManagementPorts = 2,
     /// The watchdog at [`crate::guest_map::WATCHDOG_CONTROL_BASE`]. Parameter: 0.
     Watchdog = 3,
+    /// The page of stolen time at [`crate::guest_map::STOLEN_TIME_BASE`]. Parameter: 0.
+    StolenTime = 4,
 }
 
 impl DeviceKind {
@@ -134,6 +206,7 @@ impl DeviceKind {
             1 => Some(Self::Mailbox),
             2 => Some(Self::ManagementPorts),
             3 => Some(Self::Watchdog),
+            4 => Some(Self::StolenTime),
             _ => None,
         }
     }
@@ -156,8 +229,10 @@ impl Grants {
     pub const INFO: Self = Self(1 << 1);
     /// EL2's log.
     pub const LOG: Self = Self(1 << 2);
+    /// What VMs have said on their consoles.
+    pub const CONSOLES: Self = Self(1 << 3);
     /// Every grant.
-    pub const ALL: Self = Self(0b111);
+    pub const ALL: Self = Self(0b1111);
 
     /// The set in a register, or `None` where an unknown bit is set.
     pub const fn from_register(register: u64) -> Option<Self> {
@@ -179,10 +254,12 @@ impl Grants {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum ConfigKind {
-    /// Powers the board off.
+    /// Powers the board off, because the service partition gives up.
     PowerOff = 1,
     /// Resets the board.
     Reset = 2,
+    /// Powers the board off in good order: an end that was asked for.
+    ShutDown = 3,
 }
 
 impl ConfigKind {
@@ -191,6 +268,7 @@ impl ConfigKind {
         match register {
             1 => Some(Self::PowerOff),
             2 => Some(Self::Reset),
+            3 => Some(Self::ShutDown),
             _ => None,
         }
     }

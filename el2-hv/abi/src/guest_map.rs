@@ -6,7 +6,7 @@
 //! 0x080a_0000  GIC redistributors     0x0b00_0000  mailbox page
 //! 0x0900_0000  PL011                  0x0b10_0000  watchdog: control frame, refresh frame at 0x0b11_0000
 //! 0x0901_0000  PL031                  0x4000_0000  RAM
-//!                                     0x8000_0000  boot archive (service partition only, read-only)
+//! 0x090a_0000  stolen time, read-only 0x8000_0000  boot archive (service partition only, read-only)
 //! ```
 
 /// Width of a guest's IPA space on every board, in bits.
@@ -29,6 +29,13 @@ pub const UART_SPI: u32 = 1;
 pub const RTC_BASE: u64 = 0x0901_0000;
 /// The clock's interrupt, an SPI number, level.
 pub const RTC_SPI: u32 = 2;
+
+/// The page of stolen time, where `virt` has it, too: ordinary memory that EL2 writes and the guest reads. The structure of vCPU
+/// n is [`STOLEN_TIME_SIZE`] * n bytes in (DEN0057A): revision 0, attributes 0, and at 8 the nanoseconds that it could
+/// have run and did not. No node of the device tree names it; PV_TIME_ST does.
+pub const STOLEN_TIME_BASE: u64 = 0x090a_0000;
+/// Bytes of a vCPU's structure of stolen time.
+pub const STOLEN_TIME_SIZE: u64 = 64;
 
 /// First virtio-mmio slot.
 pub const VIRTIO_BASE: u64 = 0x0a00_0000;

@@ -59,17 +59,21 @@ impl Label {
         Some(Self(bytes))
     }
 
+    /// The label in these bytes, zero padded.
+    pub fn from_bytes(bytes: &[u8; LABEL_MAX + 1]) -> Option<Self> {
+        let end = bytes.iter().position(|&byte| byte == 0)?;
+        let (text, padding) = bytes.split_at(end);
+        let padded = padding.iter().all(|&byte| byte == 0);
+        core::str::from_utf8(text).ok().filter(|_| padded).and_then(Self::new)
+    }
+
     /// The label that four registers carry, eight bytes each, first byte lowest.
     pub fn from_registers(registers: [u64; 4]) -> Option<Self> {
         let mut bytes = [0; LABEL_MAX + 1];
         for (chunk, register) in bytes.chunks_exact_mut(8).zip(registers) {
             chunk.copy_from_slice(&register.to_le_bytes());
         }
-        let end = bytes.iter().position(|&byte| byte == 0)?;
-        if bytes[end..].iter().any(|&byte| byte != 0) {
-            return None;
-        }
-        Self::new(core::str::from_utf8(&bytes[..end]).ok()?)
+        Self::from_bytes(&bytes)
     }
 
     /// The label as four registers.

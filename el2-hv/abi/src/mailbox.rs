@@ -274,6 +274,8 @@ pub enum HvErrorKind {
     SosDown = 4,
     /// There is no such query.
     NoSuchQuery = 5,
+    /// Nothing is known of a VM of that name.
+    NoSuchVm = 6,
 }
 
 impl HvErrorKind {
@@ -285,6 +287,7 @@ impl HvErrorKind {
             3 => Self::SosFailed,
             4 => Self::SosDown,
             5 => Self::NoSuchQuery,
+            6 => Self::NoSuchVm,
             _ => return None,
         })
     }
@@ -298,6 +301,7 @@ impl core::fmt::Display for HvErrorKind {
             Self::SosFailed => "the service partition failed while it worked on the request; it may be done in part",
             Self::SosDown => "the service partition keeps failing and is held off for a while",
             Self::NoSuchQuery => "the hypervisor knows no such query",
+            Self::NoSuchVm => "the hypervisor has nothing of a VM of that name",
         })
     }
 }
@@ -322,6 +326,8 @@ pub enum EventKind {
     VmEnded = 2,
     /// EL2 asks for the end of this life: answer with `sos_idle`.
     Drain = 3,
+    /// The time that `sos_alarm` has set has come.
+    Alarm = 4,
 }
 
 impl EventKind {
@@ -331,6 +337,7 @@ impl EventKind {
             1 => Self::PowerOn,
             2 => Self::VmEnded,
             3 => Self::Drain,
+            4 => Self::Alarm,
             _ => return None,
         })
     }

@@ -3,11 +3,20 @@
 //! On the ring they are postcard; at a web edge the same types are JSON. Variants and fields are
 //! only ever added at the end: their numbers are the wire format, held by golden bytes below.
 
+mod crash;
+mod restart;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+
+mod share;
+
+pub use crash::{Crash, CrashedVcpu};
+pub use restart::RestartPolicy;
+pub use share::{CpuShare, Reservation, VmSet};
 
 /// What is asked of the service partition.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,12 +48,31 @@ pub enum Request {
     },
     /// Makes the service partition fail, in builds with the feature `fault-injection`; refused by all others.
     Fault(Fault),
+    /// Changes what a VM gets of the CPUs.
+    VmSet(VmSet),
+    /// Stops a VM that runs, and starts it anew from its spec.
+    VmReboot {
+        /// Its name.
+        name: String,
+    },
+    /// Lets a running VM stand still, in its own time as well.
+    VmPause {
+        /// Its name.
+        name: String,
+    },
+    /// Lets a paused VM go on.
+    VmResume {
+        /// Its name.
+        name: String,
+    },
+    /// Stops all VMs, the one that was started last first, and powers the board off or resets it.
+    Board(BoardPower),
 }
 
 impl Request {
     /// Whether asking twice does no harm.
     pub const fn is_repeat_safe(&self) -> bool {
-        matches!(self, Self::VmList | Self::VmShow { .. })
+        matches!(self, Self::VmList | Self::VmShow { .. } | Self::VmSet(_))
     }
 }
 
@@ -86,6 +114,16 @@ pub enum FaultKind {
     Spin,
 }
 
+/// What becomes of the board.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BoardPower {
+    /// It is powered off.
+    Off,
+    /// It is reset.
+    Reset,
+}
+
 /// What the service partition answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -114,6 +152,10 @@ pub enum VmPhase {
     Stopped,
     /// Its memory is being returned.
     Dying,
+    /// Its last life is over, and the next begins when its back-off is.
+    Restarting,
+    /// Stands still until it is resumed.
+    Paused,
 }
 
 impl core::fmt::Display for VmPhase {
@@ -124,6 +166,8 @@ impl core::fmt::Display for VmPhase {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::Dying => "dying",
+            Self::Restarting => "restarting",
+            Self::Paused => "paused",
         })
     }
 }
@@ -139,7 +183,7 @@ pub struct VmSummary {
     pub vcpus: u8,
     /// Bytes of RAM.
     pub memory: u64,
-    /// Since its start; `None` where it does not run.
+    /// Since its start, pauses excepted; `None` where it does not run.
     pub uptime_ns: Option<u64>,
 }
 
@@ -154,6 +198,10 @@ pub struct VmDetail {
     pub origin: Origin,
     /// How its last life ended, where one has.
     pub last_end: Option<String>,
+    /// Times that it was started again by itself since somebody last started it.
+    pub restarts: u32,
+    /// How its last life crashed or hung, where it did and that is still kept.
+    pub crash: Option<Crash>,
 }
 
 /// Where a spec is from.
@@ -191,6 +239,13 @@ pub struct VmSpec {
     pub ports: u8,
     /// Whether it has a watchdog.
     pub watchdog: bool,
+    /// What each of its vCPUs gets of the CPUs.
+    #[serde(default)]
+    pub cpu: CpuShare,
+    /// After which ends it is started again.
+    pub restart: RestartPolicy,
+    /// Restarts in a row, of lives that were short, after which it is not; 0 is no limit.
+    pub restart_limit: u32,
 }
 
 /// How an image is loaded.
@@ -282,13 +337,22 @@ mod tests {
         assert_eq!(encode(&Request::VmStop { name: "a".to_owned() })[0], 4);
         assert_eq!(encode(&Request::VmDestroy { name: "a".to_owned() })[0], 5);
         assert_eq!(encode(&Request::Fault(Fault { kind: FaultKind::Spin, after_calls: 3 })), [6, 1, 3]);
+        assert_eq!(encode(&Request::VmReboot { name: "a".to_owned() }), [8, 1, b'a']);
+        assert_eq!(encode(&Request::VmPause { name: "a".to_owned() }), [9, 1, b'a']);
+        assert_eq!(encode(&Request::VmResume { name: "a".to_owned() }), [10, 1, b'a']);
+        assert_eq!(encode(&Request::Board(BoardPower::Reset)), [11, 1]);
         assert_eq!(encode(&Reply::Done), [0]);
         let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
         assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
         assert_eq!(
             encode(&spec()),
-            [1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1]
+            [
+                1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1,
+                100, 1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7
+            ]
         );
+        let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
+        assert_eq!(encode(&Request::VmSet(set)), [7, 1, b'a', 1, 7, 0, 0, 0, 0]);
         let failure = Failure { code: FailureCode::WrongState, message: "m".to_owned() };
         assert_eq!(encode(&Reply::Error(failure)), [3, 2, 1, b'm']);
     }
@@ -306,6 +370,15 @@ mod tests {
             grants: vec!["g".to_owned()],
             ports: 4,
             watchdog: true,
+            cpu: CpuShare {
+                weight: 100,
+                cap: Some(500),
+                affinity: vec![0, 3],
+                reservation: Some(Reservation { budget_us: 1000, period_us: 10_000 }),
+                pinned: true,
+            },
+            restart: RestartPolicy::Always,
+            restart_limit: 7,
         }
     }
 

@@ -18,6 +18,12 @@ pub enum QueryKind {
     HvInfo = 2,
     /// A piece of EL2's log from the position in the argument on: a [`LogHeader`] and text. Needs the grant LOG.
     Log = 3,
+    /// A [`VcpusHeader`] and up to [`VCPUS_MAX`] [`VcpuRecord`]s: vCPUs of one VM, from the position in the argument on;
+    /// 0 is the first. Needs the grant INFO.
+    Vcpus = 4,
+    /// The same of a VM's console, of its present life or its last one; the body is a [`ConsoleQuery`]. Needs the grant
+    /// CONSOLES.
+    Console = 5,
 }
 
 impl QueryKind {
@@ -27,6 +33,8 @@ impl QueryKind {
             1 => Self::SosStatus,
             2 => Self::HvInfo,
             3 => Self::Log,
+            4 => Self::Vcpus,
+            5 => Self::Console,
             _ => return None,
         })
     }
@@ -44,6 +52,16 @@ pub struct Query {
     pub argument: U64,
 }
 
+/// Body of a [`QueryKind::Console`]. Positions count from the beginning of the VM's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConsoleQuery {
+    /// As of every query.
+    pub query: Query,
+    /// The VM's label, zero padded.
+    pub label: [u8; LABEL_MAX + 1],
+}
+
 /// State of a VM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -56,6 +74,8 @@ pub enum VmState {
     Stopped = 3,
     /// Its memory is being scrubbed and returned.
     Dying = 4,
+    /// None of its vCPUs runs, and its virtual time stands still, until it is resumed.
+    Paused = 5,
 }
 
 impl VmState {
@@ -66,6 +86,7 @@ impl VmState {
             2 => Self::Running,
             3 => Self::Stopped,
             4 => Self::Dying,
+            5 => Self::Paused,
             _ => return None,
         })
     }
@@ -135,10 +156,48 @@ pub struct VmRecord {
     pub vcpus_on: U32,
     /// Bytes of RAM that it owns.
     pub memory: U64,
-    /// Time since it was started; up to its end where it has ended.
+    /// Time since it was started, pauses excepted; up to its end where it has ended.
     pub uptime_ns: U64,
     /// See [`crate::call::Grants`].
     pub grants: U64,
+}
+
+/// [`CrashRecord::vcpu`] where no vCPU's registers are known.
+pub const NO_VCPU: u32 = u32::MAX;
+
+/// How a VM crashed, or hung.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CrashRecord {
+    /// Its handle then.
+    pub handle: U64,
+    /// See [`EndReason`].
+    pub reason: U32,
+    /// The vCPU whose registers follow: the one that could not go on, or of a VM that hung the first; or [`NO_VCPU`].
+    pub vcpu: U32,
+    /// Where it was.
+    pub pc: U64,
+    /// Its PSTATE.
+    pub pstate: U64,
+    /// ESR_EL2 and FAR_EL2 of its last exit.
+    pub esr: U64,
+    /// See `esr`.
+    pub far: U64,
+    /// What its last exception at EL1 has left.
+    pub elr_el1: U64,
+    /// See `elr_el1`.
+    pub esr_el1: U64,
+    /// See `elr_el1`.
+    pub far_el1: U64,
+    /// SP_EL1.
+    pub sp_el1: U64,
+    /// x0 to x30.
+    pub x: [U64; 31],
+}
+
+impl CrashRecord {
+    /// Of no crash.
+    pub const NONE: Self = zerocopy::transmute!([0u8; size_of::<Self>()]);
 }
 
 /// States of the service partition, as in [`SosStatus::state`].
@@ -222,5 +281,49 @@ pub struct LogHeader {
     pub end: U64,
 }
 
+/// Names of what brings a vCPU to EL2, in the order of [`VcpuRecord::exits`].
+pub const EXITS: [&str; 7] = ["hypercall", "register", "device", "wait", "timer", "interrupt", "other"];
+
+/// Names of what a vCPU does, in the order of [`VcpuRecord::state`]'s numbers.
+pub const VCPU_STATES: [&str; 4] = ["off", "sleeps", "waits", "runs"];
+
+/// Before vCPUs of a VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VcpusHeader {
+    /// Position to ask for next, or all ones behind the last.
+    pub next: U64,
+    /// Time since EL2 started, of these records.
+    pub up_ns: U64,
+    /// The VM's handle.
+    pub handle: U64,
+    /// The VM's label, zero padded.
+    pub label: [u8; LABEL_MAX + 1],
+}
+
+/// What a vCPU has had since its VM was created.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VcpuRecord {
+    /// Its number in its VM.
+    pub vcpu: u8,
+    /// The CPU that has it, or had it last.
+    pub cpu: u8,
+    /// Index into [`VCPU_STATES`].
+    pub state: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+    /// It ran.
+    pub ran_ns: U64,
+    /// It could have run and did not: stolen time.
+    pub waited_ns: U64,
+    /// How often it came to EL2, by [`EXITS`].
+    pub exits: [U64; EXITS.len()],
+}
+
+/// vCPUs that one answer has at most.
+pub const VCPUS_MAX: usize = (crate::mailbox::BODY_MAX - size_of::<VcpusHeader>()) / size_of::<VcpuRecord>();
+
+const _: () = assert!(VCPUS_MAX == 2);
 const _: () = assert!(size_of::<HvInfo>() <= crate::mailbox::BODY_MAX);
 const _: () = assert!(size_of::<SosStatus>() <= crate::mailbox::BODY_MAX);

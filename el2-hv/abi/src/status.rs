@@ -22,9 +22,9 @@ pub enum Status {
     BadAddress = -6,
     /// The thing exists already: a label, a memory range that overlaps.
     Exists = -7,
-    /// Compare-and-set found another version.
+    /// Compare-and-set found another version, or somebody else needs what is asked for.
     Conflict = -8,
-    /// The description's ceiling forbids it.
+    /// The description's ceiling, or what belongs to others, forbids it.
     Denied = -9,
     /// Not finished: call again with the same arguments. EL2 let others run in between.
     Again = -10,

@@ -291,6 +291,16 @@ impl VcpuContext {
         msr!("vttbr_el2", 0);
     }
 
+    /// Brings the loaded vCPU to before its first instruction again, its virtual timer excepted.
+    pub fn restart(&mut self, vm: &VmRegisters) {
+        self.read_timer();
+        let (compare, control) = (self.timer_compare, self.timer_control);
+        self.reset(self.vmpidr);
+        (self.timer_compare, self.timer_control) = (compare, control);
+        self.load(vm);
+        self.start_timer();
+    }
+
     /// A virtual SError is pending for this vCPU, which is stored.
     pub fn pend_serror(&mut self) {
         self.serror = VIRTUAL_SERROR;
@@ -382,6 +392,24 @@ pub fn pend_serror() {
 /// SCTLR_EL1 and VBAR_EL1 of the loaded vCPU: what an exception entry looks at.
 pub fn exception_controls() -> (u64, u64) {
     (mrs!("sctlr_el1"), mrs!("vbar_el1"))
+}
+
+/// What the loaded vCPU's last exception at EL1 has left.
+#[derive(Clone, Copy, Debug)]
+pub struct ExceptionState {
+    /// ELR_EL1.
+    pub elr: u64,
+    /// ESR_EL1.
+    pub esr: u64,
+    /// FAR_EL1.
+    pub far: u64,
+    /// SP_EL1.
+    pub sp: u64,
+}
+
+/// Reads it.
+pub fn exception_state() -> ExceptionState {
+    ExceptionState { elr: mrs!("elr_el1"), esr: mrs!("esr_el1"), far: mrs!("far_el1"), sp: mrs!("sp_el1") }
 }
 
 /// What an exception at EL1 leaves for its handler.

@@ -37,7 +37,15 @@ fn check(at: Pa, size: u64) {
     let inside = at.0 >= LOW.load(Ordering::Relaxed) && end <= HIGH.load(Ordering::Relaxed) && end >= at.0;
     let own = at.0 < OWN_END.load(Ordering::Relaxed) && end > OWN_START.load(Ordering::Relaxed);
     let arena = at.0 < ARENA_END.load(Ordering::Relaxed) && end > ARENA_START.load(Ordering::Relaxed);
-    assert!(inside && !own && !arena, "access to {at} ({size} bytes), which is not guests' RAM");
+    if !inside || own || arena {
+        outside(at, size);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn outside(at: Pa, size: u64) -> ! {
+    panic!("access to {at} ({size} bytes), which is not guests' RAM");
 }
 
 /// Takes `range` out of what can be accessed as bytes, zeroed, as a slice for ever. Once only.

@@ -54,9 +54,13 @@ pub fn write_timer_register(value: u64) {
 /// Whether one of the list registers in `used` holds a pending interrupt: State, bits 63:62, is 0b01.
 #[inline]
 pub fn any_pending(used: u16) -> bool {
-    let mut lr = [0; LIST_REGISTERS_MAX];
-    read_list_registers(&mut lr, used);
-    lr.iter().any(|value| value >> 62 == 0b01)
+    macro_rules! pending {
+        ($lr:expr, $used:expr, $($n:literal $name:literal),*) => {{
+            $(if $used >> $n == 0 { return false; } if $used & 1 << $n != 0 && mrs!($name) >> 62 == 0b01 { return true; })*
+            false
+        }};
+    }
+    each_list_register!(pending, (), used)
 }
 
 /// The virtual CPU interface works from now on, and EL1 uses it by system registers only.

@@ -1,4 +1,14 @@
-//! Conversion between units of time.
+//! Times: conversion between units, and which comes first.
+
+/// The earlier of two times; nothing comes after everything.
+#[inline]
+pub const fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(first), Some(second)) if first > second => b,
+        (Some(_), _) => a,
+        (None, _) => b,
+    }
+}
 
 /// `value` units of which a second has `from`, in units of which it has `to`; rounded down.
 ///
@@ -11,10 +21,17 @@ pub const fn scale(value: u64, from: u64, to: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::scale;
+    use super::{earlier, scale};
 
     const NS: u64 = 1_000_000_000;
     const CENTURY_NS: u128 = 100 * 365 * 24 * 3600 * 1_000_000_000;
+
+    #[test]
+    fn the_earlier_time_is_the_one_that_there_is() {
+        assert_eq!(earlier(None, None), None);
+        assert_eq!((earlier(Some(3), None), earlier(None, Some(3))), (Some(3), Some(3)));
+        assert_eq!((earlier(Some(3), Some(4)), earlier(Some(4), Some(3))), (Some(3), Some(3)));
+    }
 
     #[test]
     fn a_century_is_converted_as_exactly_as_by_128_bits() {

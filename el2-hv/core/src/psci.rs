@@ -1,4 +1,4 @@
-//! What a guest's firmware calls mean: PSCI 1.1 (DEN0022) and SMCCC 1.1 discovery (DEN0028), by HVC.
+//! What a guest's firmware calls mean: PSCI 1.1 (DEN0022), SMCCC 1.1 discovery (DEN0028) and stolen time (DEN0057A), by HVC.
 //!
 //! Pure: a call and the VM's power states go in, an [`Outcome`] comes out, and the image performs it. It must never wait
 //! and never touch a vCPU.
@@ -25,6 +25,8 @@ pub mod function {
     pub(super) const PSCI_64: u32 = 0xc400;
     /// The upper half of ids that belong to the architecture.
     pub(super) const ARCH: u32 = 0x8000;
+    /// The upper half of ids of standard hypervisor services, 64-bit convention.
+    pub(super) const STANDARD_HYPERVISOR: u32 = 0xc500;
     /// The upper half of ids that belong to the vendor of the hypervisor.
     pub(super) const HYPERVISOR: u32 = 0x8600;
 
@@ -52,6 +54,14 @@ pub mod function {
     pub const SYSTEM_RESET: u32 = 0x8400_0009;
     /// PSCI_FEATURES.
     pub const FEATURES: u32 = 0x8400_000a;
+    /// SYSTEM_SUSPEND, 32-bit arguments.
+    pub const SYSTEM_SUSPEND_32: u32 = 0x8400_000e;
+    /// SYSTEM_SUSPEND, 64-bit arguments.
+    pub const SYSTEM_SUSPEND_64: u32 = 0xc400_000e;
+    /// SYSTEM_RESET2, 32-bit arguments.
+    pub const SYSTEM_RESET2_32: u32 = 0x8400_0012;
+    /// SYSTEM_RESET2, 64-bit arguments.
+    pub const SYSTEM_RESET2_64: u32 = 0xc400_0012;
     /// SMCCC_VERSION.
     pub const SMCCC_VERSION: u32 = 0x8000_0000;
     /// SMCCC_ARCH_FEATURES.
@@ -62,6 +72,10 @@ pub mod function {
     pub const ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
     /// SMCCC_ARCH_WORKAROUND_3, against CVE-2022-23960.
     pub const ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
+    /// PV_TIME_FEATURES (DEN0057A).
+    pub const PV_TIME_FEATURES: u32 = 0xc500_0020;
+    /// PV_TIME_ST: where the caller's structure of stolen time is.
+    pub const PV_TIME_ST: u32 = 0xc500_0021;
     /// Call UID of the vendor-specific hypervisor service.
     pub const HYPERVISOR_UID: u32 = 0x8600_ff01;
     /// Revision of the vendor-specific hypervisor service.
@@ -101,6 +115,8 @@ pub enum PsciCall {
     Simple(SimpleCall),
     /// It concerns power: [`VmPower::apply`].
     Power(PowerCall),
+    /// PV_TIME_ST: X0 is the address of the caller's structure, or NOT_SUPPORTED where it has none.
+    StolenTime,
 }
 
 /// A call that needs no state of the VM.
@@ -110,8 +126,8 @@ pub enum SimpleCall {
     Version,
     /// No call that is known here.
     Unknown,
-    /// CPU_SUSPEND.
-    CpuSuspend {
+    /// CPU_SUSPEND to standby.
+    Standby {
         /// The power_state argument.
         power_state: u32,
     },
@@ -132,6 +148,11 @@ pub enum SimpleCall {
     /// One of the SMCCC_ARCH_WORKAROUND calls, by its id.
     ArchWorkaround {
         /// Which.
+        function: u32,
+    },
+    /// PV_TIME_FEATURES (DEN0057A).
+    TimeFeatures {
+        /// The function asked about.
         function: u32,
     },
     /// Call UID.
@@ -165,6 +186,25 @@ pub enum PowerCall {
     SystemOff,
     /// SYSTEM_RESET.
     SystemReset,
+    /// CPU_SUSPEND to a state that loses the caller's context.
+    PowerDown {
+        /// Where it goes on.
+        entry: Ipa,
+        /// Its X0 there.
+        context: u64,
+    },
+    /// SYSTEM_SUSPEND.
+    SystemSuspend {
+        /// Where the caller goes on.
+        entry: Ipa,
+        /// Its X0 there.
+        context: u64,
+    },
+    /// SYSTEM_RESET2.
+    SystemReset2 {
+        /// Which kind.
+        kind: u32,
+    },
 }
 
 /// What a call comes to. Registers that it does not name keep their values.
@@ -188,6 +228,14 @@ pub enum Outcome {
     },
     /// The caller is off and does not return.
     PowerOff,
+    /// The caller sleeps until an interrupt is pending for it, and then starts at EL1, MMU off. Of what it had, its
+    /// timers and its interrupts are kept.
+    PowerDown {
+        /// Its PC.
+        entry: Ipa,
+        /// Its X0.
+        context: u64,
+    },
     /// The VM has ended. None of its vCPUs may run again.
     SystemOff,
     /// The VM has asked to start over. None of its vCPUs may run again in this life.
@@ -203,12 +251,13 @@ pub fn decode(function: u32, args: [u64; 3]) -> PsciCall {
         return PsciCall::Simple(SimpleCall::Version);
     }
     match function >> 16 {
-        function::PSCI_32 if function <= function::FEATURES => {
+        function::PSCI_32 if function <= function::SYSTEM_RESET2_32 => {
             decode_psci_32(function, args.map(|arg| arg & 0xffff_ffff))
         }
         function::PSCI_64 => decode_psci_64(function, args),
         function::ARCH => PsciCall::Simple(decode_arch(function, args[0])),
         function::HYPERVISOR => PsciCall::Simple(decode_hypervisor(function)),
+        function::STANDARD_HYPERVISOR => decode_time(function, args[0]),
         _ => PsciCall::Simple(SimpleCall::Unknown),
     }
 }
@@ -225,6 +274,8 @@ fn decode_psci_32(function: u32, args: [u64; 3]) -> PsciCall {
         function::SYSTEM_OFF => PsciCall::Power(PowerCall::SystemOff),
         function::SYSTEM_RESET => PsciCall::Power(PowerCall::SystemReset),
         function::FEATURES => PsciCall::Simple(SimpleCall::Features { function: args[0] as u32 }),
+        function::SYSTEM_SUSPEND_32 => system_suspend(args),
+        function::SYSTEM_RESET2_32 => system_reset2(args),
         _ => PsciCall::Simple(SimpleCall::Unknown),
     }
 }
@@ -236,12 +287,28 @@ fn decode_psci_64(function: u32, args: [u64; 3]) -> PsciCall {
         function::CPU_SUSPEND_64 => cpu_suspend(args),
         function::CPU_ON_64 => cpu_on(args),
         function::AFFINITY_INFO_64 => affinity_info(args),
+        function::SYSTEM_SUSPEND_64 => system_suspend(args),
+        function::SYSTEM_RESET2_64 => system_reset2(args),
         _ => PsciCall::Simple(SimpleCall::Unknown),
     }
 }
 
-const fn cpu_suspend([power_state, _, _]: [u64; 3]) -> PsciCall {
-    PsciCall::Simple(SimpleCall::CpuSuspend { power_state: power_state as u32 })
+/// CPU_SUSPEND. A power-down needs its entry point, and so the VM; what is no power state at all does not.
+const fn cpu_suspend([power_state, entry, context]: [u64; 3]) -> PsciCall {
+    let power_state = power_state as u32;
+    if power_state & (POWER_STATE_DOWN | POWER_STATE_RESERVED) == POWER_STATE_DOWN {
+        PsciCall::Power(PowerCall::PowerDown { entry: Ipa(entry), context })
+    } else {
+        PsciCall::Simple(SimpleCall::Standby { power_state })
+    }
+}
+
+const fn system_suspend([entry, context, _]: [u64; 3]) -> PsciCall {
+    PsciCall::Power(PowerCall::SystemSuspend { entry: Ipa(entry), context })
+}
+
+const fn system_reset2([kind, _, _]: [u64; 3]) -> PsciCall {
+    PsciCall::Power(PowerCall::SystemReset2 { kind: kind as u32 })
 }
 
 const fn cpu_on([target, entry, context]: [u64; 3]) -> PsciCall {
@@ -250,6 +317,15 @@ const fn cpu_on([target, entry, context]: [u64; 3]) -> PsciCall {
 
 const fn affinity_info([target, level, _]: [u64; 3]) -> PsciCall {
     PsciCall::Power(PowerCall::AffinityInfo { target, level: level as u32 })
+}
+
+#[inline]
+const fn decode_time(function: u32, first: u64) -> PsciCall {
+    match function {
+        function::PV_TIME_FEATURES => PsciCall::Simple(SimpleCall::TimeFeatures { function: first as u32 }),
+        function::PV_TIME_ST => PsciCall::StolenTime,
+        _ => PsciCall::Simple(SimpleCall::Unknown),
+    }
 }
 
 #[inline]
@@ -280,12 +356,13 @@ impl SimpleCall {
         match self {
             Self::Version => Outcome::Return(VERSION_1_1),
             Self::Unknown => Outcome::Return(status::NOT_SUPPORTED),
-            Self::CpuSuspend { power_state } => suspend(power_state),
+            Self::Standby { power_state } => standby(power_state),
             Self::MigrateInfoType => Outcome::Return(MIGRATION_NOT_REQUIRED),
             Self::Features { function } => Outcome::Return(psci_features(function)),
             Self::SmcccVersion => Outcome::Return(SMCCC_VERSION_1_1),
             Self::ArchFeatures { function } => Outcome::Return(mitigations.features(function)),
             Self::ArchWorkaround { function } => Outcome::Return(mitigations.call(function)),
+            Self::TimeFeatures { function } => Outcome::Return(time_features(function)),
             Self::HypervisorUid => Outcome::Return4(smccc::uid_registers(&DORMOUSE_UID)),
             Self::HypervisorRevision => Outcome::Return4([REVISION.0, REVISION.1, 0, 0]),
         }
@@ -295,10 +372,20 @@ impl SimpleCall {
 /// Bits of power_state in the original format that must be zero (DEN0022 §5.4.2).
 const POWER_STATE_RESERVED: u32 = 0xfcfe_0000;
 
-/// CPU_SUSPEND. A request to power down is taken as standby: a shallower state than the one asked for is allowed, and
-/// the call then returns to its caller instead of the entry point (DEN0022 §5.4.3).
-const fn suspend(power_state: u32) -> Outcome {
+/// StateType of power_state: the state loses the caller's context (DEN0022 §5.4.2).
+const POWER_STATE_DOWN: u32 = 1 << 16;
+
+/// CPU_SUSPEND to standby: whatever its depth, it is a WFI.
+const fn standby(power_state: u32) -> Outcome {
     if power_state & POWER_STATE_RESERVED == 0 { Outcome::Wait } else { Outcome::Return(status::INVALID_PARAMETERS) }
+}
+
+/// PV_TIME_FEATURES. Whether a VM has stolen time is PV_TIME_ST's to say.
+const fn time_features(function: u32) -> u64 {
+    match function {
+        function::PV_TIME_FEATURES | function::PV_TIME_ST => status::SUCCESS,
+        _ => status::NOT_SUPPORTED,
+    }
 }
 
 /// PSCI_FEATURES. For CPU_SUSPEND, 0 says: original power_state format, platform-coordinated (DEN0022 §5.15.2).

@@ -28,7 +28,8 @@ use core::ops::Index;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use crate::addr::{CpuId, VcpuId};
-use entity::{Entity, Place, State};
+pub use entity::State;
+use entity::{Entity, Place};
 pub use params::{Bandwidth, Class, CpuMask, Params, Refused, WEIGHT_DEFAULT, WEIGHT_MAX, Weight};
 pub use queue::Queue;
 use queue::{Arrival, Doing, Lengths, Totals, Verdict, is_before};
@@ -75,6 +76,7 @@ struct Cpu<L> {
 }
 
 impl<L: QueueLock> Cpu<L> {
+    #[expect(clippy::declare_interior_mutable_const, reason = "each use of it is a CPU of its own")]
     const NEW: Self = Self {
         queue: L::NEW,
         waiting: AtomicU16::new(0),
@@ -127,7 +129,6 @@ impl Kick {
     }
 
     /// All but this one.
-    #[must_use]
     pub const fn but(self, cpu: CpuId) -> Self {
         Self(self.0.without(CpuMask::one(cpu)))
     }
@@ -146,7 +147,7 @@ pub enum Pick {
     Idle,
     /// It runs this vCPU.
     Run(VcpuId),
-    /// It lets go of this vCPU, whose registers it holds: it is to run elsewhere.
+    /// It is to [release](Scheduler::release) this vCPU, whose registers it has: that one runs elsewhere.
     Evict(VcpuId),
 }
 
@@ -168,7 +169,7 @@ pub struct Turn {
 pub enum Review {
     /// It goes on, until then.
     Stays(Option<u64>),
-    /// Its registers are to be saved, and another picked.
+    /// It is to be [released](Scheduler::release), and another picked.
     Leaves,
 }
 
@@ -200,9 +201,13 @@ enum Whom {
     Anybody,
 }
 
-/// How long a vCPU has run, and waited for a CPU, in ticks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Times {
+/// What a vCPU does, and has had so far, in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// What it does.
+    pub state: State,
+    /// The CPU that has it, or had it last.
+    pub cpu: CpuId,
     /// It ran.
     pub ran: u64,
     /// It could have run.
@@ -306,11 +311,11 @@ impl<L: QueueLock> Scheduler<L> {
                 Kick::cpu(home)
             }
             Doing::Running { .. } => {
-                if !entity.is_resident()
-                    && entity.bound().is_none()
-                    && let Some(idle) = self.take_idle(queue, home, queue.allowed(entity))
-                {
-                    return Kick::cpu(idle);
+                if !entity.is_resident() && entity.bound().is_none() {
+                    self.cpu(home).show(queue);
+                    if let Some(idle) = self.take_idle(queue.allowed(entity)) {
+                        return Kick::cpu(idle);
+                    }
                 }
                 let unwatched = &self.cpu(home).unwatched;
                 if unwatched.load(Ordering::Relaxed)
@@ -325,12 +330,11 @@ impl<L: QueueLock> Scheduler<L> {
         }
     }
 
-    /// An idle CPU for those that wait in `queue`, which is kicked.
+    /// An idle CPU of `among` for somebody whose waiting has been [shown](Cpu::show). It is to be kicked.
     ///
     /// A CPU that goes idle says so, and looks at who waits anywhere after that; here it is the other way round. So
     /// one of both sees the other.
-    fn take_idle(&self, queue: &Queue, home: CpuId, among: CpuMask) -> Option<CpuId> {
-        self.cpu(home).show(queue);
+    fn take_idle(&self, among: CpuMask) -> Option<CpuId> {
         let idle = |cpu: &CpuId| {
             let flag = &self.cpu(*cpu).idle;
             flag.load(Ordering::SeqCst) && flag.swap(false, Ordering::SeqCst)
@@ -343,7 +347,8 @@ impl<L: QueueLock> Scheduler<L> {
         let entity = &self.entities[vcpu];
         let allowed = entity.allowed(self.open());
         let target = self.lightest(allowed).unwrap_or(entity.home());
-        entity.set_home(target);
+        // Under the lock of the queue that it leaves: whoever looks at it there has done so before, or looks at the target.
+        self.at_home(vcpu, |_, entity| entity.set_home(target));
         self.cpu(target).change(|queue| {
             if entity.state() != State::Queued {
                 return Kick::NONE;
@@ -354,7 +359,8 @@ impl<L: QueueLock> Scheduler<L> {
         })
     }
 
-    /// What `cpu` does next. It runs nothing now: what it ran has blocked, was released or removed.
+    /// What `cpu` does next. It runs nothing now: what it ran has blocked, was released or removed. Where it runs another
+    /// vCPU than the one whose registers it has, it has let go of that one with this.
     pub fn pick(&self, cpu: CpuId, now: u64) -> Turn {
         let mut kick = Kick::NONE;
         loop {
@@ -445,13 +451,13 @@ impl<L: QueueLock> Scheduler<L> {
         let hungry = whom == Whom::Anybody;
         for other in others.iter() {
             let there = self.cpu(other);
-            if there.waiting.load(Ordering::SeqCst) == 0
-                || !hungry && is_before(round, there.round.load(Ordering::Relaxed))
-            {
+            let its = there.round.load(Ordering::Relaxed);
+            if there.waiting.load(Ordering::SeqCst) == 0 || !hungry && is_before(round, its) {
                 continue;
             }
             let found = there.change(|queue| {
-                let vcpu = queue.spare(&self.entities, cpu, hungry)?;
+                // The next round of a CPU that is late is one that this CPU has begun.
+                let vcpu = queue.spare(&self.entities, cpu, hungry || is_before(queue.round, round))?;
                 queue.unlink(&self.entities, vcpu);
                 queue.count_out(&self.entities[vcpu]);
                 self.entities[vcpu].set_home(cpu);
@@ -487,23 +493,26 @@ impl<L: QueueLock> Scheduler<L> {
                 }
             });
         }
-        let verdict = here.change(|queue| match queue.judge(&self.entities, now) {
-            Verdict::RoundOver if queue.has_following() => Verdict::Leaves,
-            verdict => verdict,
-        });
-        match verdict {
-            Verdict::Leaves => (Review::Leaves, Kick::NONE),
-            Verdict::RoundOver if self.take_over(cpu, Whom::OfThisRound, now) => (Review::Leaves, Kick::NONE),
-            _ => {
-                let others = verdict == Verdict::RoundOver && self.could_help(cpu);
-                let totals = self.totals();
-                here.change(|queue| {
-                    if verdict == Verdict::RoundOver {
-                        queue.go_on(&self.entities, others, totals);
-                    }
-                    let until = queue.until(&self.entities, now);
-                    (Review::Stays(until), self.watched(queue, cpu, until))
-                })
+        loop {
+            let verdict = here.change(|queue| match queue.judge(&self.entities, now) {
+                Verdict::RoundOver if queue.has_following() => Verdict::Leaves,
+                verdict => verdict,
+            });
+            let over = verdict == Verdict::RoundOver;
+            if verdict == Verdict::Leaves || over && self.take_over(cpu, Whom::OfThisRound, now) {
+                return (Review::Leaves, Kick::NONE);
+            }
+            let others = over && self.could_help(cpu);
+            let totals = self.totals();
+            let stays = here.change(|queue| {
+                if over && queue.go_on(&self.entities, others, totals) {
+                    return None;
+                }
+                let until = queue.until(&self.entities, now);
+                Some((Review::Stays(until), self.watched(queue, cpu, until)))
+            });
+            if let Some(stays) = stays {
+                return stays;
             }
         }
     }
@@ -556,7 +565,10 @@ impl<L: QueueLock> Scheduler<L> {
                 entity.set_home(cpu);
             }
             adopted
-        })
+        }) && {
+            self.cpu(cpu).queue.with(|queue| queue.hold(vcpu));
+            true
+        }
     }
 
     /// A running vCPU wants to sleep. It stays resident.
@@ -573,34 +585,53 @@ impl<L: QueueLock> Scheduler<L> {
         })
     }
 
-    /// The registers of a vCPU that was running on, or resident at, a CPU have been saved. One that could run may do so
-    /// anywhere from now on.
-    pub fn release(&self, vcpu: VcpuId, now: u64) -> Kick {
-        let sent = self.at_home(vcpu, |queue, entity| {
-            entity.set_resident(false);
-            let here = queue.allowed(entity).contains(entity.home());
-            match entity.state() {
-                State::Off | State::Blocked => return Some(Kick::NONE),
-                State::Running => {
-                    let arrival = queue.let_run_go(entity, now);
-                    if here {
-                        queue.enqueue(&self.entities, vcpu, arrival, now);
-                    } else {
-                        queue.count_out(entity);
-                        entity.set_state(State::Queued);
-                    }
-                }
-                State::Queued if here => {}
-                State::Queued => {
-                    if entity.place() != Place::None {
-                        queue.unlink(&self.entities, vcpu);
-                        queue.count_out(entity);
-                    }
-                }
-            }
-            here.then(|| self.take_idle(queue, entity.home(), queue.allowed(entity)).map_or(Kick::NONE, Kick::cpu))
+    /// `cpu` lets go of a vCPU that was running there, or resident. One that could run may do so anywhere from now on: a
+    /// CPU that picks it waits for its registers, so these are to be saved next, unless it is picked here again.
+    pub fn release(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        // Its home is this CPU for as long as its registers are here.
+        let (state, listed) = self.cpu(cpu).queue.with(|queue| {
+            queue.let_go_of(vcpu, entity);
+            (entity.state(), entity.place() != Place::None)
         });
-        sent.unwrap_or_else(|| self.send(vcpu, now))
+        match state {
+            State::Off | State::Blocked => Kick::NONE,
+            // It was taken out of its list to be evicted, and is nobody else's to send.
+            State::Queued if !listed => self.send(vcpu, now),
+            State::Queued | State::Running => self.requeue(cpu, vcpu, now),
+        }
+    }
+
+    /// One that could run is nowhere resident any more.
+    fn requeue(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> Kick {
+        let entity = &self.entities[vcpu];
+        let here = self.cpu(cpu).change(|queue| {
+            let allowed = queue.allowed(entity);
+            let here = allowed.contains(cpu);
+            let running = entity.state() == State::Running;
+            if entity.home() != cpu || !running && entity.place() == Place::None {
+                // It was queued, and has been taken over, or out of its list to be sent elsewhere, already.
+                return Some(CpuMask::NONE);
+            }
+            if running {
+                let arrival = queue.let_run_go(entity, now);
+                entity.set_state(State::Queued);
+                if here {
+                    queue.enqueue(&self.entities, vcpu, arrival, now);
+                } else {
+                    queue.count_out(entity);
+                }
+            } else if !here {
+                queue.unlink(&self.entities, vcpu);
+                queue.count_out(entity);
+            }
+            here.then_some(allowed)
+        });
+        match here {
+            // What is in the list has been shown.
+            Some(allowed) => self.take_idle(allowed).map_or(Kick::NONE, Kick::cpu),
+            None => self.send(vcpu, now),
+        }
     }
 
     /// A vCPU is gone. The CPU where it was running or resident has let go of it.
@@ -615,19 +646,20 @@ impl<L: QueueLock> Scheduler<L> {
                 State::Off | State::Blocked => {}
             }
             entity.set_state(State::Off);
-            entity.set_resident(false);
+            queue.let_go_of(vcpu, entity);
         });
     }
 
-    /// How long it has run and waited, up to now.
-    pub fn times(&self, vcpu: VcpuId, now: u64) -> Times {
+    /// What it does, and how long it has run and waited up to now.
+    pub fn account(&self, vcpu: VcpuId, now: u64) -> Account {
         self.at_home(vcpu, |_, entity| {
             let since = now.saturating_sub(entity.since());
+            let (state, cpu) = (entity.state(), entity.home());
             let (ran, waited) = (entity.ran(), entity.waited());
-            match entity.state() {
-                State::Running => Times { ran: ran + since, waited },
-                State::Queued => Times { ran, waited: waited + since },
-                State::Off | State::Blocked => Times { ran, waited },
+            match state {
+                State::Running => Account { state, cpu, ran: ran + since, waited },
+                State::Queued => Account { state, cpu, ran, waited: waited + since },
+                State::Off | State::Blocked => Account { state, cpu, ran, waited },
             }
         })
     }
@@ -636,11 +668,6 @@ impl<L: QueueLock> Scheduler<L> {
     #[inline]
     pub fn waited(&self, vcpu: VcpuId) -> u64 {
         self.entities[vcpu].waited()
-    }
-
-    /// The CPU that has it, or had it last.
-    pub fn home(&self, vcpu: VcpuId) -> CpuId {
-        self.entities[vcpu].home()
     }
 }
 

@@ -12,6 +12,10 @@
 //! Every pair of state and event is decided. A wake while it is on is no event for this machine: the
 //! work waits in its queue, and [`SosLife::on`] with [`Event::Scrubbed`] is told whether there is some.
 
+mod alarm;
+
+pub use alarm::Alarm;
+
 /// Times that the description gives, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SosTimes {

@@ -31,6 +31,7 @@ pub fn load_failed() {
 fn begin_dying(sos: &mut SosControl) {
     let failed = sos.life.state() == State::Faulted;
     sos.requests.life_over(if failed { LifeOver::Failed } else { LifeOver::Agreed });
+    sos.alarm.life_over(!failed);
     if failed {
         // What it was told the next life hears again, once.
         sos.power_on &= sos.life.account().failures < 2 || sos.power_on_told == 0;
@@ -66,7 +67,8 @@ pub fn scrubbed() {
 /// Powers the board off where the description says so, the last guest has ended it, and nothing is left to do.
 fn off_if_idle() {
     let sos = SOS.lock();
-    let quiet = sos.life.state() == State::Off && sos.life.deadline().is_none();
+    // An alarm is a guest that is to start again, for all that EL2 knows.
+    let quiet = sos.life.state() == State::Off && sos.life.deadline().is_none() && !sos.alarm.is_set();
     if !quiet || sos.requests.waiting() + sos.events_waiting() > 0 || vm::any_guest() {
         return;
     }
@@ -94,12 +96,7 @@ pub fn vm_ended(id: VmId, handle: VmHandle, end: EndReason) {
         return;
     }
     sos.ended[id.index()] = true;
-    if sos.life.state() == State::Off {
-        sos.woken_by = None;
-        sos.asked_at = None;
-    }
-    sos.event(Event::Wake);
-    sos.deliver();
+    sos.happened();
 }
 
 /// A guest's memory is back and its slot about to be free: what concerns it is forgotten.

@@ -10,7 +10,8 @@ use hv_core::frames::Owner;
 use hv_core::psci::VmPower;
 use hv_core::stage2::Stage2;
 
-use super::{Control, NO_VCPU, Phase, SOS_VM, Vm};
+use super::{Control, Event, NO_VCPU, SOS_VM, Vm};
+use crate::history::History;
 use crate::machine::machine;
 use crate::memory::frames;
 use crate::{SCHEDULER, VCPUS, VMS, console, cpu};
@@ -31,14 +32,30 @@ pub fn create(label: Label, vcpus: u8) -> Result<VmHandle, CreateError> {
     }
     let id = VMS.iter().skip(1).position(Vm::is_free).ok_or(CreateError::NoRoom)?;
     let id = VmId(id as u8 + 1);
-    let root = frames().allocate(hv_core::stage2::ROOT_SIZE, Owner::Tables).map_err(|_| CreateError::NoRoom)?;
-    if !set_up(id, label, vcpus, root) {
-        frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);
+    let mut history = History::allocate().ok_or(CreateError::NoRoom)?;
+    if !set_up_with_tables(id, label, vcpus) {
+        history.free();
         return Err(CreateError::NoRoom);
     }
     let vm = &VMS[id.index()];
-    vm.enter(Phase::Building);
+    let mut serial = vm.serial.lock();
+    history.begin_at(serial.output.end());
+    serial.history = history;
+    drop(serial);
+    let _ = vm.step(&mut vm.control.lock(), Event::Create);
     Ok(vm.handle(id))
+}
+
+/// Fills a slot; whether there was a frame for its tables, and vCPUs.
+fn set_up_with_tables(id: VmId, label: Label, vcpus: u8) -> bool {
+    let Ok(root) = frames().allocate(hv_core::stage2::ROOT_SIZE, Owner::Tables) else {
+        return false;
+    };
+    let done = set_up(id, label, vcpus, root);
+    if !done {
+        frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);
+    }
+    done
 }
 
 /// Fills a slot; whether there were vCPUs for it.
@@ -98,11 +115,10 @@ pub fn start(id: VmId) -> bool {
     control.power.boot();
     // The virtual counter begins at 0 with the VM (Arm ARM D11.2.2).
     vm.counter_offset.store(control.started, Ordering::Relaxed);
-    drop(control);
     let boot = vm.vcpu(VcpuIdx(0));
     VCPUS[boot.index()].prepare(entry, x0, machine().list_registers);
-    vm.live.store(1, Ordering::SeqCst);
-    vm.enter(Phase::Running);
+    let _ = vm.step(&mut control, Event::Start);
+    drop(control);
     if id != SOS_VM {
         hv_arch::cache::invalidate_instructions();
         log::info!("vm {label}: started");
@@ -117,7 +133,7 @@ pub fn start(id: VmId) -> bool {
 /// The service partition is built by EL2: from now on its vCPU is picked.
 pub fn begin_loading() {
     let vm = &VMS[SOS_VM.index()];
-    vm.enter(Phase::Loading);
+    let _ = vm.step(&mut vm.control.lock(), Event::Load);
     let boot = vm.vcpu(VcpuIdx(0));
     SCHEDULER.add(boot);
     cpu::wake(boot);
@@ -129,9 +145,7 @@ pub fn loaded(entry: u64, x0: u64) {
     let mut control = vm.control.lock();
     control.started = counter::now();
     control.power.boot();
-    drop(control);
     vm.counter_offset.store(0, Ordering::Relaxed);
     VCPUS[vm.vcpu(VcpuIdx(0)).index()].prepare(entry, x0, machine().list_registers);
-    vm.live.store(1, Ordering::SeqCst);
-    vm.enter(Phase::Running);
+    let _ = vm.step(&mut control, Event::Start);
 }

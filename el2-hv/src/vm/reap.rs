@@ -13,10 +13,10 @@ use hv_core::frames::Owner;
 use hv_core::reclaim::{Hands, Progress, Reclaim};
 use hv_core::stage2::{ROOT_SIZE, TableMemory};
 
-use super::{Phase, SOS_VM, Vm};
+use super::{Event, Phase, SOS_VM, Vm};
 use crate::cpu::Local;
+use crate::history::History;
 use crate::memory::{bytes_of, frames};
-use crate::vcpu::Loaded;
 use crate::{SCHEDULER, VCPUS, VMS, cpu, sos};
 
 /// Begins to scrub and return a VM that does not run; whether it may.
@@ -27,6 +27,7 @@ pub fn destroy(id: VmId) -> bool {
     }
     // Nobody reaches its memory through EL2 from here on.
     vm.mailbox.lock().detach();
+    vm.stolen_time.detach();
     if vm.has_ports() {
         vm.ports().reset(0);
     }
@@ -37,7 +38,12 @@ pub fn destroy(id: VmId) -> bool {
     let stage2 = control.stage2.take();
     let root = stage2.iter().map(|stage2| PaRange { start: stage2.root(), size: ROOT_SIZE }).collect();
     control.reclaim = Reclaim::begin(id, stage2, root, &mut Own(id));
+    let _ = vm.step(&mut control, Event::Destroy);
     drop(control);
+    // What was reserved for it is others' from here on, and no cap holds up what is left to do.
+    for index in 0..vm.vcpu_count() {
+        cpu::act(SCHEDULER.reset(vm.vcpu(VcpuIdx(index)), counter::now_relaxed()));
+    }
     send_to_reap(vm);
     true
 }
@@ -46,29 +52,31 @@ pub fn destroy(id: VmId) -> bool {
 pub fn begin_dying(held: ArrayVec<PaRange, 2>) {
     let vm = &VMS[SOS_VM.index()];
     vm.mailbox.lock().detach();
-    vm.control.lock().reclaim = Reclaim::begin(SOS_VM, None, held, &mut Own(SOS_VM));
+    let mut control = vm.control.lock();
+    control.reclaim = Reclaim::begin(SOS_VM, None, held, &mut Own(SOS_VM));
+    let _ = vm.step(&mut control, Event::Destroy);
+    drop(control);
     send_to_reap(vm);
 }
 
 /// Its first vCPU's place in the queue pays for the work.
 fn send_to_reap(vm: &Vm) {
-    vm.enter(Phase::Dying);
     let reaper = vm.vcpu(VcpuIdx(0));
     SCHEDULER.add(reaper);
     cpu::wake(reaper);
 }
 
 /// A turn of a dying VM: scrubs and returns memory until all is back, or others are to run.
-pub fn reap(local: &mut Local, resident: &mut Option<Loaded>, reaper: VcpuId) {
+pub fn reap(local: &mut Local, reaper: VcpuId) {
     let id = VCPUS[reaper.index()].vm();
     let vm = &VMS[id.index()];
     // Nobody else needs it, so it is not locked while the work is done.
     let mut reclaim = core::mem::replace(&mut vm.control.lock().reclaim, Reclaim::NONE);
     loop {
         while hv_arch::cpu::interrupt_pending() {
-            if crate::interrupts::while_reaping(local, resident.as_mut()) {
+            if crate::interrupts::while_reaping(local) {
                 vm.control.lock().reclaim = reclaim;
-                return cpu::act(SCHEDULER.release(reaper, counter::now_relaxed()));
+                return cpu::act(SCHEDULER.release(local.id, reaper, counter::now_relaxed()));
             }
         }
         match reclaim.step(&mut Own(id)) {
@@ -136,15 +144,18 @@ fn finish(id: VmId) {
     if id != SOS_VM {
         let leaked = bytes_of(Owner::Vm(id));
         assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
+        // Of a VM that was never started: nobody keeps it.
+        let history = core::mem::replace(&mut vm.serial.lock().history, History::NONE);
+        history.free();
         sos::forget_vm(id, handle);
     }
     super::build::free_vcpus(vm);
     vm.generation.fetch_add(1, Ordering::Relaxed);
-    vm.enter(Phase::Free);
+    let _ = vm.step(&mut vm.control.lock(), Event::Scrubbed);
     if id == SOS_VM {
         return sos::scrubbed();
     }
-    super::tell_manager();
+    super::life::tell_manager();
     if let Some(label) = label {
         log::info!("vm {label}: memory returned");
     }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use hv_abi::guest_map::MAX_VCPUS;
 use hv_abi::handle::Label;
-use hv_abi::message::{Fault, FaultKind, Request, VmCreate};
+use hv_abi::message::{Fault, FaultKind, Request, Reservation, VmCreate, VmSet};
 
 /// Longest time-out.
 const TIMEOUT_MAX: f64 = 86_400.0;
@@ -47,9 +47,11 @@ pub(crate) enum Command {
     /// The service partition: answered by the hypervisor, wakes nobody
     #[command(subcommand)]
     Sos(SosCommand),
-    /// The hypervisor: answered by itself, wakes nobody
+    /// The hypervisor: what is shown is answered by itself and wakes nobody
     #[command(subcommand)]
     Hv(HvCommand),
+    /// What VMs do with the CPUs: answered by the hypervisor, wakes nobody
+    Top(Top),
     /// For tests.
     #[command(subcommand, hide = true)]
     Debug(DebugCommand),
@@ -64,12 +66,22 @@ pub(crate) enum VmCommand {
     Show(Name),
     /// Define a VM: the spec of a guest of the system description, with changes
     Create(Create),
+    /// Change what each vCPU of a VM gets of the CPUs
+    Set(Set),
     /// Build a defined VM and start it
     Start(Name),
     /// Stop a VM at once and return its memory; it stays defined
     Stop(Name),
     /// Stop a VM where it runs, and forget it where `create` defined it
     Destroy(Name),
+    /// Stop a VM that runs, and start it anew: its memory is scrubbed, its images are loaded again
+    Reboot(Name),
+    /// Let a VM stand still, in its own time as well; one that pauses itself needs another to resume it
+    Pause(Name),
+    /// Let a paused VM go on
+    Resume(Name),
+    /// Print the last 64 KiB of a VM's console, of its present life or its last one: answered by the hypervisor itself
+    Logs(Name),
 }
 
 /// A VM.
@@ -106,6 +118,51 @@ pub(crate) struct Create {
     grants: Vec<Grant>,
 }
 
+/// A change of what a VM's vCPUs get.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true))]
+pub(crate) struct Set {
+    /// Name of the VM
+    #[arg(value_name = "NAME", value_parser = name)]
+    name: String,
+    /// Share among those that compete: 1 to 10000, 100 where nothing was said
+    #[arg(long, value_name = "N", group = "change")]
+    weight: Option<u16>,
+    /// The most that it gets, in thousandths of a CPU: 10 to 1000, or none
+    #[arg(long, value_name = "PERMILLE|none", group = "change", value_parser = cap)]
+    cap: Option<u16>,
+    /// CPUs that it may run on, like 0,2-3, or all
+    #[arg(long, value_name = "LIST", group = "change", value_parser = cpus)]
+    affinity: Option<Cpus>,
+    /// What it gets in each period before all others, and no more, like 2000/10000, or none
+    #[arg(long, value_name = "BUDGET_US/PERIOD_US|none", group = "change", value_parser = reservation)]
+    reserve: Option<Reservation>,
+    /// Give it a CPU for itself
+    #[arg(long, group = "change", conflicts_with = "no_pin")]
+    pin: bool,
+    /// Let it share CPUs again
+    #[arg(long, group = "change")]
+    no_pin: bool,
+}
+
+/// Numbers of CPUs; none is every one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Cpus(Vec<u8>);
+
+/// How often and how long to look.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// Time from one look to the next
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = timeout)]
+    pub(crate) interval: Duration,
+    /// How often to print
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) times: u32,
+    /// A line for each vCPU
+    #[arg(long)]
+    pub(crate) vcpus: bool,
+}
+
 /// What a VM may ask.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 enum Grant {
@@ -115,6 +172,8 @@ enum Grant {
     Info,
     /// The hypervisor's log.
     Log,
+    /// What VMs have said on their consoles.
+    Consoles,
     /// Nothing.
     None,
 }
@@ -133,6 +192,10 @@ pub(crate) enum HvCommand {
     Info,
     /// Print the hypervisor's log
     Log,
+    /// Stop all VMs, the one that was started last first, and power the board off
+    Poweroff,
+    /// Stop all VMs, the one that was started last first, and reset the board
+    Reboot,
 }
 
 /// Commands for tests.
@@ -160,16 +223,21 @@ pub(crate) enum Failing {
 }
 
 impl VmCommand {
-    /// The request.
-    pub(crate) fn request(&self) -> Request {
-        match self {
+    /// The request to the service partition; what the hypervisor is asked for is none.
+    pub(crate) fn request(&self) -> Option<Request> {
+        Some(match self {
+            Self::Logs(_) => return None,
             Self::List => Request::VmList,
             Self::Show(Name { name }) => Request::VmShow { name: name.clone() },
             Self::Create(create) => Request::VmCreate(create.request()),
+            Self::Set(set) => Request::VmSet(set.request()),
             Self::Start(Name { name }) => Request::VmStart { name: name.clone() },
             Self::Stop(Name { name }) => Request::VmStop { name: name.clone() },
             Self::Destroy(Name { name }) => Request::VmDestroy { name: name.clone() },
-        }
+            Self::Reboot(Name { name }) => Request::VmReboot { name: name.clone() },
+            Self::Pause(Name { name }) => Request::VmPause { name: name.clone() },
+            Self::Resume(Name { name }) => Request::VmResume { name: name.clone() },
+        })
     }
 }
 
@@ -193,6 +261,24 @@ impl Create {
     }
 }
 
+impl Set {
+    /// The name of the VM.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn request(&self) -> VmSet {
+        VmSet {
+            name: self.name.clone(),
+            weight: self.weight,
+            cap: self.cap,
+            affinity: self.affinity.clone().map(|Cpus(cpus)| cpus),
+            reservation: self.reserve,
+            pinned: (self.pin || self.no_pin).then_some(self.pin),
+        }
+    }
+}
+
 impl Grant {
     /// Its name in a spec; `none` has none.
     const fn name(self) -> Option<&'static str> {
@@ -200,6 +286,7 @@ impl Grant {
             Self::Manage => Some("manage"),
             Self::Info => Some("info"),
             Self::Log => Some("log"),
+            Self::Consoles => Some("consoles"),
             Self::None => None,
         }
     }
@@ -239,6 +326,45 @@ fn size(text: &str) -> Result<u64, String> {
         .zip(number)
         .and_then(|(shift, number)| number.checked_mul(1 << shift))
         .ok_or_else(|| "a size is a number with K, M or G behind it, like 64M".to_owned())
+}
+
+/// A cap; 0 is none.
+fn cap(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        _ if text == "none" => Ok(0),
+        Ok(cap) if cap > 0 => Ok(cap),
+        _ => Err("a cap is a number of thousandths of a CPU, or none".to_owned()),
+    }
+}
+
+/// CPUs, from numbers and ranges.
+fn cpus(text: &str) -> Result<Cpus, String> {
+    if text == "all" {
+        return Ok(Cpus(Vec::new()));
+    }
+    let wrong = |_| "CPUs are a list like 0,2-3, or all".to_owned();
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u8, u8) = (first.parse().map_err(wrong)?, last.parse().map_err(wrong)?);
+        if first > last {
+            return Err(format!("{part}: a range goes from the lower to the higher"));
+        }
+        cpus.extend(first..=last);
+    }
+    Ok(Cpus(cpus))
+}
+
+/// A reservation; a budget of 0 is none.
+fn reservation(text: &str) -> Result<Reservation, String> {
+    if text == "none" {
+        return Ok(Reservation { budget_us: 0, period_us: 0 });
+    }
+    let numbers = text.split_once('/').and_then(|(budget, period)| Some((budget.parse().ok()?, period.parse().ok()?)));
+    match numbers {
+        Some((budget_us, period_us)) if budget_us > 0 => Ok(Reservation { budget_us, period_us }),
+        _ => Err("a reservation is BUDGET/PERIOD in microseconds, like 2000/10000, or none".to_owned()),
+    }
 }
 
 /// A time-out, from seconds.

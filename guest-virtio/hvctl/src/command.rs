@@ -1,8 +1,14 @@
 //! What each command asks, and how its answer is shown.
 
+use std::io::IsTerminal;
+
+use hv_abi::handle::Label;
 use hv_abi::mailbox::Party;
-use hv_abi::message::{ImageFormat, Origin, Reply, Request, VmDetail, VmSummary, decode, encode};
-use hv_abi::record::{Query, QueryKind};
+use hv_abi::message::{
+    BoardPower, CpuShare, Crash, ImageFormat, Origin, Reply, Request, Reservation, VmDetail, VmSpec, VmSummary, decode,
+    encode,
+};
+use hv_abi::record::{ConsoleQuery, Query, QueryKind};
 use serde::Serialize;
 use zerocopy::IntoBytes;
 
@@ -10,15 +16,16 @@ use crate::cli::{Cli, Command, DebugCommand, HvCommand, SosCommand, VmCommand};
 use crate::counter::{self, Counter};
 use crate::error::Error;
 use crate::port::{Deadline, Devices, acquire};
-use crate::records::{Hv, Log, Memory, Piece, Sos};
+use crate::records::{Hv, Log, Memory, Piece, Sos, Text};
 use crate::session::{Repeat, Session};
 use crate::text::{Align, bytes, hertz, micros, pairs, printable, printable_lines, span, table};
+use crate::top;
 
 /// What a command gives.
 #[derive(Debug)]
 pub(crate) struct Output {
     /// For standard output.
-    pub(crate) text: String,
+    pub(crate) text: Vec<u8>,
     /// What is wrong with it, if anything.
     pub(crate) doubt: Option<Error>,
 }
@@ -29,9 +36,13 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
         let counter = counter::read().ok_or(Error::NoCounter)?;
         return show(arguments, &counter, counter_text);
     }
+    if let Command::Top(top) = &arguments.command {
+        return top::run(arguments, devices, top);
+    }
     let deadline = Deadline::new(arguments.timeout);
     let mut session = Session::new(acquire(devices, deadline)?, deadline)?;
     match &arguments.command {
+        Command::Vm(VmCommand::Logs(vm)) => show_console(arguments, &console(&mut session, &vm.name)?),
         Command::Vm(command) => vm(arguments, &mut session, command),
         Command::Sos(SosCommand::Status) => {
             let sos = Sos::read(&query(&mut session, QueryKind::SosStatus, 0)?)?;
@@ -44,29 +55,56 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
             Ok(Output { doubt, ..output })
         }
         Command::Hv(HvCommand::Log) => show(arguments, &log(&mut session)?, log_text),
+        Command::Hv(HvCommand::Poweroff) => board(arguments, &mut session, BoardPower::Off, "powered off"),
+        Command::Hv(HvCommand::Reboot) => board(arguments, &mut session, BoardPower::Reset, "rebooted"),
         Command::Debug(DebugCommand::Fault { kind, after_calls }) => {
             done(&mut session, &kind.request(*after_calls))?;
             show(arguments, &Done::new(None, "fault"), done_text)
         }
-        Command::Debug(DebugCommand::Counter) => Err(Error::NoCounter),
+        Command::Debug(DebugCommand::Counter) | Command::Top(_) => Err(Error::NoCounter),
     }
 }
 
 /// An answer as JSON, or by `text`.
-fn show<T: Serialize + ?Sized>(arguments: &Cli, answer: &T, text: fn(&T) -> String) -> Result<Output, Error> {
+pub(crate) fn show<T: Serialize + ?Sized>(
+    arguments: &Cli,
+    answer: &T,
+    text: fn(&T) -> String,
+) -> Result<Output, Error> {
     let text = if arguments.json {
         let json = serde_json::to_string(answer).map_err(|error| Error::Output(error.into()))?;
         json + "\n"
     } else {
         text(answer)
     };
-    Ok(Output { text, doubt: None })
+    Ok(Output { text: text.into_bytes(), doubt: None })
+}
+
+/// Ends the board. Where it does, nobody is there any more for the answer.
+fn board(arguments: &Cli, session: &mut Session, power: BoardPower, what: &'static str) -> Result<Output, Error> {
+    done(session, &Request::Board(power))?;
+    show(arguments, &Done::new(None, what), done_text)
+}
+
+/// A VM's console: its bytes as they are, but on a terminal, which would obey them.
+fn show_console(arguments: &Cli, text: &Text) -> Result<Output, Error> {
+    if arguments.json {
+        return show(arguments, &text.lossy(), log_text);
+    }
+    if std::io::stdout().is_terminal() {
+        let log = Log { text: text.lossy().text.replace("\r\n", "\n"), ..text.lossy() };
+        return show(arguments, &log, log_text);
+    }
+    Ok(Output { text: text.bytes.clone(), doubt: None })
 }
 
 /// A command about VMs.
 fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Output, Error> {
-    let request = command.request();
+    let Some(request) = command.request() else {
+        return Err(Error::Reply("request"));
+    };
     let (name, what) = match command {
+        VmCommand::Logs(vm) => (&*vm.name, "shown"),
         VmCommand::List => {
             let Reply::VmList(list) = ask(session, &request)? else {
                 return Err(Error::Reply("list of VMs"));
@@ -80,9 +118,13 @@ fn vm(arguments: &Cli, session: &mut Session, command: &VmCommand) -> Result<Out
             return show(arguments, &*detail, detail_text);
         }
         VmCommand::Create(create) => (create.name(), "created"),
+        VmCommand::Set(set) => (set.name(), "set"),
         VmCommand::Start(vm) => (&*vm.name, "started"),
         VmCommand::Stop(vm) => (&*vm.name, "stopped"),
         VmCommand::Destroy(vm) => (&*vm.name, "destroyed"),
+        VmCommand::Reboot(vm) => (&*vm.name, "rebooted"),
+        VmCommand::Pause(vm) => (&*vm.name, "paused"),
+        VmCommand::Resume(vm) => (&*vm.name, "resumed"),
     };
     done(session, &request)?;
     show(arguments, &Done::new(Some(name), what), done_text)
@@ -106,29 +148,45 @@ fn done(session: &mut Session, request: &Request) -> Result<(), Error> {
 }
 
 /// Asks EL2.
-fn query(session: &mut Session, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn query(session: &mut Session, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Error> {
     let query = Query { kind: (kind as u32).into(), reserved: 0.into(), argument: argument.into() };
     session.ask(Party::Hv, query.as_bytes(), Repeat::Safe)
 }
 
-/// The log from its oldest byte to where it ended when it was first asked for: a log that grows
-/// while it is read still ends.
+/// EL2's log.
 fn log(session: &mut Session) -> Result<Log, Error> {
+    let text = pieces(|position| query(session, QueryKind::Log, position))?;
+    Ok(text.lossy())
+}
+
+/// What a VM has said.
+fn console(session: &mut Session, name: &str) -> Result<Text, Error> {
+    let label = Label::new(name).ok_or(Error::Reply("name"))?;
+    pieces(|position| {
+        let query = Query { kind: (QueryKind::Console as u32).into(), reserved: 0.into(), argument: position.into() };
+        let query = ConsoleQuery { query, label: *label.bytes() };
+        session.ask(Party::Hv, query.as_bytes(), Repeat::Safe)
+    })
+}
+
+/// A text that EL2 gives in pieces, from its oldest byte to where it ended when it was first asked for: one that grows
+/// while it is read still ends.
+fn pieces(mut ask: impl FnMut(u64) -> Result<Vec<u8>, Error>) -> Result<Text, Error> {
     let mut next = 0;
-    let mut text = Vec::new();
+    let mut bytes = Vec::new();
     let mut whole: Option<(u64, u64)> = None;
     loop {
-        let reply = query(session, QueryKind::Log, next)?;
+        let reply = ask(next)?;
         let piece = Piece::read(&reply, next)?;
         let (position, end) = *whole.get_or_insert((piece.position, piece.end));
-        if piece.position > next && !text.is_empty() {
+        if piece.position > next && !bytes.is_empty() {
             let lost = piece.position - next;
-            text.extend_from_slice(format!("\n[{lost} bytes were overwritten]\n").as_bytes());
+            bytes.extend_from_slice(format!("\n[{lost} bytes were overwritten]\n").as_bytes());
         }
-        text.extend_from_slice(piece.text);
+        bytes.extend_from_slice(piece.text);
         next = piece.position + piece.text.len() as u64;
         if next >= end {
-            return Ok(Log { position, end: next, text: String::from_utf8_lossy(&text).into_owned() });
+            return Ok(Text { position, end: next, bytes });
         }
     }
 }
@@ -175,7 +233,7 @@ fn list_text(list: &[VmSummary]) -> String {
     let row = |vm: &VmSummary| {
         [printable(&vm.name), vm.state.to_string(), vm.vcpus.to_string(), bytes(vm.memory), uptime(vm.uptime_ns)]
     };
-    table(heads, &list.iter().map(row).collect::<Vec<_>>())
+    table(&heads, &list.iter().map(row).collect::<Vec<_>>())
 }
 
 fn detail_text(vm: &VmDetail) -> String {
@@ -191,7 +249,7 @@ fn detail_text(vm: &VmDetail) -> String {
         Origin::Description => "system description",
         Origin::Created => "vm create",
     };
-    pairs([
+    let facts = pairs([
         ("name", printable(&vm.summary.name)),
         ("state", vm.summary.state.to_string()),
         ("vcpus", vm.summary.vcpus.to_string()),
@@ -206,7 +264,70 @@ fn detail_text(vm: &VmDetail) -> String {
         ("grants", or_dash(&spec.grants.join(", "))),
         ("ports", spec.ports.to_string()),
         ("watchdog", yes_or_no(spec.watchdog)),
-    ])
+        ("cpu weight", spec.cpu.weight.to_string()),
+        ("cpu cap", or_dash(&cap(&spec.cpu))),
+        ("cpu affinity", affinity(&spec.cpu)),
+        ("cpu reservation", or_dash(&reservation(&spec.cpu))),
+        ("cpu pinned", yes_or_no(spec.cpu.pinned)),
+        ("restart", restart_text(spec)),
+        ("restarts", vm.restarts.to_string()),
+    ]);
+    match &vm.crash {
+        Some(crash) => facts + &crash_text(crash),
+        None => facts,
+    }
+}
+
+/// How the last life crashed.
+fn crash_text(crash: &Crash) -> String {
+    let life = format!("\nLAST CRASH: {}, life {} of slot {}", printable(&crash.reason), crash.generation, crash.slot);
+    let Some(vcpu) = &crash.vcpu else {
+        return life + "; no vCPU's registers are known\n";
+    };
+    let hex = |value: u64| format!("{value:#018x}");
+    let named = [
+        ("pc", vcpu.pc),
+        ("pstate", vcpu.pstate),
+        ("esr_el2", vcpu.esr),
+        ("far_el2", vcpu.far),
+        ("elr_el1", vcpu.elr_el1),
+        ("esr_el1", vcpu.esr_el1),
+        ("far_el1", vcpu.far_el1),
+        ("sp_el1", vcpu.sp_el1),
+    ];
+    let named = named.map(|(name, value)| (name.to_owned(), hex(value)));
+    let general = vcpu.x.iter().enumerate().map(|(number, value)| (format!("x{number}"), hex(*value)));
+    let registers: Vec<_> = named.into_iter().chain(general).collect();
+    let rows = registers.chunks(4).map(|row| {
+        let cells: String = row.iter().map(|(name, value)| format!("  {name:<7} {value}")).collect();
+        cells + "\n"
+    });
+    format!("{life}, vcpu {}\n{}", vcpu.vcpu, rows.collect::<String>())
+}
+
+/// After which ends it is started again.
+fn restart_text(spec: &VmSpec) -> String {
+    match spec.restart_limit {
+        0 => spec.restart.to_string(),
+        limit => format!("{}, at most {limit} in a row", spec.restart),
+    }
+}
+
+fn cap(share: &CpuShare) -> String {
+    share.cap.map_or_else(String::new, |cap| format!("{:.1} %", f64::from(cap) / 10.0))
+}
+
+fn affinity(share: &CpuShare) -> String {
+    if share.affinity.is_empty() {
+        return "all".to_owned();
+    }
+    share.affinity.iter().map(u8::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn reservation(share: &CpuShare) -> String {
+    share
+        .reservation
+        .map_or_else(String::new, |Reservation { budget_us, period_us }| format!("{budget_us} of each {period_us} µs"))
 }
 
 fn yes_or_no(flag: bool) -> String {
@@ -252,7 +373,7 @@ fn memory_text(memory: &Memory) -> String {
     let mut rows: Vec<_> = memory.rows().into_iter().map(|(name, size)| row(name, size)).collect();
     rows.push(row("  of which held for the service partition", memory.held));
     rows.push(row("total", memory.total));
-    table(heads, &rows)
+    table(&heads, &rows)
 }
 
 fn log_text(log: &Log) -> String {

@@ -127,6 +127,7 @@ const fn advice(kind: HvErrorKind) -> &'static str {
     match kind {
         HvErrorKind::NotGranted => "see this guest's grants in the system description",
         HvErrorKind::BadFrame | HvErrorKind::NoSuchQuery => VERSIONS,
+        HvErrorKind::NoSuchVm => "see `hvctl vm list`; what ended long ago has made way for others",
         HvErrorKind::SosFailed => "look with `hvctl vm list`, then ask again if it is not done",
         HvErrorKind::SosDown => "try again in a while; `hvctl hv log` says why",
     }

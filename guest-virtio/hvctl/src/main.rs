@@ -10,6 +10,7 @@
 //! | [`session`] | requests and replies on a port |
 //! | [`command`] | what each command asks and shows |
 //! | [`records`] | EL2's fixed records, read and as JSON |
+//! | [`top`] | what vCPUs do with the CPUs |
 //! | [`text`] | tables and units for people |
 //! | [`counter`] | the CPU's counter |
 //! | [`error`] | what can go wrong, what to do, exit codes |
@@ -25,6 +26,7 @@ mod session;
 #[cfg(test)]
 mod testing;
 mod text;
+mod top;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
@@ -48,11 +50,8 @@ fn main() -> ExitCode {
 
 /// Prints what a command gives.
 fn show(output: &Output) -> ExitCode {
-    match stdout().lock().write_all(output.text.as_bytes()) {
-        // Whoever reads has seen enough (`hvctl hv log | head`).
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Err(error) => return complain(&Error::Output(error)),
-        Ok(()) => {}
+    if let Err(error) = stdout().lock().write_all(&output.text) {
+        return complain(&Error::Output(error));
     }
     match &output.doubt {
         Some(doubt) => complain(doubt),
@@ -62,6 +61,10 @@ fn show(output: &Output) -> ExitCode {
 
 /// Prints an error as one line, and gives its exit code.
 fn complain(error: &Error) -> ExitCode {
+    // Whoever reads has seen enough (`hvctl hv log | head`).
+    if matches!(error, Error::Output(error) if error.kind() == ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     say(&error.to_string());
     ExitCode::from(error.exit_code())
 }

@@ -187,6 +187,25 @@ pub(crate) struct Log {
     pub(crate) text: String,
 }
 
+/// Bytes from one position to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Text {
+    /// Position of the first byte since its beginning: so many bytes were overwritten.
+    pub(crate) position: u64,
+    /// Position behind the last byte.
+    pub(crate) end: u64,
+    /// The bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Text {
+    /// As text: what is none is replaced.
+    pub(crate) fn lossy(&self) -> Log {
+        let text = String::from_utf8_lossy(&self.bytes).into_owned();
+        Log { position: self.position, end: self.end, text }
+    }
+}
+
 /// A piece of the log.
 pub(crate) struct Piece<'b> {
     /// Position of the text's first byte.

@@ -15,16 +15,19 @@ pub(crate) enum Align {
 }
 
 /// A table: a line of heads and a line for each row, columns two spaces apart.
-pub(crate) fn table<const N: usize>(heads: [(&str, Align); N], rows: &[[String; N]]) -> String {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.fold(heads[column].0.chars().count(), usize::max)
-    });
+pub(crate) fn table<R: AsRef<[String]>>(heads: &[(&str, Align)], rows: &[R]) -> String {
+    let head_row: Vec<String> = heads.iter().map(|(head, _)| (*head).to_owned()).collect();
+    let rows = || std::iter::once(&*head_row).chain(rows.iter().map(AsRef::as_ref));
+    let mut widths = vec![0; heads.len()];
+    for row in rows() {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut text = String::new();
-    let head_row = heads.map(|(head, _)| head.to_owned());
-    for row in std::iter::once(&head_row).chain(rows) {
+    for row in rows() {
         let mut line = String::new();
-        for ((cell, (_, align)), width) in row.iter().zip(heads).zip(widths) {
+        for ((cell, (_, align)), &width) in row.iter().zip(heads).zip(&widths) {
             // Writing to a String cannot fail.
             let _ = match align {
                 Align::Left => write!(line, "{cell:<width$}  "),

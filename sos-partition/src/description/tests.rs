@@ -1,5 +1,7 @@
 use std::string::ToString;
 
+use hv_abi::message::{CpuShare, Reservation};
+
 use super::*;
 use crate::fake::{SYSTEM, compile};
 
@@ -25,9 +27,12 @@ fn guests_are_read_in_order_with_every_property() {
         initrd: Some("initrd".into()),
         bootargs: "console=ttyAMA0".into(),
         autostart: true,
-        grants: ["manage", "info", "log"].map(Into::into).into(),
+        grants: ["manage", "info", "log", "consoles"].map(Into::into).into(),
         ports: 4,
         watchdog: true,
+        cpu: CpuShare::default(),
+        restart: RestartPolicy::OnFailure,
+        restart_limit: 5,
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -42,6 +47,15 @@ fn guests_are_read_in_order_with_every_property() {
         grants: Vec::new(),
         ports: 0,
         watchdog: false,
+        cpu: CpuShare {
+            weight: 300,
+            cap: None,
+            affinity: [1, 3].into(),
+            reservation: Some(Reservation { budget_us: 2000, period_us: 10_000 }),
+            pinned: false,
+        },
+        restart: RestartPolicy::Never,
+        restart_limit: 0,
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -64,6 +78,16 @@ fn each_mistake_is_named_with_file_node_and_property() {
         ("autostart;", "autostart; dma;", "/guests/linux: property \"dma\": unknown"),
         ("autostart;", "autostart = <1>;", "/guests/linux: property \"autostart\": takes no value"),
         ("watchdog;", "watchdog = \"on\";", "/guests/linux: property \"watchdog\": takes no value"),
+        (
+            "restart = \"on-failure\"",
+            "restart = \"sometimes\"",
+            "/guests/linux: property \"restart\": must be \"never\", \"on-failure\" or \"always\"",
+        ),
+        (
+            "restart-limit = <5>",
+            "restart-limit = <5 6>",
+            "/guests/linux: property \"restart-limit\": must be one 32-bit cell",
+        ),
         ("vcpus = <2>", "vcpus = \"two\", \"2\"", "/guests/linux: property \"vcpus\": must be one 32-bit cell"),
         ("vcpus = <2>", "vcpus = <9>", "/guests/linux: vcpus: 9 is not in 1..=8"),
         ("vcpus = <2>", "vcpus = <258>", "/guests/linux: vcpus: 258 is not in 1..=8"),
@@ -83,15 +107,15 @@ fn each_mistake_is_named_with_file_node_and_property() {
         ("image = \"kernel\"", "image = \"\"", "/guests/linux: image: empty"),
         ("image = \"kernel\"", "image = \"a\", \"b\"", "/guests/linux: property \"image\": must be one string"),
         ("image = \"kernel\"", "image = <5>", "/guests/linux: property \"image\": must be one string"),
-        ("\"info\"", "\"root\"", "/guests/linux: grants: \"root\" is none of manage, info, log"),
+        ("\"info\"", "\"root\"", "/guests/linux: grants: \"root\" is none of manage, info, log, consoles"),
         ("\"info\"", "\"log\"", "/guests/linux: grants: \"log\" is there twice"),
         (
-            "grants = \"manage\", \"info\", \"log\";",
+            "grants = \"manage\", \"info\", \"log\", \"consoles\";",
             "",
-            "/guests/linux: ports: they need at least one of the grants manage, info, log",
+            "/guests/linux: ports: they need at least one of the grants manage, info, log, consoles",
         ),
         (
-            "grants = \"manage\", \"info\", \"log\"",
+            "grants = \"manage\", \"info\", \"log\", \"consoles\"",
             "grants = <1>",
             "/guests/linux: property \"grants\": must be a list of strings",
         ),
@@ -110,6 +134,38 @@ fn each_mistake_is_named_with_file_node_and_property() {
             "/guests/raw: load-address: 0x40080004 is not a multiple of 8 in the VM's RAM",
         ),
         ("<0x40080000>;", "<0x40080000>; initrd = \"x\";", "/guests/raw: initrd: only for image-format \"linux\""),
+        ("<300>", "<0>", "/guests/raw: cpu-weight: 0 is not in 1..=10000"),
+        ("<300>", "<65636>", "/guests/raw: cpu-weight: 65636 is not in 1..=10000"),
+        ("<300>", "<3 0>", "/guests/raw: property \"cpu-weight\": must be one 32-bit cell"),
+        ("<1 3>", "\"1\"", "/guests/raw: property \"cpu-affinity\": must be a list of 32-bit cells"),
+        ("<1 3>", "<1 1>", "/guests/raw: cpu-affinity: 1 is there twice"),
+        ("<1 3>", "<256>", "/guests/raw: cpu-affinity: 256 is not in 0..=63"),
+        (
+            "<2000 10000>",
+            "<2000>",
+            "/guests/raw: property \"cpu-reservation\": must be two 32-bit cells, budget and period in microseconds",
+        ),
+        (
+            "<2000 10000>",
+            "<2000 1000>",
+            "/guests/raw: cpu-reservation: budget of 2000 us is not in 100 up to its period",
+        ),
+        (
+            "<2000 10000>;",
+            "<2000 10000>; cpu-cap = <500>;",
+            "/guests/raw: cpu-cap: not together with cpu-reservation, which is a limit as well",
+        ),
+        (
+            "<2000 10000>;",
+            "<2000 10000>; cpu-pinned;",
+            "/guests/raw: cpu-pinned: not together with cpu-cap or cpu-reservation",
+        ),
+        ("<2000 10000>;", "<2000 10000>; cpu-pinned = <1>;", "/guests/raw: property \"cpu-pinned\": takes no value"),
+        (
+            "autostart;",
+            "autostart; cpu-cap = <1001>;",
+            "/guests/linux: cpu-cap: 1001 is not in 10..=1000 thousandths of a CPU",
+        ),
         ("ports = <4>;", "ports = <4>; disk { };", "/guests/linux/disk: unknown node"),
         ("linux {", "Linux {", "/guests/Linux: name: 1 to 31 of a-z, 0-9 and '-'"),
         ("dormouse,guest", "dormouse,guests", "/guests/linux: property \"compatible\": must be \"dormouse,guest\""),

@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX};
+use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, Scheduling};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::message::Fault;
-use hv_abi::record::QueryKind;
+use hv_abi::record::{CrashRecord, QueryKind};
 use hv_abi::{Status, VmHandle};
 use sos_partition::Hypervisor;
 use sos_partition::hypervisor::{Note, QueryAnswer};
@@ -154,6 +154,34 @@ impl Hypervisor for El2 {
         let arguments = [note, bytes.as_ptr() as u64, bytes.len() as u64, replaces];
         let [version, ..] = self.call(Call::NoteSet, arguments)?;
         Ok(version)
+    }
+
+    fn vm_sched(&mut self, vm: VmHandle, words: &Scheduling) -> Result<(), Status> {
+        let [cpus, share, reservation] = words.to_registers();
+        self.call(Call::VmSched, [vm.0, u64::MAX, cpus, share, reservation]).map(|_| ())
+    }
+
+    fn vm_sched_get(&mut self, vm: VmHandle) -> Result<Scheduling, Status> {
+        let answer = self.call(Call::VmSchedGet, [vm.0])?;
+        Scheduling::from_registers(answer).ok_or(Status::NotSupported)
+    }
+
+    fn sos_alarm(&mut self, at: Option<u64>) -> Result<(), Status> {
+        // 0 is no alarm; a time that is as good as 0 has come.
+        self.call(Call::SosAlarm, [at.map_or(0, |at| at.max(1))]).map(|_| ())
+    }
+
+    fn vm_pause(&mut self, vm: VmHandle) -> Result<(), Status> {
+        self.call(Call::VmPause, [vm.0]).map(|_| ())
+    }
+
+    fn vm_resume(&mut self, vm: VmHandle) -> Result<(), Status> {
+        self.call(Call::VmResume, [vm.0]).map(|_| ())
+    }
+
+    fn vm_crash(&mut self, label: Label) -> Result<CrashRecord, Status> {
+        let [a, b, c, d] = label.to_registers();
+        self.call(Call::VmCrash, [a, b, c, d, ANSWERS.ipa()]).map(|_| ANSWERS.record())
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

@@ -30,7 +30,7 @@ const BLOCK: u64 = 2 << 20;
 static IDLE: [u32; 2] = [0xd503_207f, 0x17ff_ffff];
 
 /// Calls that some arguments make succeed.
-const MUST_SUCCEED: [Call; 14] = [
+const MUST_SUCCEED: [Call; 19] = [
     Call::VmCreate,
     Call::VmMemory,
     Call::VmCopyIn,
@@ -45,6 +45,11 @@ const MUST_SUCCEED: [Call; 14] = [
     Call::SosReady,
     Call::NoteGet,
     Call::NoteSet,
+    Call::VmSched,
+    Call::VmSchedGet,
+    Call::SosAlarm,
+    Call::VmPause,
+    Call::VmResume,
 ];
 
 /// Calls that a VM which somebody needs survives: it runs, so they are refused.
@@ -130,7 +135,7 @@ impl Caller {
             *place = self.argument(spec.call, name);
         }
         match spec.call {
-            Call::VmCreate => arguments[..4].copy_from_slice(&self.label()),
+            Call::VmCreate | Call::VmCrash => arguments[..4].copy_from_slice(&self.label()),
             // What is in the first two is needed.
             Call::NoteSet => {
                 let (_, [_, version, _]) = hypercall(Call::NoteGet, [2, ANSWERS.ipa(), NOTE_MAX as u64]);
@@ -139,7 +144,7 @@ impl Caller {
             // An agreement would end this life before its service has begun.
             Call::SosIdle => arguments[0] = arguments[0].max(1),
             // Neither off nor reset.
-            Call::HvConfig => arguments[0] = arguments[0].max(3),
+            Call::HvConfig => arguments[0] = arguments[0].max(4),
             _ => {}
         }
         self.call(spec.call, arguments);
@@ -160,7 +165,7 @@ impl Caller {
         }
     }
 
-    /// What random calls alone seldom come to: a VM that runs, and is stopped.
+    /// What random calls alone seldom come to: a VM that runs, is paused, goes on, and is stopped.
     fn whole_life(&mut self) {
         let [a, b, c, d] = self.label();
         self.call(Call::VmCreate, [a, b, c, d, 1, 0]);
@@ -168,8 +173,11 @@ impl Caller {
         self.call(Call::VmMemory, [vm, RAM_BASE, BLOCK, 0, 0, 0]);
         self.call(Call::VmCopyIn, [vm, RAM_BASE, (&raw const IDLE) as u64, size_of_val(&IDLE) as u64, 0, 0]);
         self.call(Call::VcpuInit, [vm, RAM_BASE, 0, 0, 0, 0]);
-        self.call(Call::VmStart, [vm, 0, 0, 0, 0, 0]);
-        self.call(Call::VmStop, [vm, 0, 0, 0, 0, 0]);
+        let weight = 1 + self.below(10_000);
+        self.call(Call::VmSched, [vm, u64::MAX, u64::MAX, weight, 0, 0]);
+        for call in [Call::VmStart, Call::VmPause, Call::VmResume, Call::VmStop] {
+            self.call(call, [vm, 0, 0, 0, 0, 0]);
+        }
     }
 
     /// A value for an argument, by what the table calls it: mostly one that could be meant.

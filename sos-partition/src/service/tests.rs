@@ -3,14 +3,18 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceKind, Grants};
+use hv_abi::call::{ConfigKind, DeviceKind, Grants, Scheduling};
 use hv_abi::mailbox::{BODY_MAX, FrameHeader, INBOUND_PRODUCER, MESSAGE_MAX, OPEN_MAX, OUTBOUND_CONSUMER};
-use hv_abi::message::{Failure, FailureCode, Fault, FaultKind, Origin, VmCreate, VmDetail, VmPhase, VmSummary};
+use hv_abi::message::{
+    Failure, FailureCode, Fault, FaultKind, Origin, Reservation, VmCreate, VmDetail, VmPhase, VmSet, VmSummary,
+};
 use hv_abi::record::EndReason;
 use zerocopy::IntoBytes;
 
 use super::*;
 use crate::fake::{El2, SYSTEM, system_archive};
+
+mod lives;
 
 const SECOND: u64 = 1_000_000;
 const ASKER: VmHandle = VmHandle::new(5, 9);
@@ -159,8 +163,9 @@ fn a_linux_guest_is_built_as_its_spec_says() {
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let vm = life.el2.vm("linux").unwrap();
     assert_eq!((vm.vcpus, vm.memory), (2, 0x200_0000));
-    let devices = [(DeviceKind::Watchdog, 0), (DeviceKind::Mailbox, 0), (DeviceKind::ManagementPorts, 4)];
-    assert_eq!(vm.devices, devices);
+    let kinds = [DeviceKind::StolenTime, DeviceKind::Watchdog, DeviceKind::Mailbox, DeviceKind::ManagementPorts];
+    assert_eq!(vm.devices, kinds.map(|kind| (kind, if kind == DeviceKind::ManagementPorts { 4 } else { 0 })));
+    assert_eq!(vm.scheduling, Scheduling::DEFAULT);
     assert_eq!(vm.grants, Grants::ALL);
     // text_offset 0 above the first 2 MiB block; the tree at the start of RAM.
     assert_eq!(vm.boot, Some((0x4020_0000, 0x4000_0000)));
@@ -171,12 +176,14 @@ fn a_linux_guest_is_built_as_its_spec_says() {
 }
 
 #[test]
-fn a_raw_guest_without_grants_gets_no_device_and_its_image_in_three_copies() {
+fn a_raw_guest_without_grants_gets_stolen_time_its_share_of_the_cpus_and_its_image_in_three_copies() {
     let mut life = Life1::new();
     assert_eq!(life.ask(&start("raw")), Reply::Done);
     let vm = life.el2.vm("raw").unwrap();
-    assert_eq!(vm.devices, []);
+    assert_eq!(vm.devices, [(DeviceKind::StolenTime, 0)]);
     assert_eq!(vm.grants, Grants::NONE);
+    let share = Scheduling { cpus: 0b1010, weight: 300, budget_us: 2000, period_us: 10_000, ..Scheduling::DEFAULT };
+    assert_eq!(vm.scheduling, share);
     assert_eq!(vm.boot, Some((0x4008_0000, 0x4000_0000)));
     assert_eq!(vm.copies.len(), 4, "three of the image, one of the tree");
     let image: Vec<u8> = (0..150_000u32).map(|i| (i % 251) as u8).collect();
@@ -305,7 +312,7 @@ fn specs_that_are_not_allowed_are_refused_by_name() {
         (
             VmCreate { grants: Some(vec!["root".into()]), ..create("x", "linux") },
             FailureCode::Invalid,
-            "vm \"x\": grants: \"root\" is none of manage, info, log",
+            "vm \"x\": grants: \"root\" is none of manage, info, log, consoles",
         ),
         (
             create("x", "tiny"),
@@ -339,6 +346,93 @@ fn states_that_do_not_allow_a_request_are_named() {
     assert_eq!(life.fails(&fault).code, FailureCode::Denied);
 }
 
+fn set(name: &str) -> VmSet {
+    VmSet { name: name.into(), ..VmSet::default() }
+}
+
+#[test]
+fn what_is_set_of_a_vm_that_runs_holds_at_once_and_leaves_the_rest() {
+    let mut life = Life1::new();
+    assert_eq!(life.ask(&start("raw")), Reply::Done);
+    assert_eq!(life.ask(&Request::VmSet(VmSet { weight: Some(50), ..set("raw") })), Reply::Done);
+    let share = life.show("raw").spec.cpu;
+    assert_eq!((share.weight, &*share.affinity), (50, &[1, 3][..]));
+    assert_eq!(life.el2.vm("raw").unwrap().scheduling, share.words());
+    let none = Reservation { budget_us: 0, period_us: 0 };
+    let change = VmSet { affinity: Some(vec![]), reservation: Some(none), pinned: Some(true), ..set("raw") };
+    assert_eq!(life.ask(&Request::VmSet(change)), Reply::Done);
+    let words = life.el2.vm("raw").unwrap().scheduling;
+    assert_eq!(words, Scheduling { weight: 50, pinned: true, ..Scheduling::DEFAULT });
+    // The next start is by the description again.
+    assert_eq!(life.ask(&stop("raw")), Reply::Done);
+    assert_eq!(life.show("raw").spec.cpu.weight, 300);
+    assert_eq!(life.ask(&start("raw")), Reply::Done);
+    assert_eq!(life.el2.vm("raw").unwrap().scheduling.weight, 300);
+}
+
+#[test]
+fn what_is_set_of_a_created_vm_stays_with_it() {
+    let mut life = Life1::new();
+    assert_eq!(life.ask(&Request::VmCreate(create("copy", "raw"))), Reply::Done);
+    assert_eq!(life.ask(&Request::VmSet(VmSet { weight: Some(7), ..set("copy") })), Reply::Done);
+    assert_eq!(life.ask(&start("copy")), Reply::Done);
+    assert_eq!(life.el2.vm("copy").unwrap().scheduling.weight, 7);
+    assert_eq!(life.ask(&Request::VmSet(VmSet { weight: Some(8), ..set("copy") })), Reply::Done);
+    assert_eq!(life.ask(&stop("copy")), Reply::Done);
+    let mut next = Life1::over(life.el2.clone(), SYSTEM);
+    assert_eq!(next.show("copy").spec.cpu.weight, 8);
+}
+
+#[test]
+fn what_cannot_be_set_is_refused_by_name_and_reason() {
+    let mut life = Life1::new();
+    let failure = life.fails(&Request::VmSet(VmSet { weight: Some(1), ..set("raw") }));
+    assert_eq!(failure.message, "vm \"raw\" does not run; what it starts with is part of the system description");
+    assert_eq!(life.fails(&Request::VmSet(set("nobody"))).code, FailureCode::NotFound);
+    assert_eq!(life.ask(&start("raw")), Reply::Done);
+    let failure = life.fails(&Request::VmSet(VmSet { pinned: Some(true), ..set("raw") }));
+    assert_eq!(failure.message, "vm \"raw\": cpu-pinned: not together with cpu-cap or cpu-reservation");
+    for (status, code, reason) in [
+        (Status::InvalidArgument, FailureCode::Invalid, "cpu-affinity: the board does not have all of these CPUs"),
+        (
+            Status::Denied,
+            FailureCode::NoResources,
+            "cpu-affinity: too few of its CPUs are open, pinned vCPUs own the others",
+        ),
+        (
+            Status::NoRoom,
+            FailureCode::NoResources,
+            "cpu-reservation: does not fit: nine tenths of a CPU can be reserved",
+        ),
+        (Status::Conflict, FailureCode::NoResources, "cpu-pinned: another vCPU would be left without a CPU"),
+        (Status::WrongState, FailureCode::WrongState, "vm_sched: wrong state"),
+    ] {
+        let before = life.el2.vm("raw").unwrap().scheduling;
+        {
+            let mut el2 = life.el2.0.borrow_mut();
+            // A look for VMs, one at what it has, then the call.
+            let at = el2.calls.len() + 2;
+            el2.fail = Some((at, status));
+        }
+        let failure = life.fails(&Request::VmSet(VmSet { weight: Some(1), ..set("raw") }));
+        assert_eq!((failure.code, failure.message), (code, std::format!("vm \"raw\": {reason}")));
+        life.el2.0.borrow_mut().fail = None;
+        assert_eq!(life.el2.vm("raw").unwrap().scheduling, before);
+    }
+}
+
+#[test]
+fn a_guest_whose_share_is_refused_is_not_started_and_the_line_names_property_and_reason() {
+    let mut life = Life1::new();
+    assert_eq!(life.ask(&start("raw")), Reply::Done);
+    let at = life.el2.0.borrow().calls.iter().position(|call| *call == "vm_sched").unwrap();
+    let mut life = Life1::new();
+    life.el2.0.borrow_mut().fail = Some((at, Status::NoRoom));
+    let failure = life.fails(&start("raw"));
+    assert_eq!(failure.message, "vm \"raw\": cpu-reservation: does not fit: nine tenths of a CPU can be reserved");
+    assert!(life.el2.vm("raw").is_none());
+}
+
 #[test]
 fn power_on_starts_the_guests_that_are_to_start_and_only_once() {
     let mut life = Life1::new();
@@ -365,32 +459,6 @@ fn a_board_on_which_nothing_can_run_is_powered_off() {
     let mut life = Life1::over(El2::new(), &nothing_to_start);
     life.event(EventKind::PowerOn, VmHandle::default());
     assert!(life.el2.0.borrow().configs.is_empty());
-}
-
-#[test]
-fn a_vm_that_ends_is_destroyed_and_how_it_ended_is_kept() {
-    let mut life = Life1::new();
-    for (reason, text) in [
-        (EndReason::PoweredOff, "powered off after 1.234 s"),
-        (EndReason::Crashed, "crashed after 1.234 s"),
-        (EndReason::Watchdog, "watchdog expired after 1.234 s"),
-    ] {
-        assert_eq!(life.ask(&start("raw")), Reply::Done);
-        let vm = life.el2.end("raw", reason);
-        life.event(EventKind::VmEnded, vm);
-        assert!(life.el2.vm("raw").is_none());
-        assert_eq!(life.show("raw").last_end.as_deref(), Some(text));
-    }
-}
-
-#[test]
-fn a_vm_that_has_ended_unseen_can_be_started_again() {
-    let mut life = Life1::new();
-    assert_eq!(life.ask(&start("raw")), Reply::Done);
-    life.el2.end("raw", EndReason::Reset);
-    assert_eq!(life.ask(&start("raw")), Reply::Done);
-    assert_eq!(life.list()[1].state, VmPhase::Running);
-    assert_eq!(life.show("raw").last_end.as_deref(), Some("reset after 1.234 s"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::string::{String, ToString};
 use std::vec;
 
-use hv_abi::message::ImageFormat;
+use hv_abi::message::{ImageFormat, RestartPolicy};
 
 use super::*;
 use crate::fake::decompile;
@@ -20,6 +20,9 @@ fn spec() -> VmSpec {
         grants: vec!["manage".into()],
         ports: 4,
         watchdog: true,
+        cpu: hv_abi::message::CpuShare::default(),
+        restart: RestartPolicy::Never,
+        restart_limit: 0,
     }
 }
 

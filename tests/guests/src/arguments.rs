@@ -6,6 +6,7 @@ use dtoolkit::standard::NodeStandard as _;
 use dtoolkit::{Node as _, Property as _};
 
 /// The machine as its device tree describes it.
+#[derive(Clone)]
 pub struct Machine {
     /// vCPUs.
     pub vcpus: usize,

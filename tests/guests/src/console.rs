@@ -45,6 +45,11 @@ pub fn put(byte: u8) {
     write(DR, u32::from(byte));
 }
 
+/// Writes one byte, whether there is room for it or not.
+pub fn throw(byte: u8) {
+    write(DR, u32::from(byte));
+}
+
 /// A received byte, if there is one.
 pub fn get() -> Option<u8> {
     (read(FR) & FR_RXFE == 0).then(|| read(DR) as u8)

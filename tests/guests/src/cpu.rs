@@ -24,9 +24,34 @@ pub fn start(cpu: usize, entry: fn(usize)) {
 
 /// As [`start`], for a vCPU that may be on.
 pub fn try_start(cpu: usize, entry: fn(usize)) -> Result<(), psci::Error> {
+    let (address, stack) = entry_of(cpu, entry);
+    psci::cpu_on::<Hvc>(cpu as u64, address, stack)
+}
+
+/// A power_state of CPU_SUSPEND that loses the context (DEN0022 §5.4.2, StateType).
+const POWER_DOWN: u32 = 1 << 16;
+
+/// Powers this vCPU down: when an interrupt is pending it goes on in `entry`, with an empty stack. It comes back where
+/// that is refused.
+pub fn power_down(entry: fn(usize)) -> psci::Error {
+    let (address, stack) = entry_of(current(), entry);
+    refusal(psci::cpu_suspend::<Hvc>(POWER_DOWN, address, stack))
+}
+
+/// The same with the whole machine, of which no other vCPU is on.
+pub fn suspend_system(entry: fn(usize)) -> psci::Error {
+    let (address, stack) = entry_of(current(), entry);
+    refusal(psci::system_suspend::<Hvc>(address, stack))
+}
+
+/// Where vCPU `cpu` begins so that it comes to `entry`, and what is in its x0 there.
+fn entry_of(cpu: usize, entry: fn(usize)) -> (u64, u64) {
     ENTRIES[cpu].store(entry as usize, Ordering::Release);
-    let address = guest_secondary as *const () as u64;
-    psci::cpu_on::<Hvc>(cpu as u64, address, GUEST_STACKS.top(cpu))
+    (guest_secondary as *const () as u64, GUEST_STACKS.top(cpu))
+}
+
+fn refusal(answer: Result<(), psci::Error>) -> psci::Error {
+    answer.err().unwrap_or(psci::Error::Unknown(0))
 }
 
 /// First Rust code on a secondary vCPU.

@@ -1,5 +1,6 @@
 //! Vectors for guests that expect no exception but interrupts, and a way to try what may fault.
 
+use crate::entry::CPUS_MAX;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::AtomicU64;
 
@@ -16,6 +17,9 @@ guest_vectors:
 guest_exception:                // no register is kept: nobody returns from here, and sp may be anything
     adrp    x0, {recovery}
     add     x0, x0, :lo12:{recovery}
+    mrs     x1, mpidr_el1       // Aff0 is the vCPU's number, below CPUS_MAX
+    and     x1, x1, #0xff
+    add     x0, x0, x1, lsl #3
     ldr     x1, [x0]
     cbz     x1, 1f
     str     xzr, [x0]           // one exception for each attempt
@@ -45,6 +49,9 @@ guest_attempt:
     stp     d14, d15, [sp, #144]
     adrp    x9, {recovery}
     add     x9, x9, :lo12:{recovery}
+    mrs     x10, mpidr_el1
+    and     x10, x10, #0xff
+    add     x9, x9, x10, lsl #3
     mov     x10, sp
     str     x10, [x9]
     msr     esr_el1, xzr
@@ -53,9 +60,13 @@ guest_attempt:
     mov     x1, x2
     mov     x2, x3
     blr     x9
+    msr     daifset, #15        // debug exceptions too, which the code may have asked for
     msr     spsel, #1
     adrp    x9, {recovery}
     add     x9, x9, :lo12:{recovery}
+    mrs     x10, mpidr_el1
+    and     x10, x10, #0xff
+    add     x9, x9, x10, lsl #3
     ldr     x10, [x9]
     str     xzr, [x9]
     mov     sp, x10
@@ -87,8 +98,8 @@ unsafe extern "C" {
     fn guest_attempt(code: u64, x0: u64, x1: u64, x2: u64) -> u64;
 }
 
-/// Stack pointer of the attempt in progress, or 0. Attempts are for the boot vCPU only.
-static RECOVERY: AtomicU64 = AtomicU64::new(0);
+/// Stack pointer of the attempt that each vCPU has in progress, or 0.
+static RECOVERY: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MAX];
 
 /// What [`attempt`] gives where an interrupt has ended it.
 pub const INTERRUPTED: u64 = u64::MAX;

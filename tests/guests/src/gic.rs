@@ -11,7 +11,8 @@ const GICD_ISENABLER: u64 = GICD_BASE + 0x100;
 const GICD_IPRIORITYR: u64 = GICD_BASE + 0x400;
 const GICD_IROUTER: u64 = GICD_BASE + 0x6000;
 const GICR_WAKER: u64 = 0x14;
-const SGI_BASE: u64 = 0x1_0000;
+/// The second frame of a redistributor: SGIs and PPIs.
+pub const SGI_BASE: u64 = 0x1_0000;
 const ARE_AND_GROUP1: u32 = 1 << 4 | 1 << 1;
 const PROCESSOR_SLEEP: u32 = 1 << 1;
 const CHILDREN_ASLEEP: u32 = 1 << 2;
@@ -29,6 +30,28 @@ pub fn revive_timer() {
     enable_ppi(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
 }
 
+/// Brings back what the virtual timer's interrupt needs outside of vCPU `cpu` to arrive there, whatever was written.
+pub fn revive(cpu: usize) {
+    let redistributor = redistributor(cpu) + SGI_BASE;
+    write32(GICD_CTLR, ARE_AND_GROUP1);
+    write32(redistributor + 0x80, u32::MAX);
+    write32(redistributor + 0x380, u32::MAX);
+    for word in 0..8 {
+        write32(redistributor + 0x400 + word * 4, u32::from_ne_bytes([PRIORITY; 4]));
+    }
+    write32(redistributor + 0x100, 0xffff | 1 << hv_abi::guest_map::PPI_VIRTUAL_TIMER);
+}
+
+/// This vCPU's own CPU interface takes every interrupt, and forgets those that it has begun.
+pub fn revive_interface() {
+    write_register!("S3_0_C12_C8_4", 0); // ICC_AP0R0_EL1
+    write_register!("S3_0_C12_C9_0", 0); // ICC_AP1R0_EL1
+    write_register!("S3_0_C12_C12_4", 0); // ICC_CTLR_EL1
+    write_register!("S3_0_C12_C12_3", 0); // ICC_BPR1_EL1
+    write_register!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1
+    write_register!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
+}
+
 /// Brings up the distributor with every interrupt disabled, in group 1, of one priority.
 pub fn init_distributor() {
     write32(GICD_CTLR, ARE_AND_GROUP1);
@@ -44,9 +67,9 @@ pub fn init_distributor() {
 /// Brings up this vCPU's redistributor and CPU interface.
 pub fn init_cpu() {
     let redistributor = redistributor(cpu::current());
-    let waker = read32(redistributor + GICR_WAKER);
-    write32(redistributor + GICR_WAKER, waker & !PROCESSOR_SLEEP);
-    while read32(redistributor + GICR_WAKER) & CHILDREN_ASLEEP != 0 {
+    while read32(redistributor + GICR_WAKER) & (PROCESSOR_SLEEP | CHILDREN_ASLEEP) != 0 {
+        let waker = read32(redistributor + GICR_WAKER);
+        write32(redistributor + GICR_WAKER, waker & !PROCESSOR_SLEEP);
         cpu::relax();
     }
     write32(redistributor + SGI_BASE + 0x80, u32::MAX);
@@ -81,11 +104,31 @@ pub fn enable_ppi(interrupt: u32) {
     write32(redistributor(cpu::current()) + SGI_BASE + 0x100, 1 << interrupt);
 }
 
+/// Gives SGI or PPI `interrupt` of this vCPU a priority; the smaller goes first.
+pub fn set_priority(interrupt: u32, priority: u8) {
+    write8(redistributor(cpu::current()) + SGI_BASE + 0x400 + u64::from(interrupt), priority);
+}
+
+/// Disables PPI `interrupt` of this vCPU.
+pub fn disable_ppi(interrupt: u32) {
+    write32(redistributor(cpu::current()) + SGI_BASE + 0x180, 1 << interrupt);
+}
+
 /// Enables SPI `spi` (INTID - 32) and routes it to this vCPU.
 pub fn enable_spi(spi: u32) {
     let interrupt = u64::from(spi) + 32;
     write64(GICD_IROUTER + interrupt * 8, cpu::current() as u64);
     write32(GICD_ISENABLER + interrupt / 32 * 4, 1 << (interrupt % 32));
+}
+
+/// Whether interrupt `interrupt` (0 to 31) of this vCPU is pending, by its redistributor.
+pub fn is_pending(interrupt: u32) -> bool {
+    read32(redistributor(cpu::current()) + SGI_BASE + 0x200) >> interrupt & 1 != 0
+}
+
+/// Whether it is active.
+pub fn is_active(interrupt: u32) -> bool {
+    read32(redistributor(cpu::current()) + SGI_BASE + 0x300) >> interrupt & 1 != 0
 }
 
 /// Acknowledges the highest pending interrupt, or a number from [`SPECIAL`] on.

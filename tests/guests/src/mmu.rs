@@ -11,6 +11,7 @@ pub const ENTRIES: usize = 512;
 const VALID: u64 = 1;
 const ACCESS: u64 = 1 << 10;
 const INNER_SHAREABLE: u64 = 3 << 8;
+const NOT_GLOBAL: u64 = 1 << 11;
 /// MAIR index 0: Device-nGnRnE. Not executable.
 const DEVICE: u64 = VALID | ACCESS | 3 << 53;
 /// MAIR index 1: normal, write-back.
@@ -62,6 +63,28 @@ impl Table {
             self.set(gib as usize, (gib * GIB) | attributes);
         }
     }
+
+    /// Fills it with the identity map of normal memory that can be executed, devices too.
+    pub fn normal(&self) {
+        for gib in 0..ENTRIES as u64 {
+            self.set(gib as usize, block_entry(gib * GIB, Whose::El1));
+        }
+    }
+}
+
+/// Who may use a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// EL1 alone.
+    El1,
+    /// EL0 as well; EL1 then executes nothing in it (Arm ARM D8.4.1).
+    El0,
+}
+
+/// An entry for a block of normal memory at `address`, not global.
+pub const fn block_entry(address: u64, whose: Whose) -> u64 {
+    let unprivileged = matches!(whose, Whose::El0) as u64;
+    address | NORMAL | NOT_GLOBAL | unprivileged << 6
 }
 
 /// An entry that points to `table`.
@@ -71,7 +94,7 @@ pub fn table_entry(table: &Table) -> u64 {
 
 /// A level-3 entry for the normal page at `address`, not global.
 pub fn page_entry(address: u64) -> u64 {
-    address | NORMAL | 1 << 11 | 0b11
+    address | NORMAL | NOT_GLOBAL | 0b11
 }
 
 static IDENTITY: Table = Table::new();
@@ -90,14 +113,25 @@ pub fn enable() {
 /// Turns the MMU on with everything, devices too, as normal memory that can be executed.
 pub fn enable_normal() {
     static NORMAL_MAP: Table = Table::new();
-    for gib in 0..ENTRIES as u64 {
-        NORMAL_MAP.set(gib as usize, (gib * GIB) | NORMAL);
-    }
+    NORMAL_MAP.normal();
     enable_with(&NORMAL_MAP, 0);
 }
 
 /// Turns the MMU on, or over to the table `root` under `asid`; `root` maps this code where it is.
 pub fn enable_with(root: &Table, asid: u64) {
+    load(root, asid);
+    // SAFETY: forgets what can be read again.
+    unsafe { asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack)) }
+    turn_on();
+}
+
+/// The same without forgetting translations: all that are kept are of this table, or of another ASID and not global.
+pub fn switch_to(root: &Table, asid: u64) {
+    load(root, asid);
+    turn_on();
+}
+
+fn load(root: &Table, asid: u64) {
     // SAFETY: the root maps all that runs at its own address.
     unsafe {
         asm!(
@@ -106,16 +140,22 @@ pub fn enable_with(root: &Table, asid: u64) {
             "msr tcr_el1, {tcr}",
             "msr ttbr0_el1, {ttbr}",
             "isb",
-            "tlbi vmalle1",
-            "dsb nsh",
-            "isb",
+            mair = in(reg) MAIR,
+            tcr = in(reg) TCR,
+            ttbr = in(reg) root.address() | asid << 48,
+            options(nostack)
+        );
+    }
+}
+
+fn turn_on() {
+    // SAFETY: the table that was loaded maps all that runs at its own address.
+    unsafe {
+        asm!(
             "mrs {tmp}, sctlr_el1",
             "orr {tmp}, {tmp}, {on}",
             "msr sctlr_el1, {tmp}",
             "isb",
-            mair = in(reg) MAIR,
-            tcr = in(reg) TCR,
-            ttbr = in(reg) root.address() | asid << 48,
             on = in(reg) SCTLR_ON,
             tmp = out(reg) _,
             options(nostack)

@@ -23,12 +23,12 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
 
 #[test]
 fn unknown_grants_devices_and_answers_are_refused() {
-    assert_eq!(Grants::from_register(0b111), Some(Grants::ALL));
-    assert_eq!(Grants::from_register(0b1000), None);
-    for kind in [DeviceKind::Mailbox, DeviceKind::ManagementPorts, DeviceKind::Watchdog] {
+    assert_eq!(Grants::from_register(0b1111), Some(Grants::ALL));
+    assert_eq!(Grants::from_register(0b1_0000), None);
+    for kind in [DeviceKind::Mailbox, DeviceKind::ManagementPorts, DeviceKind::Watchdog, DeviceKind::StolenTime] {
         assert_eq!(DeviceKind::from_register(kind as u64), Some(kind));
     }
-    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(4)), (None, None));
+    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(5)), (None, None));
     assert_eq!(DrainAnswer::from_register(2), None);
     assert_eq!(ConfigKind::from_register(0), None);
 }
@@ -37,7 +37,7 @@ fn document() -> String {
     let mut text = String::from(
         "# Hypercalls\n\nGenerated from the table in `el2-hv/abi/src/call.rs` (`UPDATE_DOCS=1 cargo test -p hv-abi`).\n\n\
          `HVC #0`, function identifier in w0, arguments from x1; x0 returns a status, results from x1; x4 to x30 are kept.\n\
-         Besides these every guest has PSCI 1.1 and SMCCC discovery. A caller that may not make a call gets NOT_SUPPORTED (-1).\n\n\
+         Besides these every guest has PSCI 1.1, SMCCC discovery and stolen time (PV_TIME_FEATURES, PV_TIME_ST). A caller that may not make a call gets NOT_SUPPORTED (-1).\n\n\
          | id | call | who | arguments | results | what it does |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     for row in CALLS {

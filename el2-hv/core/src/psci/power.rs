@@ -96,7 +96,19 @@ impl VmPower {
             PowerCall::AffinityInfo { target, level } => Outcome::Return(self.affinity_info(target, level)),
             PowerCall::SystemOff => self.end(Outcome::SystemOff),
             PowerCall::SystemReset => self.end(Outcome::SystemReset),
+            PowerCall::PowerDown { entry, context } => power_down(entry, context, can_start_at),
+            PowerCall::SystemSuspend { .. } if !self.is_alone(caller) => Outcome::Return(status::DENIED),
+            PowerCall::SystemSuspend { entry, context } => power_down(entry, context, can_start_at),
+            // A warm reset is a reset here: what it may keep, memory, is lost (DEN0022 §5.12). No vendor's kind exists.
+            PowerCall::SystemReset2 { kind: 0 } => self.end(Outcome::SystemReset),
+            PowerCall::SystemReset2 { .. } => Outcome::Return(status::INVALID_PARAMETERS),
         }
+    }
+
+    /// Whether all others are off (DEN0022 §5.19: SYSTEM_SUSPEND is for the last one).
+    fn is_alone(&self, caller: VcpuIdx) -> bool {
+        let others = self.states.iter().enumerate().filter(|(index, _)| *index != caller.index());
+        others.into_iter().all(|(_, state)| *state == VcpuPower::Off)
     }
 
     /// The last vCPU to go off takes the VM with it: nobody is left who could turn one on.
@@ -110,11 +122,11 @@ impl VmPower {
         Outcome::PowerOff
     }
 
-    /// CPU_ON (DEN0022 §5.6). An entry point that is not a multiple of 4 is as impossible as one outside RAM.
+    /// CPU_ON (DEN0022 §5.6).
     fn cpu_on(&mut self, target: u64, entry: Ipa, can_start_at: impl FnOnce(Ipa) -> bool) -> Result<VcpuIdx, u64> {
         let vcpu = self.vcpu_at(target).ok_or(status::INVALID_PARAMETERS)?;
         let state = self.states.get_mut(vcpu.index()).ok_or(status::INVALID_PARAMETERS)?;
-        if !entry.is_aligned_to(4) || !can_start_at(entry) {
+        if !is_possible(entry, can_start_at) {
             return Err(status::INVALID_ADDRESS);
         }
         match *state {
@@ -146,5 +158,19 @@ impl VmPower {
     /// The vCPU with that affinity. Bits of the argument outside the affinity fields must be zero (DEN0022 §5.6).
     fn vcpu_at(&self, target: u64) -> Option<VcpuIdx> {
         (0..self.vcpus).map(VcpuIdx).find(|vcpu| affinity(*vcpu) == target)
+    }
+}
+
+/// An entry point that is not a multiple of 4 is as impossible as one outside RAM.
+fn is_possible(entry: Ipa, can_start_at: impl FnOnce(Ipa) -> bool) -> bool {
+    entry.is_aligned_to(4) && can_start_at(entry)
+}
+
+/// The caller stays on: it is asleep, and any interrupt brings it back (DEN0022 §5.4, §5.19).
+fn power_down(entry: Ipa, context: u64, can_start_at: impl FnOnce(Ipa) -> bool) -> Outcome {
+    if is_possible(entry, can_start_at) {
+        Outcome::PowerDown { entry, context }
+    } else {
+        Outcome::Return(status::INVALID_ADDRESS)
     }
 }

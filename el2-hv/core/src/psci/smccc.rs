@@ -45,7 +45,8 @@ impl Mitigations {
     /// SMCCC_ARCH_FEATURES of `function`.
     pub(super) const fn features(&self, function: u32) -> u64 {
         match function {
-            function::SMCCC_VERSION | function::SMCCC_ARCH_FEATURES => status::SUCCESS,
+            // By this a caller finds out that there is PV_TIME_FEATURES.
+            function::SMCCC_VERSION | function::SMCCC_ARCH_FEATURES | function::PV_TIME_FEATURES => status::SUCCESS,
             _ => match self.of(function) {
                 Workaround::Unknown => status::NOT_SUPPORTED,
                 Workaround::NotNeeded => NOT_NEEDED,

@@ -4,6 +4,8 @@ use super::*;
 use crate::addr::VcpuIdx;
 use std::collections::{BTreeSet, HashSet};
 
+mod sleep;
+
 const NONE: Mitigations = Mitigations {
     workaround_1: Workaround::Unknown,
     workaround_2: Workaround::Unknown,
@@ -13,14 +15,14 @@ const NONE: Mitigations = Mitigations {
 fn answer(function: u32, args: [u64; 3]) -> Outcome {
     match decode(function, args) {
         PsciCall::Simple(call) => call.answer(&NONE),
-        PsciCall::Power(call) => panic!("{call:?} is no simple call"),
+        call => panic!("{call:?} is no simple call"),
     }
 }
 
 fn power(function: u32, args: [u64; 3]) -> PowerCall {
     match decode(function, args) {
         PsciCall::Power(call) => call,
-        PsciCall::Simple(call) => panic!("{call:?} does not concern power"),
+        call => panic!("{call:?} does not concern power"),
     }
 }
 
@@ -42,9 +44,11 @@ fn unknown_functions_are_minus_one_in_both_widths() {
         0x8400_0005,
         0x8400_0007,
         0x8400_000b,
-        0x8400_000e,
-        0x8400_0012,
-        0xc400_0012,
+        0x8400_000c,
+        0x8400_000d,
+        0xc400_000f,
+        0x8400_0011,
+        0x8400_0013,
         0x8400_001f,
         0x8400_ffff,
         0x8000_0002,
@@ -58,6 +62,10 @@ fn unknown_functions_are_minus_one_in_both_widths() {
         0x0400_0000,
         0xffff_ffff,
         0xbf00_ff01,
+        0xc500_0000,
+        0xc500_0022,
+        0x8500_0020,
+        0x8500_0021,
     ];
     for function in unknown {
         assert_eq!(answer(function, [0; 3]), Outcome::Return(u64::MAX), "{function:#x}");
@@ -80,18 +88,6 @@ fn random_functions_are_decided_without_a_panic() {
 }
 
 #[test]
-fn suspend_waits_whatever_depth_is_asked_for() {
-    // Standby, power-down (bit 16), power levels 1 and 3, a state id.
-    for state in [0, 0x1_0000, 0x0100_0000, 0x0301_ffff] {
-        assert_eq!(answer(0xc400_0001, [state, 0x4000_0000, 1]), Outcome::Wait);
-        assert_eq!(answer(0x8400_0001, [state, 0x4000_0000, 1]), Outcome::Wait);
-    }
-    for reserved in [1 << 17, 1 << 23, 1 << 26, 1 << 31] {
-        assert_eq!(answer(0xc400_0001, [reserved, 0, 0]), Outcome::Return(-2i64 as u64));
-    }
-}
-
-#[test]
 fn features_lists_what_is_there() {
     let there = [
         0x8400_0000,
@@ -106,6 +102,10 @@ fn features_lists_what_is_there() {
         0x8400_0008,
         0x8400_0009,
         0x8400_000a,
+        0x8400_000e,
+        0xc400_000e,
+        0x8400_0012,
+        0xc400_0012,
         0x8000_0000,
     ];
     for function in 0x8400_0000..0x8400_0100u32 {
@@ -131,11 +131,11 @@ fn workarounds_are_announced_as_the_host_decided() {
     };
     let ask = |function: u32| match decode(0x8000_0001, [u64::from(function), 0, 0]) {
         PsciCall::Simple(call) => call.answer(&mitigations),
-        PsciCall::Power(_) => unreachable!(),
+        _ => unreachable!(),
     };
     let call = |function: u32| match decode(function, [0; 3]) {
         PsciCall::Simple(call) => call.answer(&mitigations),
-        PsciCall::Power(_) => unreachable!(),
+        _ => unreachable!(),
     };
     assert_eq!(ask(0x8000_0000), Outcome::Return(0));
     assert_eq!(ask(0x8000_0001), Outcome::Return(0));
@@ -144,6 +144,18 @@ fn workarounds_are_announced_as_the_host_decided() {
     assert_eq!((ask(0x8000_3fff), call(0x8000_3fff)), (Outcome::Return(u64::MAX), Outcome::Return(u64::MAX)));
     assert_eq!(ask(0x8000_0002), Outcome::Return(u64::MAX));
     assert_eq!(ask(0x8400_0000), Outcome::Return(u64::MAX));
+}
+
+#[test]
+fn stolen_time_is_found_by_two_questions() {
+    for asked in [0xc500_0020u64, 0xc500_0021] {
+        assert_eq!(answer(0xc500_0020, [asked, 0, 0]), Outcome::Return(0));
+    }
+    assert_eq!(answer(0x8000_0001, [0xc500_0020, 0, 0]), Outcome::Return(0));
+    for other in [0u64, 0xc500_0022, 0x8500_0021, 0x8400_0000] {
+        assert_eq!(answer(0xc500_0020, [other, 0, 0]), Outcome::Return(u64::MAX));
+    }
+    assert_eq!(decode(0xc500_0021, [0; 3]), PsciCall::StolenTime);
 }
 
 #[test]
@@ -172,6 +184,13 @@ fn power_calls_decode() {
     assert_eq!(power(0x8400_0002, [9; 3]), PowerCall::CpuOff);
     assert_eq!(power(0x8400_0008, [9; 3]), PowerCall::SystemOff);
     assert_eq!(power(0x8400_0009, [9; 3]), PowerCall::SystemReset);
+    let args = [0xffff_ffff_0000_0001, 0xffff_ffff_4008_0000, 0];
+    let suspend = |entry, context| PowerCall::SystemSuspend { entry: Ipa(entry), context };
+    assert_eq!(power(0x8400_000e, args), suspend(1, 0x4008_0000));
+    assert_eq!(power(0xc400_000e, args), suspend(args[0], args[1]));
+    for function in [0x8400_0012, 0xc400_0012] {
+        assert_eq!(power(function, [0x8000_0001, 5, 0]), PowerCall::SystemReset2 { kind: 0x8000_0001 });
+    }
 }
 
 const RAM: core::ops::Range<u64> = 0x4000_0000..0x5000_0000;
@@ -247,7 +266,18 @@ fn steps() -> Vec<Step> {
         let on = (0..4).flat_map(|target| [cpu_on(target, 0x4000_0000), cpu_on(target, 0)]);
         let info = (0..4).flat_map(|target| [0, 1].map(|level| PowerCall::AffinityInfo { target, level }));
         let rest = [PowerCall::CpuOff, PowerCall::SystemOff, PowerCall::SystemReset];
-        on.chain(info).chain(rest).map(move |call| Step::Call(caller, call)).collect::<Vec<_>>()
+        // A warm reset, a reserved kind, a vendor's.
+        let resets = [0, 1, 1 << 31].map(|kind| PowerCall::SystemReset2 { kind });
+        let sleeps = [0x4000_0000, 0].into_iter().flat_map(|entry| {
+            let entry = Ipa(entry);
+            [PowerCall::PowerDown { entry, context: 7 }, PowerCall::SystemSuspend { entry, context: 7 }]
+        });
+        on.chain(info)
+            .chain(rest)
+            .chain(resets)
+            .chain(sleeps)
+            .map(move |call| Step::Call(caller, call))
+            .collect::<Vec<_>>()
     });
     calls.chain(vcpus.map(Step::Started)).collect()
 }
@@ -283,7 +313,13 @@ impl Model {
                 if self.on.is_empty() && self.pending.is_empty() { Outcome::SystemOff } else { Outcome::PowerOff }
             }
             PowerCall::SystemOff => self.end(Outcome::SystemOff),
-            PowerCall::SystemReset => self.end(Outcome::SystemReset),
+            PowerCall::SystemReset | PowerCall::SystemReset2 { kind: 0 } => self.end(Outcome::SystemReset),
+            PowerCall::SystemReset2 { .. } => error(-2),
+            PowerCall::SystemSuspend { .. } if self.on.len() + self.pending.len() > 1 => error(-3),
+            PowerCall::PowerDown { entry, .. } | PowerCall::SystemSuspend { entry, .. } if entry.0 == 0 => error(-9),
+            PowerCall::PowerDown { entry, context } | PowerCall::SystemSuspend { entry, context } => {
+                Outcome::PowerDown { entry, context }
+            }
         }
     }
 

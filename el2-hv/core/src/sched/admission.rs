@@ -2,6 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
+use hv_abi::guest_map::MAX_VCPUS;
+
 use super::entity::{Entity, Place, State};
 use super::queue::Arrival;
 use super::{Class, CpuMask, Kick, MAX_VCPUS_TOTAL, Params, QueueLock, Refused, Scheduler};
@@ -37,22 +39,45 @@ impl<L: QueueLock> Scheduler<L> {
     /// See [`Refused`]; nothing has changed.
     pub fn set(&self, vcpu: VcpuId, params: &Params, now: u64) -> Result<Kick, Refused> {
         let bound = self.place(vcpu, params)?;
-        let before = self.entities[vcpu].is_pinned().then(|| self.entities[vcpu].bound()).flatten();
-        let after = bound.filter(|_| params.class == Class::Pinned);
-        let kick = self.apply(vcpu, params, bound, now);
-        Ok(kick.union(self.own(before, after, now)))
+        Ok(self.put(vcpu, params, bound, now))
+    }
+
+    /// The same for several vCPUs: for all of them, or for none where one is refused. CPUs are to be kicked in both cases.
+    pub fn set_all(&self, vcpus: &[VcpuId], params: &Params, now: u64) -> (Kick, Result<(), Refused>) {
+        let (mut kick, mut before) = (Kick::NONE, [(Params::default(), None); MAX_VCPUS]);
+        for (done, (vcpu, was)) in vcpus.iter().zip(&mut before).enumerate() {
+            let entity = &self.entities[*vcpu];
+            *was = (entity.params(), entity.bound());
+            match self.set(*vcpu, params, now) {
+                Ok(more) => kick = kick.union(more),
+                Err(refused) => {
+                    // Backwards, so that what one gives up is free before another has it again.
+                    for at in (0..done).rev() {
+                        let (params, bound) = &before[at];
+                        kick = kick.union(self.put(vcpus[at], params, *bound, now));
+                    }
+                    return (kick, Err(refused));
+                }
+            }
+        }
+        (kick, Ok(()))
     }
 
     /// The parameters of a vCPU that is off go back to what they are by default, its times to zero.
     pub fn reset(&self, vcpu: VcpuId, now: u64) -> Kick {
-        let entity = &self.entities[vcpu];
-        let before = entity.is_pinned().then(|| entity.bound()).flatten();
+        let kick = self.put(vcpu, &Params::default(), None, now);
         self.at_home(vcpu, |_, entity| {
-            entity.set_params(&Params::default(), None, now);
             entity.set_ran(0);
             entity.set_waited(0);
         });
-        self.own(before, None, now)
+        kick
+    }
+
+    /// Takes parameters whose place is known.
+    fn put(&self, vcpu: VcpuId, params: &Params, bound: Option<CpuId>, now: u64) -> Kick {
+        let before = self.entities[vcpu].owns();
+        let kick = self.apply(vcpu, params, bound, now);
+        kick.union(self.own(before, self.entities[vcpu].owns(), now))
     }
 
     fn own(&self, before: Option<CpuId>, after: Option<CpuId>, now: u64) -> Kick {
@@ -95,8 +120,13 @@ impl<L: QueueLock> Scheduler<L> {
 
     fn apply(&self, vcpu: VcpuId, params: &Params, bound: Option<CpuId>, now: u64) -> Kick {
         let sent = self.at_home(vcpu, |queue, entity| {
-            let counted = matches!(entity.state(), State::Queued | State::Running);
             let listed = entity.place() != Place::None;
+            // One that could run and is in no list is on its way to another queue, and counts in none.
+            let counted = listed || entity.state() == State::Running;
+            if entity.state() == State::Running {
+                // What it ran before is not charged to the new budget.
+                queue.charge(entity, now);
+            }
             if counted {
                 queue.count_out(entity);
             }
@@ -126,29 +156,32 @@ impl<L: QueueLock> Scheduler<L> {
 
     /// Whether there is a CPU for such parameters; which one, for those that have one only.
     fn place(&self, vcpu: VcpuId, params: &Params) -> Result<Option<CpuId>, Refused> {
-        let own = self.entities[vcpu].is_pinned().then(|| self.entities[vcpu].bound()).flatten();
-        let open = own.map_or(self.open(), |own| CpuMask(self.open().0 | CpuMask::one(own).0));
+        let open = self.entities[vcpu].owns().map_or(self.open(), |own| self.open().with(own));
         let candidates = params.affinity.and(open);
         if candidates.is_empty() {
             return Err(Refused::NoCpu);
         }
-        match params.class {
-            Class::Fair { .. } => Ok(None),
-            Class::Reserved(bandwidth) => {
-                let free = |cpu: &CpuId| self.reserved_at(*cpu, vcpu) + bandwidth.millionths() <= RESERVABLE;
-                let best = candidates.iter().filter(free).min_by_key(|cpu| self.reserved_at(*cpu, vcpu));
-                best.map(Some).ok_or(Refused::Overcommitted)
-            }
-            Class::Pinned => {
-                let mut free = candidates.iter().filter(|cpu| self.reserved_at(*cpu, vcpu) == 0).peekable();
-                if free.peek().is_none() {
-                    return Err(Refused::Overcommitted);
+        if let Class::Fair { .. } = params.class {
+            return Ok(None);
+        }
+        // A reserved one goes where most is free, a pinned one to the last CPU: interrupts of devices come to the first.
+        let (mut best, mut least, mut why) = (None, u64::MAX, Refused::Overcommitted);
+        for cpu in candidates.iter() {
+            let others = self.reserved_at(cpu, vcpu);
+            let fits = match params.class {
+                Class::Reserved(bandwidth) => others < least && others + bandwidth.millionths() <= RESERVABLE,
+                _ if others != 0 => false,
+                _ if self.nobody_needs(cpu, vcpu, open) => true,
+                _ => {
+                    why = Refused::Strands;
+                    false
                 }
-                // The last one: interrupts of devices come to the first.
-                let fits = |cpu: &CpuId| self.nobody_needs(*cpu, vcpu, open);
-                free.filter(fits).last().map(Some).ok_or(Refused::Strands)
+            };
+            if fits {
+                (best, least) = (Some(cpu), others);
             }
         }
+        best.map(Some).ok_or(why)
     }
 
     /// What others than `but` have reserved at `cpu`.

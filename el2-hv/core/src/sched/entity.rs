@@ -2,17 +2,20 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::params::{Bandwidth, Class, CpuMask, Params};
+use super::params::{Bandwidth, Class, CpuMask, Params, Weight};
 use crate::addr::{CpuId, VcpuId};
 
 /// Where a vCPU is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(super) enum State {
+pub enum State {
+    /// It does not exist, or is off.
     Off,
+    /// It sleeps.
     Blocked,
     /// It could run: in a list of its home's queue, or on its way from one to another.
     Queued,
+    /// It runs.
     Running,
 }
 
@@ -212,8 +215,9 @@ impl Entity {
         self.class.load(Relaxed) == RESERVED
     }
 
-    pub(super) fn is_pinned(&self) -> bool {
-        self.class.load(Relaxed) == PINNED
+    /// The CPU that it has for itself.
+    pub(super) fn owns(&self) -> Option<CpuId> {
+        self.bound().filter(|_| self.class.load(Relaxed) == PINNED)
     }
 
     /// Budget and period, where it has a cap or a reservation.
@@ -249,6 +253,17 @@ impl Entity {
         self.bandwidth.1.store(period, Relaxed);
         self.set_quota(budget as i64);
         self.set_deadline(now + period);
+    }
+
+    /// The parameters that it has.
+    pub(super) fn params(&self) -> Params {
+        let class = match (self.class.load(Relaxed), self.bandwidth()) {
+            (RESERVED, Some(bandwidth)) => Class::Reserved(bandwidth),
+            (PINNED, _) => Class::Pinned,
+            (_, cap) => Class::Fair { cap },
+        };
+        let weight = u16::try_from(self.weight()).ok().and_then(Weight::new).unwrap_or_default();
+        Params { weight, affinity: self.affinity(), class }
     }
 
     /// Its affinity as it was asked for.

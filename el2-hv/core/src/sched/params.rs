@@ -1,11 +1,13 @@
 //! What a vCPU is to get: weight, cap, CPUs, reservation.
 
+use hv_abi::call::Scheduling;
+
 use crate::addr::CpuId;
 
 /// The weight of a vCPU that was given none.
-pub const WEIGHT_DEFAULT: u16 = 100;
+pub const WEIGHT_DEFAULT: u16 = Scheduling::DEFAULT.weight as u16;
 /// The largest weight.
-pub const WEIGHT_MAX: u16 = 10_000;
+pub const WEIGHT_MAX: u16 = *Scheduling::WEIGHTS.end() as u16;
 
 /// A share among those that compete: 1 to [`WEIGHT_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +65,11 @@ impl CpuMask {
     #[inline]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// The first `count` CPUs, of at least one.
+    pub const fn first_of(count: usize) -> Self {
+        Self(u8::MAX >> (u8::BITS as usize).saturating_sub(count) as u8)
     }
 
     /// Whether the set is empty.
@@ -130,6 +137,39 @@ pub struct Params {
     pub affinity: CpuMask,
     /// How it competes.
     pub class: Class,
+}
+
+impl Params {
+    /// What `vm_sched` asks for, on a board of these CPUs whose counter goes at `hz`. `None` where a value is out of its
+    /// range, or two do not go together.
+    pub fn asked(words: &Scheduling, cpus: CpuMask, hz: u64) -> Option<Self> {
+        let affinity = match words.cpus {
+            Scheduling::EVERY_CPU => CpuMask::ALL,
+            mask => {
+                let asked = u8::try_from(mask).ok().map(CpuMask);
+                asked.filter(|asked| !asked.is_empty() && asked.without(cpus).is_empty())?
+            }
+        };
+        let weight = u16::try_from(words.weight).ok().and_then(Weight::new)?;
+        // A second at most: no overflow with any counter.
+        let ticks = |us: u32| u64::from(us).wrapping_mul(hz) / 1_000_000;
+        let class = match (words.cap, words.budget_us, words.period_us, words.pinned) {
+            (0, 0, 0, false) => Class::Fair { cap: None },
+            (0, 0, 0, true) => Class::Pinned,
+            (cap, 0, 0, false) if Scheduling::CAPS.contains(&cap) => {
+                let period = ticks(Scheduling::CAP_PERIOD_US);
+                Class::Fair { cap: Some(Bandwidth { budget: period.wrapping_mul(u64::from(cap)) / 1000, period }) }
+            }
+            (0, budget, period, false)
+                if Scheduling::PERIODS_US.contains(&period)
+                    && (Scheduling::BUDGET_MIN_US..=period).contains(&budget) =>
+            {
+                Class::Reserved(Bandwidth { budget: ticks(budget), period: ticks(period) })
+            }
+            _ => return None,
+        };
+        Some(Self { weight, affinity, class })
+    }
 }
 
 impl Default for Params {

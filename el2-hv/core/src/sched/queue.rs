@@ -8,6 +8,7 @@ use super::entity::{Entity, Place, State};
 use super::list::List;
 use super::params::{CpuMask, WEIGHT_DEFAULT};
 use crate::addr::{CpuId, VcpuId};
+use crate::counter::earlier;
 
 /// Lengths in ticks of the counter.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,9 @@ impl Lengths {
 
     const NONE: Self = Self { round: 0, share: 0, turn: 0 };
 }
+
+/// Shares that an overrun costs at most.
+const DEBT_MAX: i64 = 64;
 
 /// Fractions of a tick in [`Queue::unit`].
 const UNIT_BITS: u32 = 10;
@@ -79,6 +83,8 @@ pub(super) struct Totals {
 pub struct Queue {
     cpu: CpuId,
     pub(super) doing: Doing,
+    /// Whose registers the CPU has, or is about to have: nobody else's are wanted any more.
+    resident: Option<VcpuId>,
     reserved: List,
     urgent: List,
     rounds: [List; 2],
@@ -108,6 +114,7 @@ impl Queue {
         Self {
             cpu: CpuId(0),
             doing: Doing::Choosing,
+            resident: None,
             reserved: List::new(),
             urgent: List::new(),
             rounds: [List::new(), List::new()],
@@ -198,7 +205,7 @@ impl Queue {
 
     /// Books what the vCPU that runs has used since it was looked at last.
     #[inline]
-    fn charge(&self, entity: &Entity, now: u64) {
+    pub(super) fn charge(&self, entity: &Entity, now: u64) {
         let ran = now.saturating_sub(entity.since());
         entity.set_since(now);
         entity.set_ran(entity.ran() + ran);
@@ -244,12 +251,7 @@ impl Queue {
             Arrival::Preempted => {}
         }
         if entity.left() <= 0 {
-            // An overrun is paid back in the next round.
-            let share = self.share(entity);
-            entity.set_left((entity.left().max(-share) + share).max(self.lengths.turn as i64));
-            entity.set_round(self.round.wrapping_add(1));
-            let next = place(self.round.wrapping_add(1));
-            return self.following().push_back(all, vcpu, next);
+            return self.postpone(all, vcpu);
         }
         let this = place(self.round);
         match arrival {
@@ -257,6 +259,14 @@ impl Queue {
             Arrival::Preempted => self.current().push_front(all, vcpu, this),
             Arrival::Moved => self.current().push_back(all, vcpu, this),
         }
+    }
+
+    /// A vCPU that has had its share waits for the next round.
+    fn postpone(&mut self, all: &Entities, vcpu: VcpuId) {
+        let (entity, next) = (&all[vcpu], self.round.wrapping_add(1));
+        entity.set_left(self.left_of_next(entity));
+        entity.set_round(next);
+        self.following().push_back(all, vcpu, place(next));
     }
 
     /// Takes a vCPU out of the list that it is in.
@@ -288,16 +298,27 @@ impl Queue {
         if !self.held.is_empty() {
             self.let_go(all, now);
         }
-        self.reserved.head().or(self.urgent.head()).or_else(|| self.current().head())
+        self.reserved.head().or(self.urgent.head()).or_else(|| self.first_of_round(all))
+    }
+
+    fn first_of_round(&mut self, all: &Entities) -> Option<VcpuId> {
+        while let Some(vcpu) = self.current().head() {
+            if all[vcpu].left() > 0 {
+                return Some(vcpu);
+            }
+            self.current().remove(all, vcpu);
+            self.postpone(all, vcpu);
+        }
+        None
     }
 
     /// The next round begins.
     pub(super) fn advance(&mut self, totals: Totals) {
         self.round = self.round.wrapping_add(1);
         let Totals { weight, vcpus, cpus } = totals;
-        if weight > 0 {
-            let length = (self.lengths.round * cpus).max(self.lengths.share * vcpus);
-            self.unit = (length << UNIT_BITS) / weight;
+        let length = (self.lengths.round * cpus).max(self.lengths.share * vcpus);
+        if let Some(unit) = (length << UNIT_BITS).checked_div(weight) {
+            self.unit = unit;
             self.basis = self.weight;
         }
     }
@@ -313,9 +334,20 @@ impl Queue {
     #[inline]
     pub(super) fn start(&mut self, all: &Entities, vcpu: VcpuId, now: u64) {
         let entity = &all[vcpu];
-        let urgent = entity.place() == Place::Urgent;
-        self.unlink(all, vcpu);
+        let place = entity.place();
+        match place {
+            Place::Even | Place::Odd => self.current().remove(all, vcpu),
+            Place::Urgent => self.urgent.remove(all, vcpu),
+            _ => self.reserved.remove(all, vcpu),
+        }
+        self.waiting -= 1;
+        let urgent = place == Place::Urgent;
         entity.set_state(State::Running);
+        if let Some(before) = self.resident.replace(vcpu)
+            && before != vcpu
+        {
+            all[before].set_resident(false);
+        }
         entity.set_resident(true);
         entity.set_woken(false);
         entity.set_waited(entity.waited() + now.saturating_sub(entity.since()));
@@ -327,15 +359,24 @@ impl Queue {
         self.doing = Doing::Running { vcpu, urgent };
     }
 
+    /// When the first of those that are held competes again.
+    fn release(&self, all: &Entities) -> Option<u64> {
+        self.held.head().map(|vcpu| all[vcpu].deadline())
+    }
+
     /// When the scheduler has to look again, if nothing else happens.
     pub(super) fn until(&self, all: &Entities, now: u64) -> Option<u64> {
-        let release = self.held.head().map(|vcpu| all[vcpu].deadline());
-        let Doing::Running { vcpu, .. } = self.doing else { return release };
+        let Doing::Running { vcpu, .. } = self.doing else { return self.release(all) };
         let entity = &all[vcpu];
-        let after = |ticks: i64| now + ticks.max(0) as u64;
-        let turn = (self.contended && entity.bound().is_none()).then(|| after(entity.left()));
-        let quota = entity.bandwidth().map(|_| after(entity.quota()));
-        [release, turn, quota].into_iter().flatten().min()
+        let after = |ticks: i64| now.saturating_add(ticks.max(0) as u64);
+        let mut until = None;
+        if self.contended && entity.bound().is_none() {
+            until = Some(after(entity.left()));
+        }
+        if entity.bandwidth().is_some() {
+            until = earlier(until, Some(after(entity.quota())));
+        }
+        if self.held.is_empty() { until } else { earlier(until, self.release(all)) }
     }
 
     /// What holds for the vCPU that runs.
@@ -374,16 +415,24 @@ impl Queue {
     }
 
     /// The vCPU that runs goes on in the next round, which nobody else waits for here; `others`: somebody does at
-    /// another CPU.
-    pub(super) fn go_on(&mut self, all: &Entities, others: bool, totals: Totals) {
+    /// another CPU. Returns whether it has to sit that round out as well, for what it ran too long.
+    pub(super) fn go_on(&mut self, all: &Entities, others: bool, totals: Totals) -> bool {
         self.advance(totals);
         self.contended = self.waiting > 0 || others;
-        if let Doing::Running { vcpu, .. } = self.doing {
-            let entity = &all[vcpu];
-            let overrun = entity.left().min(0);
-            self.enter_round(entity);
-            entity.set_left((entity.left() + overrun).max(self.lengths.turn as i64));
-        }
+        let Doing::Running { vcpu, .. } = self.doing else { return false };
+        let entity = &all[vcpu];
+        entity.set_left(self.left_of_next(entity));
+        entity.set_round(self.round);
+        self.contended && entity.left() <= 0
+    }
+
+    /// What is left to `entity` of a share of the next round when it has used up this one's, and maybe more. That is paid
+    /// back in as many rounds as it takes: a CPU may take its interrupts late, and a timer of EL2 with them.
+    fn left_of_next(&self, entity: &Entity) -> i64 {
+        let share = self.share(entity);
+        let owed = entity.left().min(0).saturating_neg().min(share.saturating_mul(DEBT_MAX));
+        let left = share.saturating_sub(owed);
+        if left > 0 { left.max(self.lengths.turn as i64) } else { left }
     }
 
     /// Whether the CPU runs a vCPU that is to make room for `entity`, which has just been queued.
@@ -403,15 +452,15 @@ impl Queue {
         self.contended
     }
 
-    /// One that `thief` may take: of this round, or, where `hungry`, of any.
-    pub(super) fn spare(&mut self, all: &Entities, thief: CpuId, hungry: bool) -> Option<VcpuId> {
+    /// One that `thief` may take: of this round, or of the next `as_well`.
+    pub(super) fn spare(&mut self, all: &Entities, thief: CpuId, as_well: bool) -> Option<VcpuId> {
         let open = self.open;
         let fits = |vcpu: &VcpuId| {
             let entity = &all[*vcpu];
             !entity.is_resident() && entity.bound().is_none() && entity.allowed(open).contains(thief)
         };
         let found = self.urgent.iter(all).find(fits).or_else(|| self.current().iter(all).find(fits));
-        found.or_else(|| if hungry { self.following().iter(all).find(fits) } else { None })
+        found.or_else(|| if as_well { self.following().iter(all).find(fits) } else { None })
     }
 
     /// One that waits here and must not.
@@ -427,6 +476,20 @@ impl Queue {
         first.and_then(|vcpu| self.allowed(&all[vcpu]).and(cpus).first())
     }
 
+    /// The CPU, which has nobody's registers, takes this vCPU's in.
+    pub(super) const fn hold(&mut self, vcpu: VcpuId) {
+        self.resident = Some(vcpu);
+    }
+
+    /// The registers of this vCPU are to be had by any CPU.
+    #[inline]
+    pub(super) fn let_go_of(&mut self, vcpu: VcpuId, entity: &Entity) {
+        entity.set_resident(false);
+        if self.resident == Some(vcpu) {
+            self.resident = None;
+        }
+    }
+
     /// The vCPU that runs goes to sleep.
     #[inline]
     pub(super) fn stop(&mut self, entity: &Entity, now: u64) {
@@ -436,7 +499,7 @@ impl Queue {
         self.doing = Doing::Choosing;
     }
 
-    /// The vCPU that runs lets the CPU go, its registers are saved: how it comes back into the queue.
+    /// The vCPU that runs lets the CPU go: how it comes back into the queue.
     pub(super) fn let_run_go(&mut self, entity: &Entity, now: u64) -> Arrival {
         self.charge(entity, now);
         self.doing = Doing::Choosing;
@@ -470,6 +533,12 @@ impl Queue {
 /// The list of a round.
 const fn place(round: u32) -> Place {
     if round & 1 == 0 { Place::Even } else { Place::Odd }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Whether round `a` comes before `b`, on a counter that wraps.

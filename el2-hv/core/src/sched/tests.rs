@@ -26,7 +26,9 @@ fn error(ran: &[u64], weights: &[u16]) -> f64 {
 fn eight_busy_vcpus_on_one_cpu_share_by_weight_within_one_percent_of_each_second() {
     for weights in [[100; 8], [100, 200, 300, 400, 500, 600, 700, 800], [100, 100, 100, 100, 100, 100, 100, 1000]] {
         let mut board = Board::new(1);
-        weights.iter().for_each(|&w| drop(board.add(Load::Busy, weight(w))));
+        weights.iter().for_each(|&w| {
+            board.add(Load::Busy, weight(w));
+        });
         board.go(137 * MS);
         board.take_ran();
         for _ in 0..5 {
@@ -51,7 +53,9 @@ fn busy_vcpus_on_four_cpus_share_by_weight_within_one_percent_of_each_second() {
         // No weight is above a fourth of all: nobody can have more than a CPU.
         let weights: Vec<u16> = (0..count).map(|_| 100 + next(100) as u16).collect();
         let mut board = Board::new(4);
-        weights.iter().for_each(|&w| drop(board.add(Load::Busy, weight(w))));
+        weights.iter().for_each(|&w| {
+            board.add(Load::Busy, weight(w));
+        });
         board.go(200 * MS);
         board.take_ran();
         for second in 0..4 {
@@ -63,9 +67,38 @@ fn busy_vcpus_on_four_cpus_share_by_weight_within_one_percent_of_each_second() {
 }
 
 #[test]
+fn shares_hold_on_cpus_that_take_their_interrupts_late_at_times() {
+    let mut random = 88172645463325252u64;
+    let mut next = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for cpus in [1, 4] {
+        let weights: Vec<u16> = (0..2 * cpus).map(|number| if number % 2 == 0 { 100 } else { 200 }).collect();
+        let mut board = Board::new(cpus);
+        weights.iter().for_each(|&w| {
+            board.add(Load::Busy, weight(w));
+        });
+        board.go(500 * MS);
+        board.take_ran();
+        for _ in 0..200 {
+            // One of them in each 20 ms, for up to 40 ms.
+            board.stall(next(cpus as u64) as usize, next(40 * MS));
+            board.go(20 * MS);
+        }
+        let error = error(&board.take_ran(), &weights);
+        assert!(error < 0.03, "{cpus} CPUs: {error}");
+    }
+}
+
+#[test]
 fn three_busy_vcpus_on_two_cpus_run_two_thirds_each() {
     let mut board = Board::new(2);
-    (0..3).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..3).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     board.go(100 * MS);
     board.take_ran();
     board.go(1000 * MS);
@@ -78,7 +111,9 @@ fn three_busy_vcpus_on_two_cpus_run_two_thirds_each() {
 fn a_weight_above_a_whole_cpu_gets_a_cpu_and_the_others_share_the_rest() {
     let mut board = Board::new(2);
     board.add(Load::Busy, weight(1000));
-    (0..4).for_each(|_| drop(board.add(Load::Busy, weight(100))));
+    (0..4).for_each(|_| {
+        board.add(Load::Busy, weight(100));
+    });
     board.go(100 * MS);
     board.take_ran();
     board.go(1000 * MS);
@@ -101,7 +136,9 @@ fn one_alone_is_never_looked_at() {
 fn one_that_sleeps_most_of_the_time_runs_at_once_beside_busy_ones() {
     for cpus in [1, 4] {
         let mut board = Board::new(cpus);
-        (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..8).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         let light = board.add(Load::Cycle { run: 50_000, sleep: 5 * MS }, Params::default());
         board.go(100 * MS);
         board.forget();
@@ -115,7 +152,9 @@ fn one_that_sleeps_most_of_the_time_runs_at_once_beside_busy_ones() {
 fn one_that_wakes_all_the_time_gets_no_more_than_its_share() {
     let mut board = Board::new(1);
     let sly = board.add(Load::Cycle { run: 90_000, sleep: 1_000 }, Params::default());
-    (0..3).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..3).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     board.go(2000 * MS);
     let ran = board.take_ran();
     assert!(ran[sly.index()] < 2000 * MS * 27 / 100, "{ran:?}");
@@ -125,7 +164,9 @@ fn one_that_wakes_all_the_time_gets_no_more_than_its_share() {
 fn a_reservation_is_met_in_every_period_beside_eight_busy_ones() {
     for (budget, period, cpus) in [(2, 10, 1), (2, 10, 4), (8, 10, 1), (1, 3, 1)] {
         let mut board = Board::new(cpus);
-        (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..8).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         let class = Class::Reserved(ms(budget, period));
         let reserved = board.add(Load::Busy, Params { class, ..Params::default() });
         for number in 0..200 {
@@ -141,7 +182,9 @@ fn a_reservation_is_met_in_every_period_beside_eight_busy_ones() {
 #[test]
 fn reservations_of_one_cpu_are_all_met_up_to_nine_tenths() {
     let mut board = Board::new(1);
-    (0..4).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..4).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     let wanted = [(2, 10), (3, 15), (10, 40), (5, 20)];
     let reserved = wanted.map(|(budget, period)| {
         board.add(Load::Busy, Params { class: Class::Reserved(ms(budget, period)), ..Params::default() })
@@ -166,7 +209,9 @@ fn reservations_of_one_cpu_are_all_met_up_to_nine_tenths() {
 #[test]
 fn a_reservation_that_sleeps_is_served_when_it_wakes() {
     let mut board = Board::new(1);
-    (0..8).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..8).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     let class = Class::Reserved(ms(2, 10));
     let reserved = board.add(Load::Cycle { run: MS, sleep: 9 * MS }, Params { class, ..Params::default() });
     board.go(2000 * MS);
@@ -179,7 +224,9 @@ fn a_cap_holds_while_the_cpu_is_free_and_leaves_the_rest_to_others() {
         let mut board = Board::new(1);
         let class = Class::Fair { cap: Some(ms(3, 20)) };
         let capped = board.add(Load::Busy, Params { class, ..Params::default() });
-        (0..others).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..others).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         board.go(100 * MS);
         board.take_ran();
         board.go(1000 * MS);
@@ -193,7 +240,9 @@ fn a_cap_holds_while_the_cpu_is_free_and_leaves_the_rest_to_others() {
 #[test]
 fn a_pinned_vcpu_owns_its_cpu_and_the_others_leave_it() {
     let mut board = Board::new(2);
-    let busy: Vec<_> = (0..5).map(|_| board.add(Load::Busy, Params::default())).collect();
+    (0..5).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     board.go(50 * MS);
     let params = Params { class: Class::Pinned, ..Params::default() };
     let pinned = board.add(Load::Busy, params);
@@ -210,7 +259,43 @@ fn a_pinned_vcpu_owns_its_cpu_and_the_others_leave_it() {
     board.go(1000 * MS);
     let ran = board.take_ran();
     assert!(error(&ran, &[1; 6]) < 0.01, "{ran:?}");
-    drop(busy);
+}
+
+#[test]
+fn what_a_call_asks_for_is_taken_in_its_ranges_only() {
+    use hv_abi::call::Scheduling;
+    let (all, plain) = (CpuMask(0b1111), Scheduling::DEFAULT);
+    let asked = |words: Scheduling| Params::asked(&words, all, 62_500_000);
+    assert_eq!(asked(plain), Some(Params::default()));
+    let on = asked(Scheduling { cpus: 0b1000, weight: 10_000, ..plain }).expect("weight and CPU");
+    assert_eq!((on.affinity, on.weight.get()), (CpuMask(0b1000), 10_000));
+    let cap = asked(Scheduling { cap: 250, ..plain }).expect("cap").class;
+    assert_eq!(cap, Class::Fair { cap: Some(Bandwidth { budget: 312_500, period: 1_250_000 }) });
+    let reserved = asked(Scheduling { budget_us: 100, period_us: 1000, ..plain }).expect("reservation").class;
+    assert_eq!(reserved, Class::Reserved(Bandwidth { budget: 6250, period: 62_500 }));
+    assert_eq!(asked(Scheduling { pinned: true, ..plain }).expect("pinned").class, Class::Pinned);
+    for wrong in [
+        Scheduling { cpus: 0, ..plain },
+        Scheduling { cpus: 0b1_0001, ..plain },
+        Scheduling { cpus: 1 << 40, ..plain },
+        Scheduling { weight: 0, ..plain },
+        Scheduling { weight: 10_001, ..plain },
+        Scheduling { weight: 0x1_0064, ..plain },
+        Scheduling { cap: 9, ..plain },
+        Scheduling { cap: 1001, ..plain },
+        Scheduling { budget_us: 99, period_us: 1000, ..plain },
+        Scheduling { budget_us: 1001, period_us: 1000, ..plain },
+        Scheduling { budget_us: 500, period_us: 999, ..plain },
+        Scheduling { budget_us: 500, period_us: 1_000_001, ..plain },
+        Scheduling { budget_us: 500, period_us: 0, ..plain },
+        Scheduling { budget_us: 0, period_us: 1000, ..plain },
+        Scheduling { cap: 100, budget_us: 500, period_us: 1000, ..plain },
+        Scheduling { cap: 100, pinned: true, ..plain },
+        Scheduling { budget_us: 500, period_us: 1000, pinned: true, ..plain },
+    ] {
+        assert_eq!(asked(wrong), None, "{wrong:?}");
+    }
+    assert_eq!([1, 2, 8].map(CpuMask::first_of), [CpuMask(1), CpuMask(3), CpuMask::ALL]);
 }
 
 #[test]
@@ -234,7 +319,9 @@ fn what_would_leave_somebody_without_a_cpu_is_refused() {
 fn an_affinity_that_is_set_while_it_runs_is_kept_from_then_on() {
     let mut board = Board::new(4);
     let moved = board.add(Load::Busy, Params::default());
-    (0..7).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+    (0..7).for_each(|_| {
+        board.add(Load::Busy, Params::default());
+    });
     for mask in [0b1000, 0b0001, 0b0110, 0b0100] {
         board.set(moved, Params { affinity: CpuMask(mask), ..Params::default() });
         board.go(20 * MS);
@@ -245,6 +332,64 @@ fn an_affinity_that_is_set_while_it_runs_is_kept_from_then_on() {
             assert!(mask & 1 << cpu != 0 || ran == 0, "{mask:#b}: {on:?}");
         }
         assert!(on.iter().sum::<u64>() > 20 * MS, "{on:?}");
+    }
+}
+
+#[test]
+fn a_reservation_or_a_cap_that_begins_late_charges_nothing_of_what_was_run_before() {
+    for class in [Class::Reserved(ms(2, 10)), Class::Fair { cap: Some(ms(2, 10)) }] {
+        let mut board = Board::new(1);
+        let busy = board.add(Load::Busy, Params::default());
+        board.go(3000 * MS);
+        board.set(busy, Params { class, ..Params::default() });
+        for period in 0..5 {
+            board.take_ran();
+            board.go(10 * MS);
+            let ran = board.take_ran()[busy.index()];
+            assert!((2 * MS - 3000..=2 * MS + 3000).contains(&ran), "{class:?}: period {period}: {ran}");
+        }
+    }
+}
+
+#[test]
+fn parameters_for_several_are_taken_by_all_or_by_none() {
+    let mut board = Board::new(4);
+    let vcpus: Vec<_> = (0..3).map(|_| board.add(Load::Busy, weight(300))).collect();
+    let pinned = Params { class: Class::Pinned, affinity: CpuMask(0b1000), ..Params::default() };
+    board.set(vcpus[0], pinned);
+    board.go(50 * MS);
+    // Two of the three find a CPU; CPU 0 has to be left to nobody in particular.
+    let all = Params { class: Class::Reserved(ms(8, 10)), affinity: CpuMask(0b0110), ..Params::default() };
+    let (kick, outcome) = board.scheduler.set_all(&vcpus, &all, board.now);
+    assert_eq!(outcome, Err(Refused::Overcommitted));
+    assert!(!kick.is_empty());
+    let has =
+        |board: &Board, vcpu: VcpuId| (board.scheduler.entities[vcpu].params(), board.scheduler.entities[vcpu].bound());
+    assert_eq!(has(&board, vcpus[0]), (pinned, Some(CpuId(3))));
+    assert_eq!(has(&board, vcpus[1]), (weight(300), None));
+    assert_eq!(board.scheduler.open(), CpuMask(0b0111));
+    board.kick(kick);
+    board.go(50 * MS);
+    board.take_ran();
+    board.go(100 * MS);
+    assert!(board.take_ran().into_iter().all(|ran| ran > 99 * MS));
+    let (kick, outcome) = board.scheduler.set_all(&vcpus[..2], &all, board.now);
+    assert_eq!(outcome, Ok(()));
+    board.kick(kick);
+    assert_eq!(board.scheduler.open(), CpuMask(0b1111));
+    assert_eq!(has(&board, vcpus[1]).0, all);
+}
+
+#[test]
+fn an_account_has_what_a_vcpu_ran_and_waited_up_to_now() {
+    let mut board = Board::new(1);
+    let vcpus: Vec<_> = (0..2).map(|_| board.add(Load::Busy, Params::default())).collect();
+    board.go(1000 * MS);
+    for vcpu in vcpus {
+        let account = board.scheduler.account(vcpu, board.now);
+        assert_eq!(account.ran + account.waited, 1000 * MS, "{account:?}");
+        assert!(account.ran.abs_diff(500 * MS) < 10 * MS && account.cpu == CpuId(0), "{account:?}");
+        assert!(matches!(account.state, State::Running | State::Queued), "{account:?}");
     }
 }
 
@@ -263,7 +408,9 @@ fn one_whose_cpus_are_all_owned_still_runs() {
 fn four_and_two_hundred_busy_vcpus_all_run_in_every_round() {
     for count in [4, 200] {
         let mut board = Board::new(1);
-        (0..count).for_each(|_| drop(board.add(Load::Busy, Params::default())));
+        (0..count).for_each(|_| {
+            board.add(Load::Busy, Params::default());
+        });
         board.go(500 * MS);
         board.forget();
         board.go(1000 * MS);
@@ -347,4 +494,18 @@ proptest! {
             prop_assert!(ran > 0, "vCPU {} is lost", vcpu);
         }
     }
+}
+
+#[test]
+fn those_that_come_later_get_their_share_too() {
+    let mut board = Board::new(1);
+    for _ in 0..16 {
+        board.add(Load::Busy, Params::default());
+        board.go(1_700_000);
+    }
+    board.go(100 * MS);
+    board.take_ran();
+    board.go(1000 * MS);
+    let ran = board.take_ran();
+    assert!(error(&ran, &[1; 16]) < 0.01, "{ran:?}");
 }

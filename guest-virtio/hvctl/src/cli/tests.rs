@@ -9,7 +9,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 
 fn request(line: &str) -> Request {
     match parse(line).unwrap().command {
-        Command::Vm(command) => command.request(),
+        Command::Vm(command) => command.request().expect("a request to the service partition"),
         Command::Debug(DebugCommand::Fault { kind, after_calls }) => kind.request(after_calls),
         other => panic!("{other:?} is no request to the service partition"),
     }
@@ -29,6 +29,9 @@ fn each_command_means_its_request() {
         ("vm start rt-0", Request::VmStart { name: name() }),
         ("vm stop rt-0", Request::VmStop { name: name() }),
         ("vm destroy rt-0", Request::VmDestroy { name: name() }),
+        ("vm reboot rt-0", Request::VmReboot { name: name() }),
+        ("vm pause rt-0", Request::VmPause { name: name() }),
+        ("vm resume rt-0", Request::VmResume { name: name() }),
     ] {
         assert_eq!(request(line), expected);
     }
@@ -62,6 +65,39 @@ fn create_passes_on_what_is_given_and_nothing_else() {
     }
     let none = VmCreate { grants: Some(Vec::new()), ..bare };
     assert_eq!(request("vm create rt --from debian --grant none"), Request::VmCreate(none));
+}
+
+#[test]
+fn set_passes_on_what_is_given_and_says_none_as_zero() {
+    let bare = VmSet { name: "rt".to_owned(), ..VmSet::default() };
+    let reservation = Some(Reservation { budget_us: 2000, period_us: 10_000 });
+    for (line, expected) in [
+        ("--weight 300", VmSet { weight: Some(300), ..bare.clone() }),
+        ("--cap 250 --weight 1", VmSet { cap: Some(250), weight: Some(1), ..bare.clone() }),
+        ("--cap none", VmSet { cap: Some(0), ..bare.clone() }),
+        ("--affinity 0,2-4", VmSet { affinity: Some(vec![0, 2, 3, 4]), ..bare.clone() }),
+        ("--affinity all", VmSet { affinity: Some(Vec::new()), ..bare.clone() }),
+        ("--reserve 2000/10000", VmSet { reservation, ..bare.clone() }),
+        (
+            "--reserve none --pin",
+            VmSet { reservation: Some(Reservation { budget_us: 0, period_us: 0 }), pinned: Some(true), ..bare.clone() },
+        ),
+        ("--no-pin", VmSet { pinned: Some(false), ..bare.clone() }),
+    ] {
+        assert_eq!(request(&format!("vm set rt {line}")), Request::VmSet(expected), "{line}");
+    }
+}
+
+#[test]
+fn top_looks_once_for_a_second_unless_told_otherwise() {
+    let top = |line: &str| match parse(line).unwrap().command {
+        Command::Top(top) => top,
+        other => panic!("{other:?}"),
+    };
+    let plain = top("top");
+    assert_eq!((plain.interval, plain.times, plain.vcpus), (Duration::from_secs(1), 1, false));
+    let full = top("top --vcpus -n 3 -i 0.5");
+    assert_eq!((full.interval, full.times, full.vcpus), (Duration::from_millis(500), 3, true));
 }
 
 #[test]
@@ -99,6 +135,19 @@ fn wrong_lines_are_refused() {
         "vm create rt --from debian --memory 1X",
         "vm create rt --from debian --grant all",
         "hv log --follow",
+        "vm set rt",
+        "vm set rt --weight x",
+        "vm set rt --weight 70000",
+        "vm set rt --cap 0",
+        "vm set rt --cap half",
+        "vm set rt --affinity 3-1",
+        "vm set rt --affinity 0,,1",
+        "vm set rt --affinity 0-300",
+        "vm set rt --reserve 2000",
+        "vm set rt --reserve 0/1000",
+        "vm set rt --pin --no-pin",
+        "top -n 0",
+        "top -i 0",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

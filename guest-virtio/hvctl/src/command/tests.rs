@@ -1,5 +1,5 @@
 use clap::Parser;
-use hv_abi::message::{Failure, FailureCode, VmPhase, VmSpec};
+use hv_abi::message::{CrashedVcpu, Failure, FailureCode, RestartPolicy, VmPhase, VmSpec};
 
 use super::*;
 use crate::records::tests::{MEMORY, hv_bytes};
@@ -15,10 +15,15 @@ fn run_line(line: &str, script: impl Script) -> (Result<Output, Error>, Vec<Aske
     (outcome, peer.join().unwrap())
 }
 
+/// What a command prints.
+fn printed(outcome: Result<Output, Error>) -> String {
+    String::from_utf8(outcome.unwrap().text).unwrap()
+}
+
 /// The text of a command whose question is answered with `body`, in frames of 100 bytes.
 fn text(line: &str, body: Vec<u8>) -> String {
     let (outcome, _) = run_line(line, move |asked| split(asked, &body));
-    outcome.unwrap().text
+    printed(outcome)
 }
 
 fn split(asked: &Asked, body: &[u8]) -> Vec<Vec<u8>> {
@@ -55,9 +60,20 @@ fn detail() -> Reply {
             grants: vec!["manage".to_owned(), "info".to_owned()],
             ports: 2,
             watchdog: true,
+            cpu: CpuShare {
+                weight: 300,
+                cap: None,
+                affinity: vec![0, 2],
+                reservation: Some(Reservation { budget_us: 2000, period_us: 10_000 }),
+                pinned: false,
+            },
+            restart: RestartPolicy::OnFailure,
+            restart_limit: 5,
         },
         origin: Origin::Description,
         last_end: None,
+        restarts: 2,
+        crash: None,
     }))
 }
 
@@ -90,20 +106,27 @@ fn a_vm_is_shown_in_full_and_without_control_characters() {
     assert_eq!(
         text("vm show debian", encode(&detail())),
         "\
-name       debian
-state      running
-vcpus      2
-memory     512 MiB
-uptime     1.5 s
-last end   -
-from       system description
-image      Image (Linux)
-initrd     initrd.gz
-bootargs   console=ttyAMA0 \\u{1b}[2J
-autostart  yes
-grants     manage, info
-ports      2
-watchdog   yes
+name             debian
+state            running
+vcpus            2
+memory           512 MiB
+uptime           1.5 s
+last end         -
+from             system description
+image            Image (Linux)
+initrd           initrd.gz
+bootargs         console=ttyAMA0 \\u{1b}[2J
+autostart        yes
+grants           manage, info
+ports            2
+watchdog         yes
+cpu weight       300
+cpu cap          -
+cpu affinity     0,2
+cpu reservation  2000 of each 10000 µs
+cpu pinned       no
+restart          on-failure, at most 5 in a row
+restarts         2
 "
     );
     let json: serde_json::Value = serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();
@@ -111,6 +134,8 @@ watchdog   yes
     assert_eq!(json["spec"]["memory"], 536_870_912);
     assert_eq!(json["spec"]["format"], "linux");
     assert_eq!(json["spec"]["watchdog"], true);
+    assert_eq!(json["spec"]["cpu"]["affinity"], serde_json::json!([0, 2]));
+    assert_eq!(json["spec"]["cpu"]["reservation"]["budget_us"], 2000);
     assert_eq!(json["origin"], "description");
     assert_eq!(json["last_end"], serde_json::Value::Null);
 }
@@ -124,6 +149,7 @@ fn requests_to_the_service_partition_say_whether_they_are_repeat_safe() {
         ("vm start a", 0),
         ("vm stop a", 0),
         ("vm destroy a", 0),
+        ("vm set a --weight 1", 1),
     ] {
         let (_, asked) = run_line(line, |asked| split(asked, &encode(&Reply::Done)));
         assert_eq!((asked[0].party, asked[0].flags), (1, repeat_safe), "{line}");
@@ -135,6 +161,7 @@ fn what_was_done_is_said() {
     let done = || encode(&Reply::Done);
     assert_eq!(text("vm start a", done()), "a: started\n");
     assert_eq!(text("vm create a --from b", done()), "a: created\n");
+    assert_eq!(text("vm set a --pin", done()), "a: set\n");
     assert_eq!(text("vm stop a --json", done()), "{\"name\":\"a\",\"done\":\"stopped\"}\n");
     assert_eq!(text("debug fault crash --after-calls 2", done()), "fault\n");
 }
@@ -186,7 +213,7 @@ fn sos_bytes() -> Vec<u8> {
 fn the_status_of_the_service_partition_is_asked_of_el2() {
     let (outcome, asked) = run_line("sos status", |asked| split(asked, &sos_bytes()));
     assert_eq!(
-        outcome.unwrap().text,
+        printed(outcome),
         "\
 state           off
 times woken     3
@@ -216,7 +243,7 @@ fn information_has_a_memory_table_that_adds_up() {
     let output = outcome.unwrap();
     assert!(output.doubt.is_none());
     assert_eq!(
-        output.text,
+        String::from_utf8(output.text).unwrap(),
         "\
 CPUs          4
 counter       62.500 MHz
@@ -249,7 +276,7 @@ fn a_memory_table_that_does_not_add_up_is_shown_and_doubted() {
     memory[11] -= 4096;
     let (outcome, _) = run_line("hv info --json", move |asked| split(asked, &hv_bytes(memory)));
     let output = outcome.unwrap();
-    let json: serde_json::Value = serde_json::from_str(&output.text).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.text).unwrap();
     assert_eq!(json["memory"]["adds_up"], false);
     assert_eq!(json["memory"]["total"], 1u64 << 30);
     assert_eq!(json["image_crc"], "1c291ca3");
@@ -279,7 +306,7 @@ const LOG: &[u8] = "[0.000] Dormouse\n[0.001] größe 4\x1b\n[0.002] done\nlater
 #[test]
 fn the_log_is_followed_to_where_it_ended_when_it_was_asked_for() {
     let (outcome, asked) = run_line("hv log", log_peer(LOG, 0));
-    let text = outcome.unwrap().text;
+    let text = printed(outcome);
     assert!(text.starts_with("[0.000] Dormouse\n[0.001] größe 4\\u{1b}\n[0.002] done\n"), "{text}");
     assert_eq!(asked.len(), (LOG.len() - 10).div_ceil(7), "a growing log still ends");
 }
@@ -287,19 +314,70 @@ fn the_log_is_followed_to_where_it_ended_when_it_was_asked_for() {
 #[test]
 fn a_log_whose_beginning_was_overwritten_says_so() {
     let (outcome, _) = run_line("hv log", log_peer(LOG, 17));
-    let text = outcome.unwrap().text;
+    let text = printed(outcome);
     assert!(text.starts_with("[17 bytes were overwritten]\n[0.001] "), "{text}");
     let (outcome, _) = run_line("hv log --json", log_peer(LOG, 17));
-    let json: serde_json::Value = serde_json::from_str(&outcome.unwrap().text).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&printed(outcome)).unwrap();
     assert_eq!(json["position"], 17);
     let end = json["end"].as_u64().unwrap();
     assert_eq!(json["text"].as_str().unwrap().len() as u64, end - 17);
 }
 
 #[test]
+fn a_console_is_asked_for_by_name_and_its_bytes_are_kept_where_no_terminal_is() {
+    let said: &[u8] = b"boot\r\n\x1b[2J\xff done";
+    let console = |asked: &Asked| {
+        assert_eq!((asked.party, asked.body[0], asked.body.len()), (0, 5, 48));
+        assert_eq!(asked.body[16..24], *b"rt-0\0\0\0\0");
+        let from = u64::from_le_bytes(asked.body[8..16].try_into().unwrap()) as usize;
+        let mut body = (from as u64).to_le_bytes().to_vec();
+        body.extend((said.len() as u64).to_le_bytes());
+        body.extend(&said[from..said.len().min(from + 7)]);
+        vec![frame(0, 0, asked.id, &body)]
+    };
+    let (outcome, _) = run_line("vm logs rt-0", console);
+    assert_eq!(outcome.unwrap().text, said);
+    let (outcome, _) = run_line("vm logs rt-0 --json", console);
+    let json: serde_json::Value = serde_json::from_slice(&outcome.unwrap().text).unwrap();
+    assert_eq!(json["text"], "boot\r\n\u{1b}[2J\u{fffd} done");
+    let (outcome, _) = run_line("vm logs rt-0", |asked| vec![frame(0, ERROR, asked.id, &6u32.to_le_bytes())]);
+    let error = outcome.unwrap_err();
+    assert!(error.to_string().starts_with("the hypervisor has nothing of a VM of that name; "), "{error}");
+}
+
+#[test]
+fn a_crash_is_shown_with_the_registers_that_are_known() {
+    let Reply::Vm(mut detail) = detail() else { panic!() };
+    let mut crash = Crash { slot: 3, generation: 7, reason: "crashed".to_owned(), vcpu: None };
+    let mut shown = |crash: &Crash| {
+        detail.crash = Some(crash.clone());
+        text("vm show debian", encode(&Reply::Vm(detail.clone())))
+    };
+    let end = "\nLAST CRASH: crashed, life 7 of slot 3; no vCPU's registers are known\n";
+    assert!(shown(&crash).ends_with(end), "{}", shown(&crash));
+    crash.vcpu = Some(CrashedVcpu {
+        vcpu: 1,
+        pc: 0x4008_0200,
+        pstate: 0x3c5,
+        esr: 0x8200_0000,
+        far: 4,
+        elr_el1: 5,
+        esr_el1: 6,
+        far_el1: 7,
+        sp_el1: 8,
+        x: (0..31).collect(),
+    });
+    let text = shown(&crash);
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("LAST CRASH")).collect();
+    assert_eq!(lines[0], "LAST CRASH: crashed, life 7 of slot 3, vcpu 1");
+    assert!(lines[1].starts_with("  pc      0x0000000040080200  pstate  0x00000000000003c5  esr_el2"), "{text}");
+    assert_eq!(lines[10], "  x28     0x000000000000001c  x29     0x000000000000001d  x30     0x000000000000001e");
+}
+
+#[test]
 fn an_empty_log_is_empty() {
     let (outcome, _) = run_line("hv log", |asked| vec![frame(0, 0, asked.id, &[0; 16])]);
-    assert_eq!(outcome.unwrap().text, "");
+    assert_eq!(printed(outcome), "");
 }
 
 #[cfg(not(target_arch = "aarch64"))]

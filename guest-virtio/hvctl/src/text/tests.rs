@@ -5,14 +5,14 @@ fn a_table_is_as_wide_as_its_widest_cells() {
     let heads = [("NAME", Align::Left), ("N", Align::Right)];
     let rows = [["a".to_owned(), "1".to_owned()], ["größer".to_owned(), "1000".to_owned()]];
     assert_eq!(
-        table(heads, &rows),
+        table(&heads, &rows),
         "\
 NAME       N
 a          1
 größer  1000
 "
     );
-    assert_eq!(table(heads, &[]), "NAME  N\n");
+    assert_eq!(table::<[String; 2]>(&heads, &[]), "NAME  N\n");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Says what it has, then sleeps; ends on `o` (off), `r` (reset) or `c` (crash).
+//! Says what it has, then sleeps; ends on `o` (off), `r` (reset) or `c` (crash), and hangs on `h`.
 #![no_std]
 #![no_main]
 

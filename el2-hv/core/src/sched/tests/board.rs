@@ -57,6 +57,8 @@ struct Core {
     begins: u64,
     until: Option<u64>,
     kicked: Option<u64>,
+    /// It does not look before then, whatever it is told.
+    stalled: u64,
 }
 
 pub struct Board {
@@ -127,6 +129,16 @@ impl Board {
         }
     }
 
+    /// `cpu` takes its interrupts so much later, as one does whose host runs something else.
+    pub fn stall(&mut self, cpu: usize, time: u64) {
+        self.cores[cpu].stalled = self.now + time;
+    }
+
+    /// Those CPUs are kicked.
+    pub fn kick(&mut self, kick: Kick) {
+        self.note(kick);
+    }
+
     fn note(&mut self, kick: Kick) {
         for cpu in kick.cpus().iter() {
             let core = &mut self.cores[cpu.index()];
@@ -146,7 +158,7 @@ impl Board {
                 }
                 Pick::Evict(vcpu) => {
                     assert_eq!(self.cores[cpu].resident.take(), Some(vcpu));
-                    let kick = self.scheduler.release(vcpu, self.now);
+                    let kick = self.scheduler.release(CpuId(cpu as u8), vcpu, self.now);
                     self.note(kick);
                 }
                 Pick::Run(vcpu) => return self.run(cpu, vcpu, until),
@@ -161,10 +173,6 @@ impl Board {
         }
         let before = self.cores[cpu].resident.replace(vcpu).filter(|before| *before != vcpu);
         let switched = self.cores[cpu].resident != before;
-        if let Some(before) = before {
-            let kick = self.scheduler.release(before, self.now);
-            self.note(kick);
-        }
         let core = &mut self.cores[cpu];
         core.running = Some(vcpu);
         core.until = until;
@@ -186,7 +194,10 @@ impl Board {
     pub fn go(&mut self, time: u64) {
         let end = self.now + time;
         loop {
-            let cores = self.cores.iter().flat_map(|core| [core.until, core.kicked, self.sleeps(core)]);
+            let cores = self.cores.iter().flat_map(|core| {
+                let due = [core.until, core.kicked, self.sleeps(core)];
+                due.map(|at| at.map(|at| at.max(core.stalled)))
+            });
             let wakes = self.guests.iter().map(|guest| guest.wakes);
             let next = cores.chain(wakes).flatten().min().unwrap_or(end).max(self.now).min(end);
             self.pass(next);
@@ -224,6 +235,9 @@ impl Board {
 
     fn step(&mut self, cpu: usize) {
         let core = &mut self.cores[cpu];
+        if core.stalled > self.now {
+            return;
+        }
         let due = |at: Option<u64>| at.is_some_and(|at| at <= self.now);
         let kicked = due(core.kicked);
         if kicked {
@@ -269,7 +283,7 @@ impl Board {
                 self.cores[cpu].running = None;
                 self.cores[cpu].resident = None;
                 self.guests[vcpu.index()].queued = self.now;
-                let kick = self.scheduler.release(vcpu, self.now);
+                let kick = self.scheduler.release(CpuId(cpu as u8), vcpu, self.now);
                 self.note(kick);
                 self.pick(cpu);
             }

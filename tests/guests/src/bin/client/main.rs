@@ -6,10 +6,11 @@
 //! | item | |
 //! | --- | --- |
 //! | `vm-list` `vm-show:VM` `vm-create:VM:FROM` `vm-start:VM` `vm-stop:VM` `vm-destroy:VM` | as in `hvctl` |
+//! | `vm-set:VM:weight:N` `vm-set:VM:cap:N` `vm-set:VM:affinity:N+N` `vm-set:VM:reserve:N/N` `vm-set:VM:pin:N` | as in `hvctl`; 0 and `all` are none |
 //! | `fault:crash:N` `fault:spin:N` | makes the service partition fail after N privileged calls |
 //! | `fault-queued:crash` `fault-queued:spin` | fails it with a `vm-list` behind the fault in the ring |
 //! | `burst:N` | N `vm-list` at once |
-//! | `sos-status` `hv-info` `log` | answered by EL2 |
+//! | `sos-status` `hv-info` `log` `vcpus` | answered by EL2 |
 //! | `sleep:MS` `await-off` | waits for a time, or until the partition is off |
 //! | `stay` | sleeps for ever; without it the guest powers itself off at the end |
 #![no_std]
@@ -23,10 +24,10 @@ mod session;
 use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::guest_map::{MAILBOX_SPI, PPI_VIRTUAL_TIMER};
-use hv_abi::message::{Fault, FaultKind, Request, VmCreate};
+use hv_abi::message::{Fault, FaultKind, Request, Reservation, VmCreate, VmSet};
 use hv_abi::record::QueryKind;
 use session::Session;
-use test_guests::{Machine, gic, guest, println, ring, timer};
+use test_guests::{Machine, gic, guest, println, ring};
 
 guest!(main);
 
@@ -59,15 +60,16 @@ fn perform(session: &mut Session, item: &str) -> Answer {
         ["sos-status"] => session.query(QueryKind::SosStatus),
         ["hv-info"] => session.query(QueryKind::HvInfo),
         ["log"] => session.query(QueryKind::Log),
+        ["vcpus"] => session.vcpus(),
         ["await-off"] => session.await_off(),
         ["burst", count] => session.burst(number(count)?),
         ["fault-queued", kind] => session.fault_with_request_behind(fault_kind(kind)?),
         ["sleep", ms] => {
-            timer::sleep_until(timer::now() + timer::ticks(number(ms)? * 1_000_000));
+            session::sleep(number(ms)? * 1_000_000);
             Ok(())
         }
         ["stay"] => loop {
-            timer::sleep_until(timer::now() + timer::frequency());
+            session::sleep(1_000_000_000);
         },
         _ => session.request(&request(&fields)?),
     }
@@ -90,9 +92,31 @@ fn request(fields: &[&str]) -> Result<Request, String> {
             image: None,
             grants: None,
         }),
+        ["vm-set", name, what, value] => Request::VmSet(change(name, what, value)?),
         ["fault", kind, calls] => Request::Fault(Fault { kind: fault_kind(kind)?, after_calls: number(calls)? as u32 }),
         _ => return Err("no such item".into()),
     })
+}
+
+fn change(name: &str, what: &str, value: &str) -> Result<VmSet, String> {
+    let mut set = VmSet { name: name.into(), ..VmSet::default() };
+    match what {
+        "weight" => set.weight = Some(number(value)? as u16),
+        "cap" => set.cap = Some(number(value)? as u16),
+        "affinity" if value == "all" => set.affinity = Some(Vec::new()),
+        "affinity" => {
+            let cpus: Result<_, String> = value.split('+').map(|cpu| number(cpu).map(|cpu| cpu as u8)).collect();
+            set.affinity = Some(cpus?);
+        }
+        "reserve" => {
+            let (budget, period) = value.split_once('/').unwrap_or((value, "0"));
+            let (budget_us, period_us) = (number(budget)? as u32, number(period)? as u32);
+            set.reservation = Some(Reservation { budget_us, period_us });
+        }
+        "pin" => set.pinned = Some(number(value)? != 0),
+        _ => return Err("no such change".into()),
+    }
+    Ok(set)
 }
 
 fn fault_kind(name: &str) -> Result<FaultKind, String> {

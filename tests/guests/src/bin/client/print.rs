@@ -6,7 +6,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use hv_abi::mailbox::HvErrorKind;
 use hv_abi::message::{Reply, VmSummary, decode};
-use hv_abi::record::{HvInfo, LogHeader, QueryKind, SOS_STATES, SosStatus};
+use hv_abi::record::{HvInfo, LogHeader, QueryKind, SOS_STATES, SosStatus, VCPU_STATES, VcpuRecord, VcpusHeader};
 use test_guests::println;
 use zerocopy::FromBytes;
 
@@ -38,13 +38,37 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
     match kind {
         QueryKind::SosStatus => status(&read(bytes)?),
         QueryKind::HvInfo => info(&read(bytes)?),
-        QueryKind::Log => {
+        QueryKind::Log | QueryKind::Console => {
             let header: LogHeader = read(bytes)?;
             let text = bytes.get(size_of::<LogHeader>()..).unwrap_or_default();
             println!("CLIENT log from {} to {}: {} bytes", header.position, header.end, text.len());
         }
+        QueryKind::Vcpus => {
+            vcpus(bytes)?;
+        }
     }
     Ok(())
+}
+
+/// Prints vCPUs; the position of the next.
+pub(crate) fn vcpus(bytes: &[u8]) -> Result<u64, String> {
+    let header: VcpusHeader = read(bytes)?;
+    let end = header.label.iter().position(|&byte| byte == 0).unwrap_or(0);
+    let name = String::from_utf8_lossy(&header.label[..end]);
+    for record in bytes[size_of::<VcpusHeader>()..].chunks(size_of::<VcpuRecord>()) {
+        let record: VcpuRecord = read(record)?;
+        let state = VCPU_STATES.get(usize::from(record.state)).copied().unwrap_or("?");
+        println!(
+            "CLIENT vcpu {name} {} on {} {state} at {} ran {} waited {} exits {:?}",
+            record.vcpu,
+            record.cpu,
+            header.up_ns,
+            record.ran_ns,
+            record.waited_ns,
+            record.exits.map(|count| count.get()),
+        );
+    }
+    Ok(header.next.get())
 }
 
 fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, String> {

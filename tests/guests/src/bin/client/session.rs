@@ -38,19 +38,29 @@ impl Session {
 
     /// Asks EL2, and prints what it answers.
     pub(crate) fn query(&mut self, kind: QueryKind) -> Answer {
-        let record = self.hv(kind)?;
+        let record = self.hv(kind, 0)?;
         print::record(kind, &record)
+    }
+
+    /// Asks EL2 for every vCPU, and prints them.
+    pub(crate) fn vcpus(&mut self) -> Answer {
+        let mut position = 0;
+        while position != u64::MAX {
+            let answer = self.hv(QueryKind::Vcpus, position)?;
+            position = print::vcpus(&answer)?;
+        }
+        Ok(())
     }
 
     /// Waits until EL2 says that the service partition is off.
     pub(crate) fn await_off(&mut self) -> Answer {
         loop {
-            let record = self.hv(QueryKind::SosStatus)?;
+            let record = self.hv(QueryKind::SosStatus, 0)?;
             let (status, _) = SosStatus::read_from_prefix(&record).map_err(|_| "short record")?;
             if status.state.get() == 0 {
                 return Ok(());
             }
-            timer::sleep_until(timer::now() + timer::ticks(POLL_NS));
+            sleep(POLL_NS);
         }
     }
 
@@ -75,8 +85,8 @@ impl Session {
         Ok(())
     }
 
-    fn hv(&mut self, kind: QueryKind) -> Result<Vec<u8>, alloc::string::String> {
-        let query = Query { kind: U32::new(kind as u32), reserved: U32::ZERO, argument: U64::ZERO };
+    fn hv(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, alloc::string::String> {
+        let query = Query { kind: U32::new(kind as u32), reserved: U32::ZERO, argument: U64::new(argument) };
         self.id += 1;
         let frames = Frames::request(Party::Hv, self.id, query.as_bytes()).map_err(text)?;
         self.exchange(frames)?.map_err(|kind| format!("hv: {kind}"))
@@ -135,6 +145,14 @@ impl Session {
             }
         }
         Ok(open.into_iter().filter_map(|(_, outcome)| outcome).collect())
+    }
+}
+
+/// Sleeps. Another interrupt, the mailbox's, may end a WFI before its time.
+pub(crate) fn sleep(ns: u64) {
+    let end = timer::now() + timer::ticks(ns);
+    while timer::now() < end {
+        timer::sleep_until(end);
     }
 }
 

@@ -7,12 +7,16 @@ use test_guests::{cpu, timer};
 
 /// HVC #0 and SMC #0.
 const CONDUITS: [u32; 2] = [0xd400_0002, 0xd400_0003];
-/// PSCI functions that end the VM or this vCPU, without the bit for 64 bits: CPU_SUSPEND is fine
-/// because a timer wakes it; CPU_OFF, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_SUSPEND and SYSTEM_RESET2 are left out.
+/// PSCI functions that end the VM or this vCPU, without the bit for 64 bits: CPU_SUSPEND is fine where it comes back
+/// here, because a timer wakes it; CPU_OFF, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_SUSPEND and SYSTEM_RESET2 are left out.
 const ENDS: [u32; 5] = [0x8400_0002, 0x8400_0008, 0x8400_0009, 0x8400_000e, 0x8400_0012];
 const CPU_SUSPEND: u32 = 0x8400_0001;
+/// StateType of CPU_SUSPEND's power_state: it goes on at another place (DEN0022 §5.4.2).
+const POWER_DOWN: u64 = 1 << 16;
 const CPU_ON: u32 = 0x8400_0003;
 const SMC64: u32 = 1 << 30;
+/// How long a suspended vCPU sleeps at most.
+const SUSPEND_NS: u64 = 50_000;
 /// LDR of x3 to x17 would be needed to fill every register; x0 to x3 are what functions take first.
 const MOV_X3_X1: u32 = 0xaa01_03e3;
 
@@ -27,10 +31,11 @@ pub(crate) fn smccc(attacker: &mut Attacker<'_>) {
         let code = attacker.assemble(&[MOV_X3_X1, conduit]);
         for _ in 0..attacker.machine.number("calls", 1_000_000) / 2 {
             let function = identifier(attacker);
-            let arguments = [u64::from(function), attacker.random.interesting(), attacker.random.interesting()];
+            let mut arguments = arguments(attacker, function);
             let suspends = function & !SMC64 == CPU_SUSPEND;
             if suspends {
-                timer::arm(timer::now() + timer::ticks(50_000));
+                arguments[1] &= !POWER_DOWN;
+                timer::arm(timer::now() + timer::ticks(SUSPEND_NS));
             }
             attacker.run(code, arguments);
             if suspends {
@@ -38,6 +43,33 @@ pub(crate) fn smccc(attacker: &mut Attacker<'_>) {
             }
         }
     }
+}
+
+fn arguments(attacker: &mut Attacker<'_>, function: u32) -> [u64; 3] {
+    [u64::from(function), attacker.random.interesting(), attacker.random.interesting()]
+}
+
+/// One call of any kind, but for those that wait.
+pub(crate) fn call(attacker: &mut Attacker<'_>) {
+    let conduit = attacker.random.pick(&CONDUITS);
+    let immediate = if attacker.random.below(8) == 0 { attacker.random.next() as u32 & 0xffff } else { 0 };
+    let code = attacker.assemble(&[MOV_X3_X1, conduit | immediate << 5]);
+    let function = identifier(attacker);
+    if function & !SMC64 != CPU_SUSPEND {
+        let arguments = arguments(attacker, function);
+        attacker.run(code, arguments);
+    }
+}
+
+/// CPU_SUSPEND with any power state, which an interrupt ends.
+pub(crate) fn suspend(attacker: &mut Attacker<'_>) {
+    let code = attacker.assemble(&[CONDUITS[0]]);
+    let function = CPU_SUSPEND | attacker.random.pick(&[0, SMC64]);
+    let power_state = attacker.random.pick(&[0, 1, 1 << 16, 1 << 30, u64::MAX]);
+    let entry = attacker.wild_address();
+    timer::arm(timer::now() + attacker.random.below(timer::ticks(SUSPEND_NS)));
+    attacker.run(code, [u64::from(function), power_state, entry]);
+    timer::disarm();
 }
 
 fn identifier(attacker: &mut Attacker<'_>) -> u32 {

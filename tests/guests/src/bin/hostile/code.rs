@@ -10,6 +10,12 @@ const RET: u32 = 0xd65f_03c0;
 const UNMASK: u32 = 0xd503_42ff;
 /// Words of code that fit.
 const WORDS: usize = 1024;
+/// Where behind the scratch page code is made, each vCPU's in a place of its own: what random code reaches relative to
+/// where it runs is neither this program nor anything that it needs.
+const CODE: u64 = 0x10_0000;
+const CODE_STRIDE: u64 = 0x1_0000;
+/// Bytes from the scratch page on that no wild address is in.
+const RESERVED: u64 = 0x20_0000;
 /// An attempt that takes longer is ended by the watchdog.
 const WATCHDOG_NS: u64 = 200_000;
 
@@ -17,6 +23,8 @@ const WATCHDOG_NS: u64 = 200_000;
 pub(crate) struct Attacker<'m> {
     /// The machine that is attacked from.
     pub(crate) machine: &'m Machine,
+    /// The vCPU that does it.
+    pub(crate) cpu: usize,
     /// This phase's generator.
     pub(crate) random: Random,
     /// Things tried.
@@ -30,10 +38,15 @@ pub(crate) struct Attacker<'m> {
 impl<'m> Attacker<'m> {
     /// An attacker with fresh counters.
     pub(crate) fn new(machine: &'m Machine, random: Random) -> Self {
-        let attacker = Self { machine, random, attempts: 0, faults: 0, interrupted: 0 };
+        let attacker = Self::on(machine, 0, random);
         gic::init_distributor();
         attacker.restore();
         attacker
+    }
+
+    /// The same on vCPU `cpu`, in the middle of others' work.
+    pub(crate) fn on(machine: &'m Machine, cpu: usize, random: Random) -> Self {
+        Self { machine, cpu, random, attempts: 0, faults: 0, interrupted: 0 }
     }
 
     /// Rounds of a random phase.
@@ -49,7 +62,7 @@ impl<'m> Attacker<'m> {
     /// Writes `words` and a RET behind the scratch page, and makes them fetchable (Arm ARM B2.4.4).
     pub(crate) fn assemble(&self, words: &[u32]) -> u64 {
         assert!(words.len() < WORDS);
-        let start = self.scratch() + 0x1_0000;
+        let start = self.scratch() + CODE + self.cpu as u64 * CODE_STRIDE;
         for (i, word) in words.iter().copied().chain([RET]).enumerate() {
             let place = start + i as u64 * 4;
             // SAFETY: the upper half of RAM belongs to the attacks.
@@ -75,6 +88,12 @@ impl<'m> Attacker<'m> {
             _ => self.faults += 1,
         }
         syndrome
+    }
+
+    /// Runs what is at `address`, which is no code of this program. Nothing that it is likely to be returns, or waits.
+    pub(crate) fn run_at(&mut self, address: u64) -> u64 {
+        let value = self.random.interesting();
+        self.run(address, [value, 0, 0])
     }
 
     /// As [`Attacker::run`], for code that may not end: a timer ends it.
@@ -103,9 +122,9 @@ impl<'m> Attacker<'m> {
         test_guests::console::reset();
     }
 
-    /// An address that is anything but the half of RAM with this program.
+    /// An address that is anything but the half of RAM with this program, or the code that it has made.
     pub(crate) fn wild_address(&mut self) -> u64 {
-        let own = self.machine.ram_base..self.scratch();
+        let own = self.machine.ram_base..self.scratch() + RESERVED;
         loop {
             let address = self.random.interesting() & 0x000f_ffff_ffff_ffff;
             if !own.contains(&address) && !own.contains(&(address + 64)) {

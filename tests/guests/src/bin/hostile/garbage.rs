@@ -29,8 +29,10 @@ unsafe extern "C" {
 }
 
 /// SPSR_EL1 with interrupts unmasked: EL1, and EL0 in AArch64, A32, T32.
-const MODES: [u64; 4] = [0x345, EL0, 0x150, 0x170];
+const MODES: [u64; 4] = [EL1, EL0, 0x150, 0x170];
+const EL1: u64 = 0x345;
 const EL0: u64 = 0x340;
+const NOP: u32 = 0xd503_201f;
 /// SVC #0 in AArch64: the way back.
 const SVC: u32 = 0xd400_0001;
 const LENGTH_MAX: u64 = 12;
@@ -41,17 +43,40 @@ const WATCHDOG_NS: u64 = 200_000;
 /// Random programs.
 pub(crate) fn execute(attacker: &mut Attacker<'_>) {
     for round in 0..attacker.rounds() {
-        let mut words = [0u32; LENGTH_MAX as usize];
-        let length = 1 + attacker.random.below(LENGTH_MAX) as usize;
-        for word in &mut words[..length] {
-            *word = attacker.random.next() as u32;
-        }
+        let (words, length) = random_words(attacker);
         let mode = attacker.random.pick(&MODES);
         drop_to(attacker, &words[..length], mode);
         if round % 16 == 0 {
             attacker.restore();
         }
     }
+}
+
+/// One random program at EL1; what would reach this program itself is taken out of it.
+pub(crate) fn privileged(attacker: &mut Attacker<'_>) {
+    let (mut words, length) = random_words(attacker);
+    words.iter_mut().filter(|word| is_suicide(**word)).for_each(|word| *word = NOP);
+    drop_to(attacker, &words[..length], EL1);
+}
+
+/// One random program at EL0, under a map that gives EL0 nothing of this program.
+pub(crate) fn unprivileged(attacker: &mut Attacker<'_>) {
+    let (words, length) = random_words(attacker);
+    let mode = attacker.random.pick(&MODES[1..]);
+    drop_to(attacker, &words[..length], mode);
+}
+
+fn random_words(attacker: &mut Attacker<'_>) -> ([u32; LENGTH_MAX as usize], usize) {
+    let words = core::array::from_fn(|_| attacker.random.next() as u32);
+    (words, 1 + attacker.random.below(LENGTH_MAX) as usize)
+}
+
+/// Branches by an immediate and ADRP reach this program; MSR takes its vectors, tables or stack away.
+const fn is_suicide(word: u32) -> bool {
+    let branch = word & 0x7c00_0000 == 0x1400_0000;
+    let page = word & 0x9f00_0000 == 0x9000_0000;
+    let system = word & 0xffc0_0000 == 0xd500_0000;
+    branch || page || system
 }
 
 /// Runs AArch64 instructions at EL0.

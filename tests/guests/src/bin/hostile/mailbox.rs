@@ -21,11 +21,34 @@ pub(crate) fn page(attacker: &mut Attacker<'_>) {
         return;
     }
     for _ in 0..attacker.rounds() {
-        let offset = attacker.random.below(PAGE_SIZE as u64 / 4) as usize * 4;
-        ring::publish(offset, attacker.random.interesting() as u32);
-        let index = attacker.random.pick(&[OUTBOUND_PRODUCER, INBOUND_CONSUMER]);
-        ring::publish(index, attacker.random.interesting() as u32);
-        bell(attacker);
+        spoil(attacker);
+    }
+}
+
+fn spoil(attacker: &mut Attacker<'_>) {
+    let offset = attacker.random.below(PAGE_SIZE as u64 / 4) as usize * 4;
+    ring::publish(offset, attacker.random.interesting() as u32);
+    let index = attacker.random.pick(&[OUTBOUND_PRODUCER, INBOUND_CONSUMER]);
+    ring::publish(index, attacker.random.interesting() as u32);
+    bell(attacker);
+}
+
+/// One frame, a spoiled page, or just the doorbell.
+pub(crate) fn once(attacker: &mut Attacker<'_>) {
+    match attacker.random.below(8) {
+        0 if attacker.machine.mailbox => spoil(attacker),
+        1 => bell(attacker),
+        _ if !attacker.machine.mailbox => bell(attacker),
+        2 => take_replies(),
+        _ => {
+            let produced = ring::load(OUTBOUND_PRODUCER);
+            ring::write_bytes(slot_offset(OUTBOUND_SLOTS, produced), &frame(attacker));
+            // What was spoiled is put right, or no frame would be taken any more.
+            let consumed = ring::load(OUTBOUND_CONSUMER);
+            let full = produced.wrapping_sub(consumed) >= SLOTS;
+            ring::publish(OUTBOUND_PRODUCER, if full { consumed.wrapping_add(1) } else { produced.wrapping_add(1) });
+            bell(attacker);
+        }
     }
 }
 

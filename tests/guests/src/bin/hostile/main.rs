@@ -1,7 +1,7 @@
 //! Does everything that a guest must not do, or may do too often, and survives it.
 //!
 //! Bootargs: `seed=N` (1), `phases=NAME,...` (all), `calls=N` (1000000 HVC and SMC calls),
-//! `rounds=N` (20000, of every other random phase), `end=off|reset|crash|stay` (off).
+//! `rounds=N` (20000, of every other random phase), `ops=N` and more of the phase `mix` (there), `end=off|reset|crash|stay` (off).
 //! Output: `HOSTILE seed <n>`, `HOSTILE done <phase> <attempts> faults <faults> interrupted <interrupts>`, `HOSTILE end <how>`.
 #![no_std]
 #![no_main]
@@ -12,7 +12,9 @@ mod devices;
 mod garbage;
 mod mailbox;
 mod memory;
+mod mix;
 mod registers;
+mod shapes;
 mod storms;
 
 use code::Attacker;
@@ -47,6 +49,7 @@ const PHASES: &[Phase] = &[
     ("sgi", storms::sgi),
     ("timer", storms::timers),
     ("console", storms::console),
+    ("mix", mix::run),
 ];
 
 fn main(machine: &Machine) {
@@ -69,6 +72,11 @@ fn main(machine: &Machine) {
     }
     let end = machine.option("end").unwrap_or("off");
     println!("HOSTILE end {end}");
+    finish(end)
+}
+
+/// Ends as it was asked to.
+fn finish(end: &str) -> ! {
     match end {
         "reset" => power::reset(),
         "crash" => power::crash(),

@@ -1,0 +1,93 @@
+//! What the service partition is told: power-on, ends of guests, its alarm, the wish that it leave.
+
+use hv_abi::VmHandle;
+use hv_abi::mailbox::{Event as Told, EventKind, Flags, Frame, Slot};
+use hv_core::addr::VmId;
+use hv_core::sos::{Event, State};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U32;
+
+use super::SosControl;
+use crate::machine::machine;
+use crate::vm::SOS_VM;
+use crate::{SOS, VMS, cpu};
+
+impl SosControl {
+    /// Puts events that wait into its ring; whether there were any.
+    pub(super) fn tell_events(&mut self) -> bool {
+        let mut told = false;
+        if self.power_on && self.power_on_told == 0 && tell(EventKind::PowerOn, VmHandle(0)) {
+            self.power_on_told = 1;
+            told = true;
+        }
+        if self.ended.contains(&true) {
+            for (id, (vm, ended)) in VMS.iter().zip(&mut self.ended).enumerate() {
+                if *ended && tell(EventKind::VmEnded, vm.handle(VmId(id as u8))) {
+                    *ended = false;
+                    told = true;
+                }
+            }
+        }
+        if self.alarm.waits() && tell(EventKind::Alarm, VmHandle(0)) {
+            self.alarm.tell();
+            told = true;
+        }
+        if self.drain_wanted && tell(EventKind::Drain, VmHandle(0)) {
+            self.drain_wanted = false;
+            told = true;
+        }
+        told
+    }
+
+    /// Whether something happened that this life has not heard of.
+    pub(super) fn has_untold(&self) -> bool {
+        self.power_on && self.power_on_told == 0 || self.alarm.waits() || self.ended.iter().any(|ended| *ended)
+    }
+
+    /// Events that wait for a life.
+    pub(super) fn events_waiting(&self) -> u32 {
+        let ended = self.ended.iter().filter(|ended| **ended).count() as u32;
+        u32::from(self.power_on) + u32::from(self.alarm.waits()) + ended
+    }
+
+    /// Something has happened that it is to hear of, by nobody's request.
+    pub(super) fn happened(&mut self) {
+        if self.life.state() == State::Off {
+            self.woken_by = None;
+            self.asked_at = None;
+        }
+        self.event(Event::Wake);
+        self.deliver();
+    }
+}
+
+/// Puts an event into the partition's ring.
+fn tell(kind: EventKind, vm: VmHandle) -> bool {
+    let body = Told { kind: U32::new(kind as u32), reserved: U32::ZERO };
+    let frame = Frame { vm, ..Frame::request(hv_abi::mailbox::Party::Hv, Flags::EVENT, 0, 0) };
+    VMS[SOS_VM.index()].mailbox.lock().put(&Slot::new(frame, body.as_bytes()))
+}
+
+/// `sos_alarm`.
+pub fn set_alarm(at: Option<u64>) {
+    SOS.lock().alarm.set(at);
+    // The CPU looks at its deadlines anew.
+    cpu::interrupt_self();
+}
+
+/// A deadline of its life, or its alarm, may have passed. Returns the next on the counter.
+pub fn deadline_passed() -> Option<u64> {
+    let mut sos = SOS.lock();
+    let machine = machine();
+    if sos.alarm.ring(hv_arch::counter::now()) {
+        sos.happened();
+    }
+    let now = machine.up_ns();
+    if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
+        let off = sos.life.state() == State::Off;
+        let open = if off { sos.requests.waiting() + sos.events_waiting() } else { sos.requests.in_progress() };
+        sos.event(Event::Deadline { open });
+    }
+    let life = sos.life.deadline().map(|ns| machine.started + machine.ticks(ns + 1000));
+    [life, sos.alarm.deadline()].into_iter().flatten().min()
+}

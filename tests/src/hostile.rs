@@ -1,0 +1,185 @@
+//! The hostile guest's mix of operations beside a witness and Debian, and what all three must have to say afterwards.
+
+use crate::description::ALL_GRANTS;
+use crate::{Board, Description, Guest, Shell, System, seconds};
+use serde_json::Value;
+use std::time::Duration;
+
+/// MD5 of `seq 1000`.
+const SUM: &str = "53d025127ae99ab79e8502aae2d9bea6";
+/// Lines of EL2's log that a guest may cause by what it does, its start and end included.
+const LINES_MAX: usize = 16;
+
+/// Who has the console when the guest that had it has ended.
+const LOG: &str = "[console: dormouse log]";
+
+/// A run of the mix.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// What decides the operations.
+    pub seed: u32,
+    /// How many.
+    pub operations: u64,
+    /// vCPUs of the hostile guest.
+    pub vcpus: u32,
+    /// What it may ask; with grants it has a mailbox and a management port.
+    pub grants: &'static [&'static str],
+    /// By how many milliseconds the witness's timer may be late.
+    pub late_ms: u32,
+    /// How long it may all take.
+    pub time: Duration,
+}
+
+impl Mix {
+    /// A mix by three vCPUs with every grant, which takes less than a minute or so.
+    pub fn new(seed: u32, operations: u64) -> Self {
+        Self {
+            seed,
+            operations,
+            vcpus: 3,
+            grants: ALL_GRANTS,
+            late_ms: seconds(5).as_millis() as u32,
+            time: seconds(120),
+        }
+    }
+
+    /// Debian, the witness, and the hostile guest, which starts when it is told to.
+    pub fn system(&self) -> System {
+        let hostile = Guest::bare("hostile", &self.bootargs()).vcpus(self.vcpus).manual();
+        let hostile = Guest { grants: self.grants, ports: u32::from(!self.grants.is_empty()), ..hostile };
+        let witness = Guest::bare("witness", &format!("seed={} limit-ms={}", self.seed, self.late_ms));
+        let witness = Guest { grants: &["info"], ..witness.vcpus(2).memory(32 << 20) };
+        let description = Description::with("debian", Guest::debian(2)).and("witness", witness);
+        System::new(&description.and("hostile", hostile))
+    }
+
+    fn bootargs(&self) -> String {
+        format!("phases=mix seed={} ops={}", self.seed, self.operations)
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// If anybody but the hostile guest itself has noticed.
+    pub fn run(&self, board: Board) {
+        let mut scene = Scene::begin(Board { seed: self.seed, ..board }, self);
+        let done = format!("HOSTILE done mix {} ", self.operations);
+        let said = scene.shell.run.expect(&done, self.time);
+        // Few operations may not come to what only some of the vCPUs do.
+        let many = self.operations >= 10_000;
+        let kinds = said.lines().filter_map(|line| line.strip_prefix("HOSTILE kind "));
+        let counts = kinds.map(|kind| kind.rsplit(' ').next().map(str::trim)).collect::<Vec<_>>();
+        assert!(!many || counts.iter().all(|count| *count != Some("0")), "a kind was left out: {said}");
+        assert!(!counts.is_empty(), "{said}");
+        assert_eq!(scene.shell.run.expect_vm_end("hostile", seconds(30)), "powered off");
+        scene.shell.run.expect(LOG, seconds(30));
+        scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));
+        scene.end();
+    }
+
+    /// Starts it again and again; each time it ends by itself, as `ends` say one after the other, in the middle of what all
+    /// its vCPUs do.
+    ///
+    /// # Panics
+    /// As [`Mix::run`].
+    pub fn end_abruptly(&self, board: Board, ends: &[(&str, &str)]) {
+        let mut scene = Scene::boot(Board { seed: self.seed, ..board }, self);
+        for (i, (end, how)) in ends.iter().enumerate() {
+            let bootargs = format!("{} end={end} abrupt={}", self.bootargs(), 1000 + 777 * i);
+            let create = format!("hvctl vm create h{i} --from hostile --bootargs '{bootargs}'");
+            scene.shell.command(&create).ok();
+            scene.shell.command(&format!("hvctl vm start h{i}")).ok();
+            assert_eq!(&scene.shell.run.expect_vm_end(&format!("h{i}"), self.time), how);
+            scene.shell.run.expect_log(&format!("vm h{i}: memory returned"), seconds(30));
+            scene.shell.command(&format!("hvctl vm destroy h{i}")).ok();
+        }
+        scene.end();
+    }
+
+    /// Runs it, and destroys it after some operations, when all its vCPUs are at work.
+    ///
+    /// # Panics
+    /// As [`Mix::run`].
+    pub fn run_and_destroy(&self, board: Board, some: u64) {
+        let mut scene = Scene::begin(Board { seed: self.seed, ..board }, self);
+        scene.shell.run.expect(&format!("HOSTILE mix {some} "), self.time);
+        scene.focus("debian");
+        scene.shell.command("hvctl vm destroy hostile").ok();
+        assert_eq!(scene.shell.run.expect_vm_end("hostile", seconds(30)), "stopped");
+        scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));
+        scene.end();
+    }
+}
+
+/// A board on which a mix runs.
+struct Scene {
+    shell: Shell,
+    /// Rows of `hv info` before.
+    memory: Value,
+}
+
+impl Scene {
+    /// Boots Debian and the witness, and gives both something to do.
+    fn boot(board: Board, mix: &Mix) -> Self {
+        let mut shell = Shell::enter(board.boot(&mix.system()));
+        shell.await_off();
+        let memory = shell.hvctl("hv info")["memory"].clone();
+        shell.command("(until [ -e /stop ]; do seq 1000 | md5sum; done | sort | uniq -c >/sums; touch /summed) &").ok();
+        Self { shell, memory }
+    }
+
+    /// As [`Scene::boot`], and starts the hostile guest, which gets the console.
+    fn begin(board: Board, mix: &Mix) -> Self {
+        let mut scene = Self::boot(board, mix);
+        scene.shell.command("hvctl vm start hostile").ok();
+        scene.focus("hostile");
+        scene
+    }
+
+    fn focus(&mut self, name: &str) {
+        self.shell.run.focus(name);
+    }
+
+    /// The hostile guest has ended: nobody else has noticed, and what it had came back.
+    fn end(mut self) {
+        self.focus("debian");
+        self.debian_is_well();
+        self.all_came_back();
+        self.log_is_short();
+        self.witness_is_content();
+    }
+
+    fn debian_is_well(&mut self) {
+        self.shell.command("touch /stop; until [ -e /summed ]; do sleep 0.1; done").ok();
+        let sums = self.shell.command("cat /sums").ok();
+        let words = sums.split_whitespace().collect::<Vec<_>>();
+        assert!(matches!(words[..], [_, SUM, "-"]), "{sums}");
+        let list = self.shell.hvctl("vm list");
+        let runs = |vm: &Value| vm["name"] == "debian" && vm["state"] == "running";
+        assert!(list.as_array().is_some_and(|list| list.iter().any(runs)), "{list}");
+    }
+
+    fn all_came_back(&mut self) {
+        let off = self.shell.await_off();
+        assert_eq!((&off["failures"], &off["frames"]), (&0.into(), &0.into()), "{off}");
+        let memory = self.shell.hvctl("hv info")["memory"].clone();
+        assert_eq!(memory, self.memory, "memory afterwards, and before");
+    }
+
+    fn log_is_short(&self) {
+        let log = self.shell.run.log.text();
+        assert!(!log.contains(crate::run::FATAL), "{log}");
+        let caused = log.lines().filter(|line| line.contains("vm hostile: ")).count();
+        assert!(caused <= LINES_MAX, "{caused} lines about the hostile guest: {log}");
+    }
+
+    fn witness_is_content(&mut self) {
+        let run = &mut self.shell.run;
+        run.focus("witness");
+        run.send("e");
+        let verdict = run.expect_line("WITNESS ", seconds(30));
+        println!("{verdict}");
+        assert!(verdict.starts_with("WITNESS ok "), "{verdict}");
+        assert_eq!(run.expect_vm_end("witness", seconds(30)), "powered off");
+    }
+}

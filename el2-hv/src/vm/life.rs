@@ -78,8 +78,9 @@ pub fn crashed(loaded: &Loaded) {
 
 /// A vCPU is about to leave its CPU for good. Of a VM that hangs, where the first one does is worth to know.
 pub fn vcpu_leaves(loaded: &Loaded) {
-    let hangs = loaded.vm.control.lock().end == EndReason::Watchdog;
-    if hangs && loaded.index == VcpuIdx(0) {
+    // Where its VM is alive another vCPU may hold the lock, in the middle of a CPU_ON that waits for this one to be gone.
+    let stops = loaded.index == VcpuIdx(0) && loaded.vm.phase() == Phase::Stopping;
+    if stops && loaded.vm.control.lock().end == EndReason::Watchdog {
         kept::crashed(loaded, EndReason::Watchdog);
     }
 }

@@ -25,6 +25,9 @@ mod ports;
 mod query;
 mod report;
 mod sos;
+#[cfg_attr(feature = "stays", path = "stay.rs")]
+#[cfg_attr(not(feature = "stays"), path = "no_stay.rs")]
+mod stay;
 mod stolen;
 mod vcpu;
 mod vm;

@@ -83,13 +83,14 @@ fn sos_status(sos: &SosControl) -> SosStatus {
 fn hv_info() -> HvInfo {
     let machine = machine();
     let boot = machine.boot_memory;
+    let online = SCHEDULER.online().count();
     let frames = frames();
     let table = frames.table();
     let of = |owner| table.bytes_of(owner);
     // The image row is what is left of the image's frames: tables, rings, notes in .bss have rows of their own.
     let inside = boot.image_tables + boot.image_rings + boot.image_notes;
     HvInfo {
-        cpus: U32::new(machine.cpus as u32),
+        cpus: U32::new(online),
         counter_hz: U32::new(machine.counter_hz as u32),
         ram: U64::new(table.total()),
         guests: U64::new(table.bytes_of_vms_but(SOS_VM)),
@@ -107,7 +108,7 @@ fn hv_info() -> HvInfo {
         first_guest_count: U64::new(FIRST_GUEST.load(Ordering::Relaxed)),
         up_ns: U64::new(machine.up_ns()),
         image_crc: U32::new(machine.image_crc),
-        reserved: U32::ZERO,
+        cpus_off: U32::new((machine.cpus as u32).saturating_sub(online)),
     }
 }
 

@@ -6,6 +6,7 @@ mod answer;
 mod end;
 mod events;
 mod load;
+mod seat;
 
 use hv_abi::call::{DrainAnswer, Grants};
 use hv_abi::guest_map::MAILBOX_SPI;
@@ -14,13 +15,16 @@ use hv_abi::mailbox::{Frame, HvErrorKind, OPEN_MAX, Party, Slot};
 use hv_abi::record::EndReason;
 use hv_abi::{Status, VmHandle};
 use hv_core::addr::VmId;
+use hv_core::description::ServicePartition;
 use hv_core::requests::{Asker, Offer, Requests};
+use hv_core::sos::seat::{Power, Seat};
 use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
 
 use answer::{error_slot, refuse};
 pub use end::{forget_vm, load_failed, scrub_step, scrubbed, stopped, vm_ended, vm_gone};
 pub use events::{deadline_passed, set_alarm};
 pub use load::{Image, extra, load};
+pub use seat::{cpu_arrived, stays_on, turns_off};
 
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
@@ -32,6 +36,8 @@ pub struct SosControl {
     life: SosLife,
     requests: Requests,
     image: Option<Image>,
+    /// Where its vCPU runs.
+    seat: Seat,
     /// Where the scrub of its frames is.
     scrubbed: u64,
     /// The board was powered on, and no life has agreed to end since.
@@ -70,6 +76,7 @@ impl SosControl {
             life: SosLife::new(SosTimes { idle: 0, boot: 0, busy: 0 }),
             requests: Requests::new(),
             image: None,
+            seat: Seat::SHARED,
             scrubbed: 0,
             power_on: false,
             power_on_told: 0,
@@ -85,9 +92,9 @@ impl SosControl {
     }
 
     /// What boot has found out.
-    pub fn configure(&mut self, times: SosTimes, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
+    pub fn configure(&mut self, said: &ServicePartition<'_>, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
         self.power_on = true;
-        self.life = SosLife::new(times);
+        self.life = SosLife::new(said.times);
         self.image = Some(image);
         self.seed = seed;
     }
@@ -194,6 +201,7 @@ impl SosControl {
         if !load::claim(self.image.as_ref()) {
             report::fatal(format_args!("the service partition cannot be powered on: no vCPU is free"));
         }
+        self.sit_down();
         vm::begin_loading();
     }
 
@@ -370,7 +378,9 @@ pub fn progress() {
     SOS.lock().event(Event::Progress);
 }
 
-/// Powers it on for the first time.
-pub fn power_on() {
-    SOS.lock().event(Event::Wake);
+/// Powers it on for the first time, when all CPUs run.
+pub fn power_on(power: &Power) {
+    let mut sos = SOS.lock();
+    sos.dedicate(power);
+    sos.event(Event::Wake);
 }

@@ -267,8 +267,8 @@ pub struct HvInfo {
     pub up_ns: U64,
     /// CRC-32 of the EL2 image's file as it was loaded.
     pub image_crc: U32,
-    /// Zero.
-    pub reserved: U32,
+    /// CPUs of the board that are off: one that the service partition has for itself, while it sleeps.
+    pub cpus_off: U32,
 }
 
 /// Before a piece of the log.

@@ -13,6 +13,8 @@
 //! work waits in its queue, and [`SosLife::on`] with [`Event::Scrubbed`] is told whether there is some.
 
 mod alarm;
+pub mod seat;
+pub mod wakes;
 
 pub use alarm::Alarm;
 

@@ -71,6 +71,7 @@ pub fn scrubbed() {
         sos.woken_by = None;
     }
     sos.event(Event::Scrubbed { waiting });
+    sos.stand_up();
     drop(sos);
     off_if_idle();
 }

@@ -86,6 +86,8 @@ pub fn deadline_passed() -> Option<u64> {
         let open = if off { sos.requests.waiting() + sos.events_waiting() } else { sos.requests.in_progress() };
         sos.event(Event::Deadline { open });
     }
-    let life = sos.life.deadline().map(|ns| machine.started + machine.ticks(ns + 1000));
-    [life, sos.alarm.deadline()].into_iter().flatten().min()
+    sos.await_cpu();
+    let own = [sos.life.deadline(), sos.seat.deadline()].into_iter().flatten().min();
+    let own = own.map(|ns| machine.started + machine.ticks(ns + 1000));
+    [own, sos.alarm.deadline()].into_iter().flatten().min()
 }

@@ -58,6 +58,7 @@ pub fn reap(local: &mut Local, reaper: VcpuId) {
         let done = if id == SOS_VM { sos::scrub_step() } else { reap_step(id) };
         if done {
             SCHEDULER.remove(reaper, counter::now_relaxed());
+            local.took_sos_down = id == SOS_VM;
             finish(id);
             return;
         }

@@ -357,8 +357,12 @@ fn hv_text(hv: &Hv) -> String {
             format!("at count {count} ({})", micros(u64::try_from(ns).unwrap_or(u64::MAX)))
         }
     };
+    let cpus = match hv.cpus_off {
+        0 => hv.cpus.to_string(),
+        off => format!("{} ({off} off)", hv.cpus),
+    };
     let facts = pairs([
-        ("CPUs", hv.cpus.to_string()),
+        ("CPUs", cpus),
         ("counter", hertz(hv.counter_hz)),
         ("up", span(hv.up_ns)),
         ("first guest", first_guest),

@@ -140,6 +140,15 @@ impl Queue {
         self.unit = (lengths.round << UNIT_BITS) / WEIGHT_DEFAULT as u64;
     }
 
+    /// The CPU is about to be turned off; whether it has nobody. Who is sent here meanwhile waits until it runs again.
+    pub(super) const fn end(&mut self) -> bool {
+        let empty = self.runnable == 0 && self.resident.is_none();
+        if empty {
+            self.doing = Doing::Choosing;
+        }
+        empty
+    }
+
     pub(super) const fn set_open(&mut self, open: CpuMask) {
         self.open = open;
     }

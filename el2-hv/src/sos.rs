@@ -18,6 +18,7 @@ use hv_core::addr::VmId;
 use hv_core::description::ServicePartition;
 use hv_core::requests::{Asker, Offer, Requests};
 use hv_core::sos::seat::{Power, Seat};
+use hv_core::sos::wakes::WakeBuckets;
 use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
 
 use answer::{error_slot, refuse};
@@ -38,6 +39,8 @@ pub struct SosControl {
     image: Option<Image>,
     /// Where its vCPU runs.
     seat: Seat,
+    /// Who may wake it.
+    wakes: WakeBuckets,
     /// Where the scrub of its frames is.
     scrubbed: u64,
     /// The board was powered on, and no life has agreed to end since.
@@ -77,6 +80,7 @@ impl SosControl {
             requests: Requests::new(),
             image: None,
             seat: Seat::SHARED,
+            wakes: WakeBuckets::NONE,
             scrubbed: 0,
             power_on: false,
             power_on_told: 0,
@@ -95,6 +99,7 @@ impl SosControl {
     pub fn configure(&mut self, said: &ServicePartition<'_>, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
         self.power_on = true;
         self.life = SosLife::new(said.times);
+        self.wakes.set(said.wakes);
         self.image = Some(image);
         self.seed = seed;
     }
@@ -148,12 +153,26 @@ impl SosControl {
         if self.requests.waiting() == 0 {
             return;
         }
-        if self.life.state() == State::Off {
-            self.woken_by = self.requests.oldest_asker().and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
-            self.asked_at = Some(hv_arch::counter::now());
+        if self.life.state() != State::Off {
+            return self.deliver();
         }
-        self.event(Event::Wake);
-        self.deliver();
+        if self.waker().is_some() {
+            self.event(Event::Wake);
+        } else {
+            // The CPU looks at its deadlines anew: one of them is that of the next token.
+            cpu::interrupt_self();
+        }
+    }
+
+    /// Whose request wakes it: one of those that have a token.
+    fn waker(&self) -> Option<VmHandle> {
+        let now = machine().up_ns();
+        self.requests.next_asker(|asker| self.wakes.ready_at(slot_of(asker)) <= now)
+    }
+
+    /// Requests and events that are to wake it.
+    fn wakeful(&self) -> u32 {
+        u32::from(self.waker().is_some()) + self.events_waiting()
     }
 
     /// Whether something waits for it, or was handed to it and is not done.
@@ -193,6 +212,12 @@ impl SosControl {
 
     fn begin_life(&mut self) {
         let life = self.life.account().lives;
+        let waker = self.waker();
+        self.woken_by = waker.and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
+        self.asked_at = waker.map(|_| hv_arch::counter::now());
+        if let Some(waker) = waker {
+            self.wakes.take(slot_of(waker), machine().up_ns());
+        }
         match &self.woken_by {
             Some(label) => log::info!("sos: life {life}, woken by {label}"),
             None => log::info!("sos: life {life}, woken by hv"),
@@ -284,6 +309,11 @@ impl SosControl {
         }
         seed
     }
+}
+
+/// The slot of an asker.
+fn slot_of(asker: VmHandle) -> VmId {
+    VmId(asker.index().unwrap_or(SOS_VM.0))
 }
 
 /// Sends a frame to who asked. Nobody is there any more: that counts as sent.

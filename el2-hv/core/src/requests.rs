@@ -3,7 +3,8 @@
 //! Nothing is lost: a request that waits survives a crash of the partition; one that was in progress
 //! is answered with an error, or handed to the next life where its header says that repeating is
 //! safe, but only once. Nobody can fill the store: each VM has a share, one place of it for sure, and what exceeds
-//! it stays in the asker's own ring.
+//! it stays in the asker's own ring. What waits is handed over in turns, a frame of each VM: who asks all the time holds
+//! nobody up.
 //!
 //! A request is answered when its last frame was handed over. The partition may give one up before, because the
 //! rest of it does not come: then what waits of it is dropped, and what is still to come is thrown away here.
@@ -18,8 +19,11 @@ pub const OPEN_PER_VM: usize = 6;
 /// Places for more than one request of a VM, shared by all; a first one has a place always.
 const EXTRA_MAX: usize = OPEN_MAX - MAX_VMS;
 const _: () = assert!(OPEN_MAX <= u128::BITS as usize);
-/// Frames that may wait.
-const FRAMES_MAX: usize = 64;
+/// Frames that may wait: a first one of each VM has a place always.
+const FRAMES_MAX: usize = 128;
+/// Places for more than one frame of a VM, shared by all.
+const EXTRA_FRAMES: u32 = (FRAMES_MAX - MAX_VMS) as u32;
+const _: () = assert!(FRAMES_MAX <= u128::BITS as usize);
 /// Of these, from one VM.
 const FRAMES_PER_VM: usize = 8;
 
@@ -87,6 +91,8 @@ struct Open {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     open: usize,
+    /// It came before those with a greater one.
+    number: u64,
     slot: Slot,
 }
 
@@ -97,9 +103,12 @@ pub struct Requests {
     /// Bit n: place n of `open` is taken.
     taken: u128,
     frames: [Option<Waiting>; FRAMES_MAX],
-    /// Oldest frame; the others follow without gaps.
-    first: usize,
-    count: usize,
+    /// Bit n: place n of `frames` is taken.
+    waiting: u128,
+    /// Frames so far.
+    numbers: u64,
+    /// The slot of the VM that was served last.
+    served: u8,
 }
 
 /// Where a reply goes.
@@ -114,7 +123,7 @@ pub struct Route {
 impl Requests {
     /// An empty store.
     pub const fn new() -> Self {
-        Self { open: [None; OPEN_MAX], taken: 0, frames: [None; FRAMES_MAX], first: 0, count: 0 }
+        Self { open: [None; OPEN_MAX], taken: 0, frames: [None; FRAMES_MAX], waiting: 0, numbers: 0, served: 0 }
     }
 
     /// Takes a frame for the service partition from `asker`, whose header is `frame`.
@@ -177,8 +186,12 @@ impl Requests {
     fn push(&mut self, open: usize, asker: Asker, frame: &Frame, slot: &Slot) {
         let stamped = Frame { port: asker.port, vm: asker.vm, ..*frame };
         let slot = Slot { header: stamped.header(), body: slot.body };
-        self.frames[(self.first + self.count) % FRAMES_MAX] = Some(Waiting { open, slot });
-        self.count += 1;
+        let place = self.waiting.trailing_ones() as usize;
+        if let Some(free) = self.frames.get_mut(place) {
+            *free = Some(Waiting { open, number: self.numbers, slot });
+            self.waiting |= 1 << place;
+            self.numbers += 1;
+        }
     }
 
     fn free(&mut self, index: usize) {
@@ -211,37 +224,55 @@ impl Requests {
         (self.taken.count_ones() - vms.count_ones()) as usize
     }
 
-    /// The frames that wait, the oldest first.
-    fn queue(&self) -> impl Iterator<Item = &Waiting> {
-        (0..self.count).filter_map(|i| self.frames[(self.first + i) % FRAMES_MAX].as_ref())
+    /// The frames that wait, their places, and the VMs that sent them.
+    fn queue(&self) -> impl Iterator<Item = (usize, &Waiting, VmHandle)> {
+        let mut left = self.waiting;
+        core::iter::from_fn(move || {
+            let place = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            let waiting = self.frames.get(place)?.as_ref()?;
+            Some((place, waiting, self.open[waiting.open].as_ref()?.asker.vm))
+        })
     }
 
     /// Whether one more frame of `vm` may wait.
     fn has_room_for(&self, vm: VmHandle) -> bool {
-        let its_own = |waiting: &&Waiting| self.open[waiting.open].as_ref().is_some_and(|open| open.asker.vm == vm);
-        self.count < FRAMES_MAX && self.queue().filter(its_own).count() < FRAMES_PER_VM
+        let (mut own, mut vms) = (0, 0u128);
+        for (_, _, sender) in self.queue() {
+            own += usize::from(sender == vm);
+            vms |= 1 << (sender.index().unwrap_or(0) & 127);
+        }
+        own == 0 || own < FRAMES_PER_VM && self.waiting.count_ones() - vms.count_ones() < EXTRA_FRAMES
     }
 
-    /// Hands frames that wait to `put`, oldest first, until it says that it has no room. Returns how many.
+    /// The frame whose turn it is, of VMs that `may` be served: the oldest one of the next VM.
+    fn next(&self, may: impl Fn(VmHandle) -> bool) -> Option<(usize, VmHandle)> {
+        let turn = |vm: VmHandle| vm.index().unwrap_or(0).wrapping_sub(self.served).wrapping_sub(1);
+        let frames = self.queue().filter(|(_, _, vm)| may(*vm));
+        let first = frames.min_by_key(|(_, waiting, vm)| (turn(*vm), waiting.number));
+        first.map(|(place, _, vm)| (place, vm))
+    }
+
+    /// Hands frames that wait to `put`, one of each VM in turn, until it says that it has no room. Returns how many.
     pub fn deliver(&mut self, mut put: impl FnMut(&Slot) -> bool) -> u32 {
         let mut delivered = 0;
-        while self.count > 0 {
-            if let Some(waiting) = &self.frames[self.first] {
-                if !put(&waiting.slot) {
-                    break;
-                }
-                if let Some(open) = self.open[waiting.open].as_mut()
-                    && open.progress == Progress::Waiting
-                {
-                    open.progress = Progress::Started;
-                }
-                delivered += 1;
+        while let Some((place, vm)) = self.next(|_| true) {
+            let Some(waiting) = self.frames[place].as_ref().filter(|waiting| put(&waiting.slot)) else { break };
+            if let Some(open) = self.open[waiting.open].as_mut()
+                && open.progress == Progress::Waiting
+            {
+                open.progress = Progress::Started;
             }
-            self.frames[self.first] = None;
-            self.first = (self.first + 1) % FRAMES_MAX;
-            self.count -= 1;
+            self.drop_frame(place);
+            self.served = vm.index().unwrap_or(0);
+            delivered += 1;
         }
         delivered
+    }
+
+    fn drop_frame(&mut self, place: usize) {
+        self.frames[place] = None;
+        self.waiting &= !(1 << place);
     }
 
     /// Where a reply frame of the service partition goes; `None` where nobody waits for it.
@@ -293,7 +324,7 @@ impl Requests {
             if open.progress != Progress::Started {
                 continue;
             }
-            if open.repeatable && !open.crashed && !open.replied && self.count < FRAMES_MAX {
+            if open.repeatable && !open.crashed && !open.replied && self.waiting != u128::MAX {
                 open.crashed = how == LifeOver::Failed;
                 open.progress = Progress::Waiting;
                 let (asker, slot) = (open.asker, open.slot);
@@ -351,29 +382,29 @@ impl Requests {
         }
     }
 
-    /// Takes frames out of the queue, keeping the others' order.
+    /// Takes frames out of the queue.
     fn drop_frames(&mut self, which: impl Fn(usize, &Open) -> bool) {
-        let mut kept = 0;
-        for i in 0..self.count {
-            let frame = self.frames[(self.first + i) % FRAMES_MAX].take();
-            let stays = |frame: &Waiting| self.open[frame.open].as_ref().is_some_and(|open| !which(frame.open, open));
-            let keep = frame.filter(stays);
-            if keep.is_some() {
-                self.frames[(self.first + kept) % FRAMES_MAX] = keep;
-                kept += 1;
+        for place in 0..FRAMES_MAX {
+            let goes = |frame: &Waiting| self.open[frame.open].as_ref().is_none_or(|open| which(frame.open, open));
+            if self.frames[place].as_ref().is_some_and(goes) {
+                self.drop_frame(place);
             }
         }
-        self.count = kept;
     }
 
     /// Frames that wait.
     pub const fn waiting(&self) -> u32 {
-        self.count as u32
+        self.waiting.count_ones()
     }
 
-    /// Who waits for the longest.
-    pub fn oldest_asker(&self) -> Option<VmHandle> {
-        self.open[self.queue().next()?.open].as_ref().map(|open| open.asker.vm)
+    /// Whose turn it is, of those that wait and `may` be served.
+    pub fn next_asker(&self, may: impl Fn(VmHandle) -> bool) -> Option<VmHandle> {
+        self.next(may).map(|(_, vm)| vm)
+    }
+
+    /// The VMs whose frames wait, one for each frame.
+    pub fn askers(&self) -> impl Iterator<Item = VmHandle> {
+        self.queue().map(|(_, _, vm)| vm)
     }
 
     /// Requests that the partition works on: handed over whole, and their askers take the reply.

@@ -62,14 +62,8 @@ pub fn scrub_step() -> bool {
 pub fn scrubbed() {
     let mut sos = SOS.lock();
     resume_starved(&mut sos);
-    let waiting = sos.requests.waiting() + sos.events_waiting();
     log::info!("sos: off");
-    if sos.requests.waiting() > 0 {
-        sos.woken_by = sos.requests.oldest_asker().and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
-        sos.asked_at = Some(hv_arch::counter::now());
-    } else if waiting > 0 {
-        sos.woken_by = None;
-    }
+    let waiting = sos.wakeful();
     sos.event(Event::Scrubbed { waiting });
     sos.stand_up();
     drop(sos);

@@ -7,7 +7,7 @@ use hv_core::sos::{Event, State};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-use super::SosControl;
+use super::{SosControl, slot_of};
 use crate::machine::machine;
 use crate::vm::SOS_VM;
 use crate::{SOS, VMS, cpu};
@@ -50,12 +50,24 @@ impl SosControl {
 
     /// Something has happened that it is to hear of, by nobody's request.
     pub(super) fn happened(&mut self) {
-        if self.life.state() == State::Off {
-            self.woken_by = None;
-            self.asked_at = None;
-        }
         self.event(Event::Wake);
         self.deliver();
+    }
+}
+
+impl SosControl {
+    /// Wakes the partition where a request has waited for a token. Returns when the next one that waits has one.
+    fn token_due(&mut self, now: u64) -> Option<u64> {
+        // Held off after failures: its own deadline is looked at.
+        if self.life.state() != State::Off || self.life.deadline().is_some() {
+            return None;
+        }
+        let due = self.requests.askers().map(|asker| self.wakes.ready_at(slot_of(asker))).min()?;
+        if due > now {
+            return Some(due);
+        }
+        self.event(Event::Wake);
+        None
     }
 }
 
@@ -83,11 +95,12 @@ pub fn deadline_passed() -> Option<u64> {
     let now = machine.up_ns();
     if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
         let off = sos.life.state() == State::Off;
-        let open = if off { sos.requests.waiting() + sos.events_waiting() } else { sos.requests.in_progress() };
+        let open = if off { sos.wakeful() } else { sos.requests.in_progress() };
         sos.event(Event::Deadline { open });
     }
     sos.await_cpu();
-    let own = [sos.life.deadline(), sos.seat.deadline()].into_iter().flatten().min();
+    let token = sos.token_due(now);
+    let own = [sos.life.deadline(), sos.seat.deadline(), token].into_iter().flatten().min();
     let own = own.map(|ns| machine.started + machine.ticks(ns + 1000));
     [own, sos.alarm.deadline()].into_iter().flatten().min()
 }

@@ -5,6 +5,7 @@
 mod answer;
 mod end;
 mod events;
+mod history;
 mod load;
 mod seat;
 
@@ -17,6 +18,7 @@ use hv_abi::{Status, VmHandle};
 use hv_core::addr::VmId;
 use hv_core::description::ServicePartition;
 use hv_core::requests::{Asker, Offer, Requests};
+use hv_core::sos::history::Ledger;
 use hv_core::sos::seat::{Power, Seat};
 use hv_core::sos::wakes::WakeBuckets;
 use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
@@ -41,6 +43,8 @@ pub struct SosControl {
     seat: Seat,
     /// Who may wake it.
     wakes: WakeBuckets,
+    /// What its lives were for.
+    ledger: Ledger,
     /// Where the scrub of its frames is.
     scrubbed: u64,
     /// The board was powered on, and no life has agreed to end since.
@@ -81,6 +85,7 @@ impl SosControl {
             image: None,
             seat: Seat::SHARED,
             wakes: WakeBuckets::NONE,
+            ledger: Ledger::NONE,
             scrubbed: 0,
             power_on: false,
             power_on_told: 0,
@@ -112,6 +117,11 @@ impl SosControl {
     /// Its requests.
     pub const fn requests(&self) -> &Requests {
         &self.requests
+    }
+
+    /// What its lives were for.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Who woke it last.
@@ -218,6 +228,7 @@ impl SosControl {
         if let Some(waker) = waker {
             self.wakes.take(slot_of(waker), machine().up_ns());
         }
+        self.ledger.begin(life, (waker.map_or(SOS_VM, slot_of), self.woken_by), machine().up_ns());
         match &self.woken_by {
             Some(label) => log::info!("sos: life {life}, woken by {label}"),
             None => log::info!("sos: life {life}, woken by hv"),
@@ -231,6 +242,7 @@ impl SosControl {
     }
 
     fn tear_down(&mut self, end: LifeEnd) {
+        self.ledger.ends(end);
         match end {
             LifeEnd::Drained => vm::end(SOS_VM, EndReason::Stopped),
             LifeEnd::Crashed => log::error!("sos: life {} crashed", self.life.account().lives),
@@ -246,6 +258,7 @@ impl SosControl {
         if !self.life.takes_work() {
             return;
         }
+        self.charge_rest();
         let told = self.tell_events();
         let mut mailbox = VMS[SOS_VM.index()].mailbox.lock();
         let count = self.requests.deliver(|slot| mailbox.put(slot));
@@ -294,6 +307,9 @@ impl SosControl {
             }
             if let Some(asked) = self.asked_at.take() {
                 self.wake_to_answer_ns = machine().nanoseconds(hv_arch::counter::now().wrapping_sub(asked));
+            }
+            if route.last {
+                self.charge_answer(route.asker.vm);
             }
             self.requests.replied(&route, frame.id);
             self.event(Event::Progress);

@@ -1,7 +1,9 @@
 //! Where the service partition runs, who may wake it how often, and who pays for it.
 
 use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
+use serde_json::Value;
 
+const SHARED: &str = "power = \"shared\";";
 /// A CPU for the partition alone, which is off while that sleeps.
 const CORE: &str = "power = \"core\";";
 /// The same, which guests have meanwhile.
@@ -130,4 +132,77 @@ fn any_cpu_but_the_first_can_be_the_partitions() {
         assert!(shell.hvctl("vm list").is_array());
     }
     assert!(shell.run.log.text().contains("cpu:     1 off"));
+}
+
+/// Of `sos history`, what was done for `name`.
+fn asker(history: &Value, name: &str) -> Value {
+    let askers = history["askers"].as_array().cloned().unwrap_or_default();
+    askers.into_iter().find(|asker| asker["name"] == name).unwrap_or_else(|| panic!("{name} in {history}"))
+}
+
+#[test]
+fn lives_and_their_cost_are_told_without_waking_anybody() {
+    let client = Guest::bare("client", "ask=vm-list,await-off repeat=3").granted().manual();
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description(SHARED).and("client", client))));
+    shell.await_off();
+    for _ in 0..20 {
+        shell.hvctl("vm list");
+        shell.await_off();
+    }
+    let before = shell.hvctl("sos history");
+    assert_eq!(shell.hvctl("sos status")["state"], "off");
+    let lives = before["lives"].as_array().cloned().unwrap_or_default();
+    let numbers: Vec<_> = lives.iter().filter_map(|life| life["life"].as_u64()).collect();
+    assert_eq!(numbers, (6..=21).collect::<Vec<_>>(), "{before}");
+    for life in &lives {
+        assert_eq!(
+            (&life["woken_by"], &life["end"], &life["requests"]),
+            (&"debian".into(), &"drained".into(), &1.into())
+        );
+        let (on, cpu) = (life["on_ns"].as_u64().unwrap_or(0), life["cpu_ns"].as_u64().unwrap_or(0));
+        assert!(on > 100_000_000 && (100_000..on).contains(&cpu), "{life}");
+    }
+    let (hv, debian) = (asker(&before, "hv"), asker(&before, "debian"));
+    assert_eq!((&hv["wakes"], &debian["wakes"], &debian["requests"]), (&1.into(), &20.into(), &20.into()));
+    assert!(debian["cpu_ns"].as_u64() > lives[0]["cpu_ns"].as_u64().map(|cpu| cpu * 2), "{before}");
+    shell.hvctl("vm start client");
+    shell.run.expect_vm_end("client", seconds(60));
+    shell.await_off();
+    let after = shell.hvctl("sos history");
+    let client = asker(&after, "client");
+    // The first one found the partition on, or not.
+    assert!(client["wakes"].as_u64() >= Some(2) && client["requests"] == 3, "{after}");
+    assert!(asker(&after, "hv")["wakes"].as_u64() >= Some(2), "its end: {after}");
+    let text = shell.command("hvctl sos history").ok();
+    assert!(text.contains("WOKEN BY") && text.contains("ASKER"), "{text}");
+}
+
+#[test]
+fn who_asks_all_the_time_wakes_it_at_its_rate_and_others_are_answered_at_once() {
+    let hostile = Guest::bare("client", "ask=vm-list,await-off repeat=1000000").granted().manual();
+    let description = description(SHARED).and("client", hostile).partition(|partition| {
+        partition.idle_timeout_ms = 50;
+        partition.more = "wakes-per-minute = <6>; wake-burst = <12>;".into();
+    });
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
+    shell.hvctl("vm start client");
+    // Its burst, and then it waits.
+    let wakes = |shell: &mut Shell| asker(&shell.hvctl("sos history"), "client")["wakes"].as_u64().unwrap_or(0);
+    let patience = 300;
+    assert!((0..patience).any(|_| wakes(&mut shell) >= 11), "{}", shell.hvctl("sos history"));
+    let (first, begin) = (wakes(&mut shell), shell.hvctl("sos status"));
+    for _ in 0..8 {
+        shell.await_off();
+        let asked = std::time::Instant::now();
+        shell.hvctl("vm list");
+        assert!(asked.elapsed() < seconds(5), "{:?}", asked.elapsed());
+    }
+    let (last, end) = (wakes(&mut shell), shell.hvctl("sos status"));
+    let up = |status: &Value| status["up_ns"].as_u64().unwrap_or(0);
+    let allowed = (up(&end) - up(&begin)) / 10_000_000_000 + 2;
+    assert!(last - first <= allowed, "{last} - {first}, {begin} {end}");
+    // It gets its answers in the end, by its own token or by others' wakes.
+    let requests = |shell: &mut Shell| asker(&shell.hvctl("sos history"), "client")["requests"].as_u64();
+    let had = requests(&mut shell);
+    assert!((0..600).any(|_| requests(&mut shell) > had));
 }

@@ -88,6 +88,12 @@ struct Open {
     slot: Slot,
 }
 
+impl Open {
+    fn is_worked_on(&self) -> bool {
+        self.progress == Progress::Started && self.complete && !self.stalled
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     open: usize,
@@ -409,8 +415,12 @@ impl Requests {
 
     /// Requests that the partition works on: handed over whole, and their askers take the reply.
     pub fn in_progress(&self) -> u32 {
-        let works = |open: &Open| open.progress == Progress::Started && open.complete && !open.stalled;
-        self.opens().filter(|(_, open)| works(open)).count() as u32
+        self.opens().filter(|(_, open)| open.is_worked_on()).count() as u32
+    }
+
+    /// An asker for whom the partition works.
+    pub fn worked_for(&self) -> Option<VmHandle> {
+        self.opens().find(|(_, open)| open.is_worked_on()).map(|(_, open)| open.asker.vm)
     }
 
     /// Requests that wait or are in progress.

@@ -13,6 +13,7 @@
 //! work waits in its queue, and [`SosLife::on`] with [`Event::Scrubbed`] is told whether there is some.
 
 mod alarm;
+pub mod history;
 pub mod seat;
 pub mod wakes;
 

@@ -31,6 +31,7 @@ pub fn load_failed() {
 
 fn begin_dying(sos: &mut SosControl) {
     let failed = sos.life.state() == State::Faulted;
+    sos.charge_unanswered();
     sos.requests.life_over(if failed { LifeOver::Failed } else { LifeOver::Agreed });
     sos.alarm.life_over(!failed);
     if failed {
@@ -63,6 +64,7 @@ pub fn scrubbed() {
     let mut sos = SOS.lock();
     resume_starved(&mut sos);
     log::info!("sos: off");
+    sos.charge_off();
     let waiting = sos.wakeful();
     sos.event(Event::Scrubbed { waiting });
     sos.stand_up();

@@ -15,6 +15,7 @@ use zerocopy::IntoBytes;
 use crate::cli::{Cli, Command, DebugCommand, HvCommand, SosCommand, VmCommand};
 use crate::counter::{self, Counter};
 use crate::error::Error;
+use crate::history;
 use crate::port::{Deadline, Devices, acquire};
 use crate::records::{Hv, Log, Memory, Piece, Sos, Text};
 use crate::session::{Repeat, Session};
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
             let sos = Sos::read(&query(&mut session, QueryKind::SosStatus, 0)?)?;
             show(arguments, &sos, sos_text)
         }
+        Command::Sos(SosCommand::History) => show(arguments, &history::read(&mut session)?, history::text),
         Command::Hv(HvCommand::Info) => {
             let hv = Hv::read(&query(&mut session, QueryKind::HvInfo, 0)?)?;
             let output = show(arguments, &hv, hv_text)?;

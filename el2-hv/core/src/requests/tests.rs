@@ -64,7 +64,7 @@ fn a_request_is_stamped_with_its_asker_delivered_in_order_and_routed_back() {
     store.replied(&Route { asker: BOB, last: true }, 7);
     assert_eq!(store.route(&reply(BOB, 7)), None, "answered once");
     assert_eq!(store.route(&reply(ANN, 8)), None, "never asked");
-    assert_eq!(store.in_progress(), 1);
+    assert_eq!((store.in_progress(), store.worked_for()), (1, Some(ANN.vm)));
 }
 
 #[test]

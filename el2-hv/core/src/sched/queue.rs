@@ -463,6 +463,11 @@ impl Queue {
 
     /// One that `thief` may take: of this round, or of the next `as_well`.
     pub(super) fn spare(&mut self, all: &Entities, thief: CpuId, as_well: bool) -> Option<VcpuId> {
+        // A CPU that runs nobody is about to look at its queue. Two of them could take the only one that waits from each
+        // other for ever.
+        if self.waiting == 1 && !matches!(self.doing, Doing::Running { .. }) {
+            return None;
+        }
         let open = self.open;
         let fits = |vcpu: &VcpuId| {
             let entity = &all[*vcpu];

@@ -2,6 +2,8 @@
 //!
 //! A way to break EL2 from outside, which a test cannot do from inside: the image has no door for it.
 
+use crate::artifact;
+use object::{Object, ObjectSymbol};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -18,6 +20,20 @@ impl Register {
     pub const SP: Self = Self(31);
     /// The program counter.
     pub const PC: Self = Self(32);
+}
+
+/// Where QEMU puts an arm64 Image whose text_offset is 0 (hw/arm/boot.c).
+pub const LOAD_ADDRESS: u64 = 0x4020_0000;
+
+/// The address of a symbol of the image, where QEMU has put it.
+///
+/// # Panics
+/// If it has none of that name.
+pub fn symbol(name: &str) -> u64 {
+    let file = std::fs::read(artifact::built("hyp.elf")).expect("hyp.elf");
+    let file = object::File::parse(file.as_slice()).expect("an ELF file");
+    let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
+    LOAD_ADDRESS + found.unwrap_or_else(|| panic!("no symbol {name}")).address()
 }
 
 /// A connection to QEMU. The board stands still from its start until [`Debugger::run_to`].

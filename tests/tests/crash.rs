@@ -1,21 +1,10 @@
 //! EL2 itself fails: a report, and power-off. The debugger breaks it, once a guest runs.
 
-use dormouse_tests::debugger::Register;
+use dormouse_tests::debugger::{LOAD_ADDRESS, Register, symbol};
 use dormouse_tests::{Board, Description, Guest, System, artifact, seconds};
-use object::{Object, ObjectSymbol};
 
-/// Where QEMU puts an arm64 Image whose text_offset is 0 (hw/arm/boot.c).
-const LOAD_ADDRESS: u64 = 0x4020_0000;
 /// A value to be found in the report.
 const MARK: u64 = 0x0123_4567_89ab_cdef;
-
-/// The address of a symbol of the image, where QEMU has put it.
-fn symbol(name: &str) -> u64 {
-    let file = std::fs::read(artifact::built("hyp.elf")).expect("hyp.elf");
-    let file = object::File::parse(file.as_slice()).expect("an ELF file");
-    let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
-    LOAD_ADDRESS + found.unwrap_or_else(|| panic!("no symbol {name}")).address()
-}
 
 /// An instruction of EL2's that has `bits` where `mask` is set: its address, and the whole of it.
 fn instruction(mask: u32, bits: u32) -> (u64, u32) {

@@ -1,6 +1,7 @@
 //! Where the service partition runs, who may wake it how often, and who pays for it.
 
-use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
+use dormouse_tests::debugger::{LOAD_ADDRESS, Register, symbol};
+use dormouse_tests::{Board, Description, Guest, Shell, System, artifact, seconds};
 use serde_json::Value;
 
 const SHARED: &str = "power = \"shared\";";
@@ -205,4 +206,75 @@ fn who_asks_all_the_time_wakes_it_at_its_rate_and_others_are_answered_at_once() 
     let requests = |shell: &mut Shell| asker(&shell.hvctl("sos history"), "client")["requests"].as_u64();
     let had = requests(&mut shell);
     assert!((0..600).any(|_| requests(&mut shell) > had));
+}
+
+#[test]
+fn where_its_cpu_does_not_come_it_shares_and_says_so() {
+    let client = Guest::bare("client", "ask=await-off,vm-list,await-off,hv-info,vm-list,stay").granted();
+    let description = Description::with("client", client).partition(|partition| {
+        partition.idle_timeout_ms = 100;
+        partition.power = CORE;
+    });
+    let system = System::new(&description);
+    let (mut run, mut debugger) = Board::default().cpus(2).boot_debugged(&system);
+    assert_eq!(debugger.run_to(symbol("hv_secondary")), 1, "at boot");
+    assert_eq!(debugger.run_to(symbol("secondary_entry")), 1, "for the first request");
+    debugger.set(Register::PC, halted());
+    debugger.leave();
+    run.expect_log("CPU 1 is not turned on (it does not come): it shares the guests' CPUs", seconds(60));
+    for _ in 0..2 {
+        run.expect("CLIENT vm-list: ok", seconds(60));
+    }
+    assert!(run.console.text().contains("CLIENT hv cpus 1"), "{}", run.console.text());
+}
+
+/// A loop of the image that waits for ever: `wfi`, `b .-4`.
+fn halted() -> u64 {
+    let image = std::fs::read(artifact::built("dormouse.img")).expect("dormouse.img");
+    let words: Vec<_> =
+        image.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+    let place = words.windows(2).position(|pair| pair == [0xd503_207f, 0x17ff_ffff]).expect("such a loop");
+    LOAD_ADDRESS + 4 * place as u64
+}
+
+#[test]
+fn an_alarm_wakes_it_and_its_cpu() {
+    let tiny = Guest::bare("tiny", "").restarts("on-failure", 3);
+    let description = Description::with("tiny", tiny).partition(|partition| {
+        partition.idle_timeout_ms = 50;
+        partition.power = CORE;
+    });
+    let mut run = Board::default().cpus(2).boot(&System::new(&description));
+    // The first restart is at once; before the next ones the partition is off, and its CPU, until the alarm.
+    for waits in [false, true, true] {
+        run.expect("tiny: vcpus 1", seconds(30));
+        run.expect_log("cpu:     1 off", seconds(30));
+        run.send("c");
+        run.expect_log("vm tiny: crashed", seconds(30));
+        if waits {
+            run.expect_log("cpu:     1 off", seconds(30));
+        }
+        run.expect_log("vm tiny: started", seconds(60));
+        run.expect("[console: tiny]", seconds(30));
+    }
+}
+
+#[test]
+fn lives_that_crash_and_hang_on_its_cpu_are_told_by_their_ends() {
+    let description = description(CORE).partition(|partition| partition.max_busy_ms = 500);
+    let system = System::with_partition(&description, &artifact::faulty_partition());
+    let mut shell = Shell::enter(Board::default().boot(&system));
+    for (failing, end) in [("crash", "crashed"), ("spin", "hung"), ("crash", "crashed")] {
+        shell.await_off();
+        await_cpus(&mut shell, (3, 1));
+        assert_eq!(shell.command(&format!("hvctl debug fault {failing}")).status, 1);
+        let history = shell.hvctl("sos history");
+        let lives = history["lives"].as_array().cloned().unwrap_or_default();
+        let failed = lives.iter().rev().find(|life| life["end"] == end).unwrap_or_else(|| panic!("{end} in {history}"));
+        assert_eq!(failed["woken_by"], "debian", "{history}");
+        assert!(shell.hvctl("vm list").is_array());
+    }
+    assert_eq!(shell.hvctl("sos status")["failures"], 3);
+    shell.await_off();
+    await_cpus(&mut shell, (3, 1));
 }

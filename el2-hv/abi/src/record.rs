@@ -330,7 +330,7 @@ pub struct HvInfo {
     pub up_ns: U64,
     /// CRC-32 of the EL2 image's file as it was loaded.
     pub image_crc: U32,
-    /// CPUs of the board that are off: one that the service partition has for itself, while it sleeps.
+    /// CPUs that are off: the one that the service partition has for itself, while it sleeps; those that did not start.
     pub cpus_off: U32,
 }
 

@@ -40,8 +40,7 @@ impl SosControl {
             cpu::act(SCHEDULER.lend(lent, false, counter::now_relaxed()));
         }
         let place = self.seat.wake(machine().up_ns());
-        // One that competes from the beginning was reset just now.
-        self.sit(if place == Place::Same { Place::Shared } else { place });
+        self.sit(place);
     }
 
     /// A life is over, and no other begins at once.

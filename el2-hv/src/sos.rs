@@ -8,6 +8,7 @@ mod events;
 mod history;
 mod load;
 mod seat;
+mod wake;
 
 use hv_abi::call::{DrainAnswer, Grants};
 use hv_abi::guest_map::MAILBOX_SPI;
@@ -21,18 +22,19 @@ use hv_core::requests::{Asker, Offer, Requests};
 use hv_core::sos::history::Ledger;
 use hv_core::sos::seat::{Power, Seat};
 use hv_core::sos::wakes::WakeBuckets;
-use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
+use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes};
 
 use answer::{error_slot, refuse};
 pub use end::{forget_vm, load_failed, scrub_step, scrubbed, stopped, vm_ended, vm_gone};
 pub use events::{deadline_passed, set_alarm};
 pub use load::{Image, extra, load};
 pub use seat::{cpu_arrived, stays_on, turns_off};
+use wake::slot_of;
 
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
 use crate::vm::{self, SOS_VM};
-use crate::{SOS, VMS, cpu, devices, ports, report};
+use crate::{SOS, VMS, cpu, devices, ports};
 
 /// The service partition's state at EL2.
 pub struct SosControl {
@@ -158,33 +160,6 @@ impl SosControl {
         }
     }
 
-    /// Requests may have come: wakes it, or hands them over.
-    pub fn work_arrived(&mut self) {
-        if self.requests.waiting() == 0 {
-            return;
-        }
-        if self.life.state() != State::Off {
-            return self.deliver();
-        }
-        if self.waker().is_some() {
-            self.event(Event::Wake);
-        } else {
-            // The CPU looks at its deadlines anew: one of them is that of the next token.
-            cpu::interrupt_self();
-        }
-    }
-
-    /// Whose request wakes it: one of those that have a token.
-    fn waker(&self) -> Option<VmHandle> {
-        let now = machine().up_ns();
-        self.requests.next_asker(|asker| self.wakes.ready_at(slot_of(asker)) <= now)
-    }
-
-    /// Requests and events that are to wake it.
-    fn wakeful(&self) -> u32 {
-        u32::from(self.waker().is_some()) + self.events_waiting()
-    }
-
     /// Whether something waits for it, or was handed to it and is not done.
     fn has_work(&self) -> bool {
         let unread = VMS[SOS_VM.index()].mailbox.lock().unread();
@@ -218,27 +193,6 @@ impl SosControl {
                 resume_starved(self);
             }
         }
-    }
-
-    fn begin_life(&mut self) {
-        let life = self.life.account().lives;
-        let waker = self.waker();
-        self.woken_by = waker.and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
-        self.asked_at = waker.map(|_| hv_arch::counter::now());
-        if let Some(waker) = waker {
-            self.wakes.take(slot_of(waker), machine().up_ns());
-        }
-        self.ledger.begin(life, (waker.map_or(SOS_VM, slot_of), self.woken_by), machine().up_ns());
-        match &self.woken_by {
-            Some(label) => log::info!("sos: life {life}, woken by {label}"),
-            None => log::info!("sos: life {life}, woken by hv"),
-        }
-        self.drain_wanted = false;
-        if !load::claim(self.image.as_ref()) {
-            report::fatal(format_args!("the service partition cannot be powered on: no vCPU is free"));
-        }
-        self.sit_down();
-        vm::begin_loading();
     }
 
     fn tear_down(&mut self, end: LifeEnd) {
@@ -325,11 +279,6 @@ impl SosControl {
         }
         seed
     }
-}
-
-/// The slot of an asker.
-fn slot_of(asker: VmHandle) -> VmId {
-    VmId(asker.index().unwrap_or(SOS_VM.0))
 }
 
 /// Sends a frame to who asked. Nobody is there any more: that counts as sent.

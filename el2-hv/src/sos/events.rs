@@ -7,7 +7,7 @@ use hv_core::sos::{Event, State};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-use super::{SosControl, slot_of};
+use super::SosControl;
 use crate::machine::machine;
 use crate::vm::SOS_VM;
 use crate::{SOS, VMS, cpu};
@@ -52,22 +52,6 @@ impl SosControl {
     pub(super) fn happened(&mut self) {
         self.event(Event::Wake);
         self.deliver();
-    }
-}
-
-impl SosControl {
-    /// Wakes the partition where a request has waited for a token. Returns when the next one that waits has one.
-    fn token_due(&mut self, now: u64) -> Option<u64> {
-        // Held off after failures: its own deadline is looked at.
-        if self.life.state() != State::Off || self.life.deadline().is_some() {
-            return None;
-        }
-        let due = self.requests.askers().map(|asker| self.wakes.ready_at(slot_of(asker))).min()?;
-        if due > now {
-            return Some(due);
-        }
-        self.event(Event::Wake);
-        None
     }
 }
 

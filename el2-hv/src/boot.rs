@@ -7,7 +7,6 @@ use chacha20::rand_core::SeedableRng;
 use hv_abi::archive::Archive;
 use hv_abi::sos_image::{SosLayout, crc32};
 use hv_arch::boot::ImageParts;
-use hv_arch::frames::Frames;
 use hv_arch::guest::TrapControls;
 use hv_arch::lock::Mutex;
 use hv_arch::paging::{El2Map, Rights};
@@ -21,6 +20,7 @@ use hv_core::addr::{CpuId, FRAME_SIZE, Pa, PaRange};
 use hv_core::description::{self, ServicePartition};
 use hv_core::frames::{FrameTable, Owner, table_size};
 use hv_core::idreg::IdRegisters;
+use hv_core::ledger::Witness;
 use hv_core::psci::{Mitigations, Workaround};
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2;
@@ -31,10 +31,12 @@ use spin::Once;
 
 use crate::cpu::run;
 use crate::machine::{BootMemory, Machine, machine};
+use crate::memory::Frames;
 use crate::sos::Image;
 pub use cpus::{come_back, turn_on};
 use cpus::{join, start_cpus};
 
+use crate::witness::Chosen;
 use crate::{CONSOLE, FRAMES, MACHINE, SOS, log_ring, memory, report, sos};
 
 /// How the board is powered, as soon as the tree has said it.
@@ -182,25 +184,28 @@ fn archive_range(board: &Board) -> PaRange {
 fn describe_ram(board: &Board, parts: &ImageParts, tree: &PaRange, archive: &PaRange) -> Frames {
     ram::describe(&board.memory, parts.whole());
     let size = table_size(&board.memory).next_multiple_of(FRAME_SIZE);
+    let whole = size + Chosen::ROOM;
     let busy = |range: &PaRange| {
         let firmware = board.reserved.iter().map(|reserved| reserved.range);
         firmware.chain([*tree, *archive, parts.whole()]).find(|other| other.overlaps(range))
     };
-    let Some(arena) = find_room(&board.memory, size, busy) else {
-        fatal!("too little RAM: no {size} bytes for the frame table");
+    let Some(arena) = find_room(&board.memory, whole, busy) else {
+        fatal!("too little RAM: no {whole} bytes for the frame table");
     };
-    let owners = ram::take_arena(arena);
-    let mut table = match FrameTable::new(owners, &board.memory) {
+    let (owners, room) = ram::take_arena(arena).split_at_mut(size as usize);
+    let table = match FrameTable::new(owners, &board.memory) {
         Ok(table) => table,
         Err(error) => fatal!("{error}"),
     };
-    board.reserved.iter().for_each(|reserved| table.reserve(&reserved.range, Owner::Firmware));
-    table.reserve(tree, Owner::Firmware);
-    table.reserve(&parts.stacks, Owner::Stacks);
-    table.reserve(&parts.whole(), Owner::Image);
-    table.reserve(archive, Owner::Archive);
-    table.reserve(&arena, Owner::Tables);
-    Frames::new(table)
+    let mut frames = Frames::new(table, Chosen::new(room, &board.memory));
+    board.reserved.iter().for_each(|reserved| frames.reserve(&reserved.range, Owner::Firmware));
+    frames.reserve(tree, Owner::Firmware);
+    frames.reserve(&parts.stacks, Owner::Stacks);
+    frames.reserve(&parts.whole(), Owner::Image);
+    frames.reserve(archive, Owner::Archive);
+    frames.reserve(&arena, Owner::Tables);
+    frames.open();
+    frames
 }
 
 /// The first place in RAM for `size` bytes that nothing else has.

@@ -49,8 +49,12 @@ pub fn serve(local: &mut Local, loaded: &mut Loaded, call: Call) -> Next {
     let x = &mut loaded.core.registers.x;
     x[0] = status.to_register();
     x[1..4].copy_from_slice(&results);
-    // AGAIN lets others run: what the caller waits for may be one of them.
-    if status == Status::Again { Next::GiveWay } else { Next::Resume }
+    match (status, call) {
+        // It is told when the VM is further.
+        (Status::Again, Call::VmStop | Call::VmDestroy) => Next::Await,
+        (Status::Again, _) => Next::GiveWay,
+        _ => Next::Resume,
+    }
 }
 
 fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) -> Result<(), Status> {
@@ -348,7 +352,7 @@ fn read_caller(ipa: u64, bytes: &mut [u8]) -> Result<(), Status> {
 
 fn vm_query(slot: u64, buffer: u64, results: &mut Results) -> Result<(), Status> {
     let first = usize::try_from(slot).unwrap_or(usize::MAX).max(1);
-    let exists = |id: &usize| VMS[*id].phase() != Phase::Free;
+    let exists = |id: &usize| !VMS[*id].is_free();
     let mut found = (first..VMS.len()).filter(exists);
     let id = found.next().ok_or(Status::NoSuchVm)?;
     let record: VmRecord = query::vm_record(VmId(id as u8));

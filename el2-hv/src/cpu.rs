@@ -62,8 +62,10 @@ pub enum Next {
     Block,
     /// The scheduler is asked whether it goes on.
     Review,
-    /// It waits for something that EL2 does not see.
+    /// It has nothing urgent to do.
     GiveWay,
+    /// It waits for somebody who will notify it, whatever interrupts it has.
+    Await,
     /// Its registers are saved, and another runs.
     Leave,
     /// It leaves its CPU until its VM goes on.
@@ -328,8 +330,9 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
         };
         match next {
             Next::Resume => {}
-            Next::Block => {
-                if !loaded.has_pending() && !loaded.vcpu.is_called() {
+            Next::Block | Next::Await => {
+                let interrupted = next == Next::Block && loaded.has_pending();
+                if !interrupted && !loaded.vcpu.is_called() {
                     loaded.vcpu.pause();
                     let block = SCHEDULER.block(local.id, loaded.id, counter::now_relaxed());
                     // What arrived since the look above has sent an interrupt here, not a wake.

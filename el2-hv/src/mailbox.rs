@@ -149,6 +149,11 @@ pub fn is_starved(id: VmId) -> bool {
     STARVED.get(word).is_some_and(|word| word.load(Ordering::SeqCst) >> bit & 1 != 0)
 }
 
+/// Whether something for any VM waits for room.
+pub fn is_any_starved() -> bool {
+    STARVED.iter().any(|word| word.load(Ordering::SeqCst) != 0)
+}
+
 /// Notes whether something for the VM waits for room.
 pub fn set_starved(id: VmId, starved: bool) {
     let (word, bit) = (id.index() / 64, id.index() % 64);

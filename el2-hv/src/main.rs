@@ -28,8 +28,10 @@ mod sos;
 mod stolen;
 mod vcpu;
 mod vm;
+#[cfg_attr(feature = "checked", path = "checked.rs")]
+#[cfg_attr(not(feature = "checked"), path = "unchecked.rs")]
+mod witness;
 
-use hv_arch::frames::Frames;
 use hv_arch::lock::Mutex;
 use hv_core::frames::MAX_VMS;
 use hv_core::notes::Notes;
@@ -39,7 +41,7 @@ use spin::Once;
 /// What does not change after boot.
 static MACHINE: Once<machine::Machine> = Once::new();
 /// All of RAM.
-static FRAMES: Once<Mutex<Frames>> = Once::new();
+static FRAMES: Once<Mutex<memory::Frames>> = Once::new();
 /// Which vCPU runs where.
 static SCHEDULER: Scheduler<cpu::RunQueue> = Scheduler::new();
 /// VMs; slot 0 is the service partition.

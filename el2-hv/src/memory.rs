@@ -1,10 +1,13 @@
 //! EL2's memory at large: its frames, and who has how many.
 
-use hv_arch::frames::Frames;
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_core::frames::Owner;
 
 use crate::FRAMES;
+use crate::witness::Chosen;
+
+/// All of RAM, and who sees each change of an owner.
+pub type Frames = hv_arch::frames::Frames<Chosen>;
 
 /// All of RAM, locked.
 pub fn frames() -> MutexGuard<'static, Frames> {

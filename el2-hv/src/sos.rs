@@ -25,7 +25,7 @@ use hv_core::sos::wakes::WakeBuckets;
 use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes};
 
 use answer::{error_slot, refuse};
-pub use end::{forget_vm, load_failed, scrub_step, scrubbed, stopped, vm_ended, vm_gone};
+pub use end::{forget_vm, load_failed, scrubbed, stopped, vm_ended, vm_gone};
 pub use events::{deadline_passed, set_alarm};
 pub use load::{Image, extra, load};
 pub use seat::{cpu_arrived, stays_on, turns_off};
@@ -47,8 +47,6 @@ pub struct SosControl {
     wakes: WakeBuckets,
     /// What its lives were for.
     ledger: Ledger,
-    /// Where the scrub of its frames is.
-    scrubbed: u64,
     /// The board was powered on, and no life has agreed to end since.
     power_on: bool,
     /// A life has been told so.
@@ -88,7 +86,6 @@ impl SosControl {
             seat: Seat::SHARED,
             wakes: WakeBuckets::NONE,
             ledger: Ledger::NONE,
-            scrubbed: 0,
             power_on: false,
             power_on_told: 0,
             ended: [false; hv_core::frames::MAX_VMS],
@@ -339,9 +336,11 @@ pub fn serve_own_doorbell() -> Status {
 
 /// Places became free: those who had to wait for one may come in.
 fn resume_starved(sos: &mut SosControl) {
-    for id in (1..VMS.len()).map(|id| VmId(id as u8)).filter(|id| mailbox::is_starved(*id)) {
-        take_from_ring(sos, id);
-        ports::retry(sos, id);
+    if mailbox::is_any_starved() {
+        for id in (1..VMS.len()).map(|id| VmId(id as u8)).filter(|id| mailbox::is_starved(*id)) {
+            take_from_ring(sos, id);
+            ports::retry(sos, id);
+        }
     }
     sos.work_arrived();
 }

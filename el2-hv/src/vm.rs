@@ -14,9 +14,10 @@ use hv_abi::record::EndReason;
 use hv_arch::guest::VmRegisters;
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_arch::tlb;
-use hv_core::addr::{CpuId, Pa, PaRange, VcpuId, VcpuIdx, VmId, Vmid};
+use hv_core::addr::{CpuId, Pa, VcpuId, VcpuIdx, VmId, Vmid};
 use hv_core::life::VmLife;
 use hv_core::psci::{VcpuPower, VmPower};
+use hv_core::reclaim::Reclaim;
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2::Stage2;
 use hv_core::vgic::{Kicks, Vgic};
@@ -90,8 +91,8 @@ pub struct Control {
     pub paused: u64,
     life: VmLife,
     power: VmPower,
-    /// What is being scrubbed of it.
-    reaping: Option<PaRange>,
+    /// Its memory on the way back.
+    reclaim: Reclaim,
 }
 
 impl Control {
@@ -108,7 +109,7 @@ impl Control {
             paused: 0,
             life: VmLife::FREE,
             power: VmPower::NONE,
-            reaping: None,
+            reclaim: Reclaim::NONE,
         }
     }
 }
@@ -163,6 +164,12 @@ impl Vm {
         Phase::ALL.get(usize::from(self.phase.load(Ordering::SeqCst))).copied().unwrap_or(Phase::Free)
     }
 
+    /// Whether its slot is free.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) == Phase::Free as u8
+    }
+
     /// Whether it has a line that the console can show.
     pub fn has_console(&self) -> bool {
         self.phase().is_alive() || matches!(self.phase(), Phase::Stopping | Phase::Stopped)
@@ -209,12 +216,8 @@ impl Vm {
 
     /// What a CPU needs to run it.
     pub fn registers(&self, id: VmId) -> VmRegisters {
-        VmRegisters { vttbr: self.vttbr(id), counter_offset: self.counter_offset() }
-    }
-
-    fn vttbr(&self, id: VmId) -> u64 {
-        // VMID 0 is EL2's own use of no VM; each slot has one of its own, which is invalidated before a new life.
-        tlb::vttbr(Pa(self.root.load(Ordering::Relaxed)), Vmid(u16::from(id.0) + 1))
+        let root = Pa(self.root.load(Ordering::Relaxed));
+        VmRegisters { vttbr: tlb::vttbr(root, vmid(id)), counter_offset: self.counter_offset() }
     }
 
     /// Notes that `index` runs on `cpu`; whether another vCPU of the VM ran there before.
@@ -285,6 +288,11 @@ impl Vm {
     }
 }
 
+/// VMID 0 is EL2's own use of no VM; each slot has one of its own, which is invalidated before a new life.
+const fn vmid(id: VmId) -> Vmid {
+    Vmid(id.0 as u16 + 1)
+}
+
 /// A VM's name in a message.
 pub struct Name(Option<Label>);
 
@@ -310,10 +318,10 @@ pub fn notify_all(vm: &Vm, kicks: Kicks) {
 pub fn by_handle(handle: VmHandle) -> Option<(VmId, &'static Vm)> {
     let index = handle.index().filter(|index| *index != SOS_VM.0)?;
     let vm = VMS.get(usize::from(index))?;
-    (vm.phase() != Phase::Free && vm.handle(VmId(index)) == handle).then_some((VmId(index), vm))
+    (!vm.is_free() && vm.handle(VmId(index)) == handle).then_some((VmId(index), vm))
 }
 
 /// Whether a guest exists in any form.
 pub fn any_guest() -> bool {
-    VMS[1..].iter().any(|vm| vm.phase() != Phase::Free)
+    VMS[1..].iter().any(|vm| !vm.is_free())
 }

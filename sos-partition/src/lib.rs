@@ -27,6 +27,7 @@ pub mod assembly;
 pub mod builder;
 pub mod description;
 pub mod error;
+mod fdt;
 pub mod hypervisor;
 pub mod image;
 pub mod manager;

@@ -8,7 +8,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use hv_abi::call::Grants;
 use hv_abi::guest_map::{
     GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, RAM_BASE, RTC_BASE,
@@ -17,6 +16,8 @@ use hv_abi::guest_map::{
 };
 use hv_abi::message::VmSpec;
 
+use crate::builder::TREE_ROOM;
+use crate::fdt::{Property, Value, Writer};
 use crate::plan::Extent;
 
 /// First cell of an interrupt: a shared one or one of the CPU's own (`arm,gic-v3`).
@@ -45,220 +46,194 @@ pub struct GuestSeed {
 
 /// The tree for a guest, flattened.
 pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option<GuestSeed>) -> Vec<u8> {
-    let mut tree = DeviceTree::new();
-    let root = &mut tree.root;
-    root.add_property(text("compatible", "linux,dummy-virt"));
-    root.add_property(text("model", "linux,dummy-virt"));
-    root.add_property(cells("#address-cells", &[2]));
-    root.add_property(cells("#size-cells", &[2]));
-    root.add_property(cells("interrupt-parent", &[PHANDLE_GIC]));
-    root.add_child(chosen(spec, initrd, seed));
-    root.add_child(node("aliases", [text("serial0", &uart_path())]));
-    root.add_child(memory(spec.memory));
-    root.add_child(cpus(spec.vcpus));
-    root.add_child(node("psci", [texts("compatible", &["arm,psci-1.0", "arm,psci-0.2"]), text("method", "hvc")]));
-    root.add_child(timer());
-    root.add_child(interrupt_controller(spec.vcpus));
-    root.add_child(clock());
-    root.add_child(uart());
-    root.add_child(rtc());
+    let mut tree = Writer::new(TREE_ROOM as usize);
+    tree.begin("");
+    tree.property(text("compatible", &["linux,dummy-virt"]));
+    tree.property(text("model", &["linux,dummy-virt"]));
+    tree.property(cells("#address-cells", &[2]));
+    tree.property(cells("#size-cells", &[2]));
+    tree.property(cells("interrupt-parent", &[PHANDLE_GIC]));
+    chosen(&mut tree, spec, initrd, seed);
+    tree.node("aliases", &[text("serial0", &[&uart_path()])]);
+    memory(&mut tree, spec.memory);
+    cpus(&mut tree, spec.vcpus);
+    tree.node("psci", &[text("compatible", &["arm,psci-1.0", "arm,psci-0.2"]), text("method", &["hvc"])]);
+    timer(&mut tree);
+    interrupt_controller(&mut tree, spec.vcpus);
+    clock(&mut tree);
+    uart(&mut tree);
+    rtc(&mut tree);
     if spec.ports != 0 {
-        root.add_child(virtio());
+        virtio(&mut tree);
     }
     if grants != Grants::NONE {
-        root.add_child(mailbox());
+        mailbox(&mut tree);
     }
     if spec.watchdog {
-        root.add_child(watchdog());
+        watchdog(&mut tree);
     }
-    tree.to_dtb()
+    tree.end();
+    tree.finish()
 }
 
-fn chosen(spec: &VmSpec, initrd: Option<Extent>, seed: Option<GuestSeed>) -> DeviceTreeNode {
-    let mut chosen = node("chosen", [text("stdout-path", &uart_path())]);
+fn chosen(tree: &mut Writer, spec: &VmSpec, initrd: Option<Extent>, seed: Option<GuestSeed>) {
+    tree.begin("chosen");
+    tree.property(text("stdout-path", &[&uart_path()]));
     if !spec.bootargs.is_empty() {
-        chosen.add_property(text("bootargs", &spec.bootargs));
+        tree.property(text("bootargs", &[&spec.bootargs]));
     }
     if let Some(initrd) = initrd {
-        chosen.add_property(number("linux,initrd-start", initrd.start));
-        chosen.add_property(number("linux,initrd-end", initrd.end()));
+        tree.property(numbers("linux,initrd-start", &[initrd.start]));
+        tree.property(numbers("linux,initrd-end", &[initrd.end()]));
     }
     if let Some(seed) = seed {
-        chosen.add_property(number("kaslr-seed", seed.kaslr));
-        chosen.add_property(DeviceTreeProperty::new_unchecked("rng-seed", &seed.rng[..]));
+        tree.property(numbers("kaslr-seed", &[seed.kaslr]));
+        tree.property(("rng-seed", Value::Bytes(&seed.rng)));
     }
-    chosen
+    tree.end();
 }
 
-fn memory(bytes: u64) -> DeviceTreeNode {
+fn memory(tree: &mut Writer, bytes: u64) {
     let name = format!("memory@{RAM_BASE:x}");
-    node(&name, [text("device_type", "memory"), reg(&[(RAM_BASE, bytes)])])
+    tree.node(&name, &[text("device_type", &["memory"]), numbers("reg", &[RAM_BASE, bytes])]);
 }
 
-fn cpus(count: u8) -> DeviceTreeNode {
-    let mut cpus = node("cpus", [cells("#address-cells", &[1]), cells("#size-cells", &[0])]);
+fn cpus(tree: &mut Writer, count: u8) {
+    tree.begin("cpus");
+    tree.property(cells("#address-cells", &[1]));
+    tree.property(cells("#size-cells", &[0]));
     for index in 0..u32::from(count) {
         // MPIDR_EL1 of a vCPU has its index in Aff0 and zeroes above.
-        let name = format!("cpu@{index:x}");
-        cpus.add_child(node(
-            &name,
-            [
-                text("device_type", "cpu"),
-                text("compatible", "arm,armv8"),
+        tree.node(
+            &format!("cpu@{index:x}"),
+            &[
+                text("device_type", &["cpu"]),
+                text("compatible", &["arm,armv8"]),
                 cells("reg", &[index]),
-                text("enable-method", "psci"),
+                text("enable-method", &["psci"]),
             ],
-        ));
+        );
     }
-    cpus
+    tree.end();
 }
 
-fn timer() -> DeviceTreeNode {
-    let interrupts: Vec<u32> = TIMERS.iter().flat_map(|&timer| [PPI, timer, LEVEL_HIGH]).collect();
-    node(
-        "timer",
-        [
-            text("compatible", "arm,armv8-timer"),
-            cells("interrupts", &interrupts),
-            // The counter goes on whatever the guest's power states: no broadcast timer is needed.
-            flag("always-on"),
-        ],
-    )
+fn timer(tree: &mut Writer) {
+    let interrupts: [u32; 3 * TIMERS.len()] =
+        core::array::from_fn(|cell| [PPI, TIMERS[cell / 3], LEVEL_HIGH][cell % 3]);
+    // The counter goes on whatever the guest's power states: no broadcast timer is needed.
+    let always = flag("always-on");
+    tree.node("timer", &[text("compatible", &["arm,armv8-timer"]), cells("interrupts", &interrupts), always]);
 }
 
-fn interrupt_controller(vcpus: u8) -> DeviceTreeNode {
-    let redistributors = (GICR_BASE, u64::from(vcpus) * GICR_STRIDE);
-    node(
+fn interrupt_controller(tree: &mut Writer, vcpus: u8) {
+    let redistributors = u64::from(vcpus) * GICR_STRIDE;
+    tree.node(
         &format!("intc@{GICD_BASE:x}"),
-        [
-            text("compatible", "arm,gic-v3"),
+        &[
+            text("compatible", &["arm,gic-v3"]),
             cells("#interrupt-cells", &[3]),
             flag("interrupt-controller"),
-            reg(&[(GICD_BASE, GICD_SIZE), redistributors]),
+            numbers("reg", &[GICD_BASE, GICD_SIZE, GICR_BASE, redistributors]),
             cells("#redistributor-regions", &[1]),
             cells("phandle", &[PHANDLE_GIC]),
         ],
-    )
+    );
 }
 
-fn clock() -> DeviceTreeNode {
-    node(
+fn clock(tree: &mut Writer) {
+    tree.node(
         "apb-pclk",
-        [
-            text("compatible", "fixed-clock"),
+        &[
+            text("compatible", &["fixed-clock"]),
             cells("#clock-cells", &[0]),
             cells("clock-frequency", &[UART_CLOCK]),
-            text("clock-output-names", "clk24mhz"),
+            text("clock-output-names", &["clk24mhz"]),
             cells("phandle", &[PHANDLE_CLOCK]),
         ],
-    )
+    );
 }
 
 fn uart_path() -> String {
     format!("/pl011@{UART_BASE:x}")
 }
 
-fn uart() -> DeviceTreeNode {
-    node(
+fn uart(tree: &mut Writer) {
+    tree.node(
         &format!("pl011@{UART_BASE:x}"),
-        [
-            texts("compatible", &["arm,pl011", "arm,primecell"]),
-            reg(&[(UART_BASE, PAGE)]),
+        &[
+            text("compatible", &["arm,pl011", "arm,primecell"]),
+            numbers("reg", &[UART_BASE, PAGE]),
             cells("interrupts", &[SPI, UART_SPI, LEVEL_HIGH]),
             cells("clocks", &[PHANDLE_CLOCK, PHANDLE_CLOCK]),
-            texts("clock-names", &["uartclk", "apb_pclk"]),
+            text("clock-names", &["uartclk", "apb_pclk"]),
         ],
-    )
+    );
 }
 
-fn rtc() -> DeviceTreeNode {
-    node(
+fn rtc(tree: &mut Writer) {
+    tree.node(
         &format!("pl031@{RTC_BASE:x}"),
-        [
-            texts("compatible", &["arm,pl031", "arm,primecell"]),
-            reg(&[(RTC_BASE, PAGE)]),
+        &[
+            text("compatible", &["arm,pl031", "arm,primecell"]),
+            numbers("reg", &[RTC_BASE, PAGE]),
             cells("interrupts", &[SPI, RTC_SPI, LEVEL_HIGH]),
             cells("clocks", &[PHANDLE_CLOCK]),
-            text("clock-names", "apb_pclk"),
+            text("clock-names", &["apb_pclk"]),
         ],
-    )
+    );
 }
 
 /// Slot 0, the console with the management ports. Empty slots are not described.
-fn virtio() -> DeviceTreeNode {
-    node(
+fn virtio(tree: &mut Writer) {
+    tree.node(
         &format!("virtio_mmio@{VIRTIO_BASE:x}"),
-        [
-            text("compatible", "virtio,mmio"),
-            reg(&[(VIRTIO_BASE, VIRTIO_STRIDE)]),
+        &[
+            text("compatible", &["virtio,mmio"]),
+            numbers("reg", &[VIRTIO_BASE, VIRTIO_STRIDE]),
             cells("interrupts", &[SPI, VIRTIO_SPI, EDGE_RISING]),
             flag("dma-coherent"),
         ],
-    )
+    );
 }
 
-fn mailbox() -> DeviceTreeNode {
-    node(
+fn mailbox(tree: &mut Writer) {
+    tree.node(
         &format!("mailbox@{MAILBOX_BASE:x}"),
-        [
-            text("compatible", MAILBOX_COMPATIBLE),
-            reg(&[(MAILBOX_BASE, PAGE)]),
+        &[
+            text("compatible", &[MAILBOX_COMPATIBLE]),
+            numbers("reg", &[MAILBOX_BASE, PAGE]),
             cells("interrupts", &[SPI, MAILBOX_SPI, EDGE_RISING]),
         ],
-    )
+    );
 }
 
-fn watchdog() -> DeviceTreeNode {
-    node(
+fn watchdog(tree: &mut Writer) {
+    tree.node(
         &format!("watchdog@{WATCHDOG_CONTROL_BASE:x}"),
-        [
-            text("compatible", "arm,sbsa-gwdt"),
+        &[
+            text("compatible", &["arm,sbsa-gwdt"]),
             // The binding has the control frame first.
-            reg(&[(WATCHDOG_CONTROL_BASE, PAGE), (WATCHDOG_REFRESH_BASE, PAGE)]),
+            numbers("reg", &[WATCHDOG_CONTROL_BASE, PAGE, WATCHDOG_REFRESH_BASE, PAGE]),
             cells("interrupts", &[SPI, WATCHDOG_SPI, LEVEL_HIGH]),
         ],
-    )
+    );
 }
 
-fn node<const N: usize>(name: &str, properties: [DeviceTreeProperty; N]) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked(name);
-    for property in properties {
-        node.add_property(property);
-    }
-    node
+const fn text<'a>(name: &'static str, values: &'a [&'a str]) -> Property<'a> {
+    (name, Value::Texts(values))
 }
 
-fn text(name: &str, value: &str) -> DeviceTreeProperty {
-    texts(name, &[value])
+const fn cells<'a>(name: &'static str, values: &'a [u32]) -> Property<'a> {
+    (name, Value::Cells(values))
 }
 
-fn texts(name: &str, values: &[&str]) -> DeviceTreeProperty {
-    let mut bytes = Vec::new();
-    for value in values {
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.push(0);
-    }
-    DeviceTreeProperty::new_unchecked(name, bytes)
+/// Numbers of two cells: addresses, sizes.
+const fn numbers<'a>(name: &'static str, values: &'a [u64]) -> Property<'a> {
+    (name, Value::Numbers(values))
 }
 
-fn cells(name: &str, values: &[u32]) -> DeviceTreeProperty {
-    let bytes: Vec<u8> = values.iter().flat_map(|cell| cell.to_be_bytes()).collect();
-    DeviceTreeProperty::new_unchecked(name, bytes)
-}
-
-fn number(name: &str, value: u64) -> DeviceTreeProperty {
-    DeviceTreeProperty::new_unchecked(name, &value.to_be_bytes()[..])
-}
-
-/// Pairs of address and size, two cells each.
-fn reg(ranges: &[(u64, u64)]) -> DeviceTreeProperty {
-    let bytes: Vec<u8> =
-        ranges.iter().flat_map(|(address, size)| [address.to_be_bytes(), size.to_be_bytes()]).flatten().collect();
-    DeviceTreeProperty::new_unchecked("reg", bytes)
-}
-
-fn flag(name: &str) -> DeviceTreeProperty {
-    DeviceTreeProperty::new_unchecked(name, Vec::<u8>::new())
+const fn flag(name: &'static str) -> Property<'static> {
+    (name, Value::Bytes(&[]))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Files that the build leaves, and those that tests make of them.
 
+use object::{Object, ObjectSymbol};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -100,21 +101,55 @@ pub fn initrd(directory: &Path, files: &[(&str, &Path)]) -> PathBuf {
 /// The service partition with fault injection, which no shipped file contains.
 pub fn faulty_partition() -> PathBuf {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(build_faulty_partition).clone()
+    IMAGE.get_or_init(|| build_partition("fault-injection")).clone()
 }
 
-fn build_faulty_partition() -> PathBuf {
-    let target = target().join("fault-injection");
+/// The service partition that makes random calls at the beginning of each life.
+pub fn random_partition() -> PathBuf {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| build_partition("random-calls")).clone()
+}
+
+fn build_partition(feature: &str) -> PathBuf {
+    let elf = build_with("sos-partition", "aarch64-unknown-none", feature).join("sos");
+    let image = target().join(feature).join("sos.img");
+    image_tool(&["sos", text(&present(elf)), text(&image)]);
+    image
+}
+
+/// The checked build of EL2: its image, and the file with its symbols.
+pub fn checked_image() -> (PathBuf, PathBuf) {
+    static IMAGE: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    let build = || {
+        let elf = present(build_with("dormouse", "aarch64-unknown-none-softfloat", "checked").join("dormouse"));
+        let image = target().join("checked/dormouse.img");
+        image_tool(&["el2", text(&elf), text(&image)]);
+        (image, elf)
+    };
+    IMAGE.get_or_init(build).clone()
+}
+
+/// Builds `package` with `feature`, in a directory of its own; where its programs are.
+fn build_with(package: &str, platform: &str, feature: &str) -> PathBuf {
+    let target = target().join(feature);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     run(Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--release", "-p", "sos-partition", "--features", "fault-injection"])
-        .args(["--target", "aarch64-unknown-none", "--target-dir"])
+        .args(["build", "--release", "-p", package, "--features", feature])
+        .args(["--target", platform, "--target-dir"])
         .arg(&target));
-    let image = target.join("sos-fault.img");
-    let elf = present(target.join("aarch64-unknown-none/release/sos"));
-    image_tool(&["sos", text(&elf), text(&image)]);
-    image
+    target.join(platform).join("release")
+}
+
+/// Where QEMU puts an arm64 Image whose text_offset is 0 (hw/arm/boot.c).
+pub const LOAD_ADDRESS: u64 = 0x4020_0000;
+
+/// The address of a symbol of EL2's image, where QEMU has put it.
+pub fn symbol(elf: &Path, name: &str) -> u64 {
+    let file = std::fs::read(elf).expect("EL2's image with symbols");
+    let file = object::File::parse(file.as_slice()).expect("an ELF file");
+    let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
+    LOAD_ADDRESS + found.unwrap_or_else(|| panic!("no symbol {name}")).address()
 }
 
 /// A path as text; ours are.

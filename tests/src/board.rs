@@ -142,7 +142,7 @@ impl Board {
 
     /// Boots `system` under a debugger: the board stands still until it lets it run.
     pub fn boot_debugged(&self, system: &System) -> (Run, Debugger) {
-        let kernel = artifact::built("dormouse.img");
+        let kernel = self.kernel.clone().unwrap_or_else(|| artifact::built("dormouse.img"));
         let (mut run, debugger) = Run::start_debugged(&self.arguments(&kernel, Some(&system.archive())), self.seed);
         run.files = Some(system.keep());
         (run, debugger)

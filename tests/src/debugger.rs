@@ -1,9 +1,7 @@
-//! QEMU's debugger port (GDB remote serial protocol): stops a CPU, reads and changes its registers.
+//! QEMU's debugger port (GDB remote serial protocol): stops a CPU, changes its registers and memory.
 //!
 //! A way to break EL2 from outside, which a test cannot do from inside: the image has no door for it.
 
-use crate::artifact;
-use object::{Object, ObjectSymbol};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -20,20 +18,6 @@ impl Register {
     pub const SP: Self = Self(31);
     /// The program counter.
     pub const PC: Self = Self(32);
-}
-
-/// Where QEMU puts an arm64 Image whose text_offset is 0 (hw/arm/boot.c).
-pub const LOAD_ADDRESS: u64 = 0x4020_0000;
-
-/// The address of a symbol of the image, where QEMU has put it.
-///
-/// # Panics
-/// If it has none of that name.
-pub fn symbol(name: &str) -> u64 {
-    let file = std::fs::read(artifact::built("hyp.elf")).expect("hyp.elf");
-    let file = object::File::parse(file.as_slice()).expect("an ELF file");
-    let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
-    LOAD_ADDRESS + found.unwrap_or_else(|| panic!("no symbol {name}")).address()
 }
 
 /// A connection to QEMU. The board stands still from its start until [`Debugger::run_to`].
@@ -61,6 +45,26 @@ impl Debugger {
         self.ask_ok(&format!("z1,{address:x},4"));
         self.ask_ok(&format!("Hg{thread:x}"));
         thread - 1
+    }
+
+    /// Lets the board run until [`Debugger::stop`].
+    pub fn go(&mut self) {
+        self.send("c");
+    }
+
+    /// Stops the board, which runs.
+    pub fn stop(&mut self) {
+        // A byte outside of any packet (GDB manual, "Interrupts").
+        self.stream.write_all(&[3]).expect("QEMU listens to its debugger");
+        let stop = self.receive();
+        assert!(stop.starts_with('T'), "the board stopped with {stop:?}");
+    }
+
+    /// Writes to the board's memory, by physical address.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) {
+        self.ask_ok("Qqemu.PhyMemMode:1");
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.ask_ok(&format!("M{address:x},{:x}:{digits}", bytes.len()));
     }
 
     /// Changes a register of the CPU that stopped.

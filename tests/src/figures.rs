@@ -46,6 +46,8 @@ pub const FIGURES: &[Figure] = &[
     figure("linux_init_ratio", "Debian to /init, against QEMU without EL2", 1.03, "1.03 / 1.10 / 1.37"),
     figure("sos_cold_vm_list", "doorbell to reply of `vm list`, partition off before", 500e3, "-"),
     figure("sos_warm_vm_list", "the same, partition on", 20e3, "-"),
+    figure("frame_scrub", "a frame of an ended VM: scrubbed, cleaned to memory and returned", 200.0, "-"),
+    figure("vm_cycle", "a bare-metal guest of 16 MiB defined, started and destroyed, its scrub included", 1e6, "-"),
     figure("sos_ram_on", "bytes of the service partition's frames, on", 8.0 * 1048576.0, "dom0: 512 MiB"),
     figure("sos_ram_off", "the same, off", 0.0, "-"),
     figure("sos_resident", "bytes that stay for it: image, notes, mailbox", 2.0 * 1048576.0, "-"),

@@ -14,6 +14,8 @@ const SERVICES: &str = "sos_warm_vm_list,sos_ram,sos_cold_vm_list,info";
 /// Kernel command line of both runs of the ratio.
 const QUIET: &str = "console=ttyAMA0 quiet nokaslr";
 const LONG: u64 = 1800;
+/// Rounds of whole lives of VMs.
+const CYCLES: u32 = 20;
 
 /// What a guest's counter counts from.
 #[derive(Clone, Copy)]
@@ -35,8 +37,33 @@ fn description(run: &str, vcpus: u32) -> Description {
         .partition(|partition: &mut Partition| partition.idle_timeout_ms = 20)
 }
 
+/// The bench guest beside a model of VMs whose code does nothing, so that only what EL2 and the partition do is counted.
+fn cycles() -> System {
+    let bootargs = format!("rounds={CYCLES} run=vm_cycle");
+    let bench = Guest { bootargs, ..bench_guest("", 1) };
+    let model = Guest::bare("model", "").memory(16 << 20).manual();
+    let model = Guest { image: "model".into(), load_address: Some(0x4008_0000), ..model };
+    let mut system = System::from_source(&Description::with("bench", bench).and("model", model).source());
+    system.member("sos.img", artifact::built("sos.img"));
+    system.member("bench.img", artifact::guest("bench", system.directory()));
+    // wfi; b .-4 (Arm ARM C6.2).
+    let code = [0xd503_207f_u32, 0x17ff_ffff].map(u32::to_le_bytes).concat();
+    system.member("model", system.file("model", &code));
+    system
+}
+
 fn output(run: &mut Run) -> String {
     run.expect("BENCH-END", seconds(LONG))
+}
+
+#[test]
+fn a_vm_is_defined_started_and_destroyed_and_each_of_its_frames_scrubbed_within_the_limits() {
+    let mut measured = Measured::default();
+    measured.read(&output(&mut Board::counting(1).boot(&cycles())));
+    println!("{}", measured.lines());
+    let missed = measured.missed();
+    let missed: Vec<_> = missed.iter().filter(|line| !line.ends_with("not measured")).collect();
+    assert!(missed.is_empty() && measured.get("vm_cycle").is_some(), "{missed:?}");
 }
 
 #[test]
@@ -57,6 +84,11 @@ fn every_figure_is_within_its_limit() {
     // On one CPU, so that it is shared for certain, with a neighbour that wakes in between.
     let shared = description("wfi_wake_shared", 1).and("sleeper", Guest::bare("sleeper", "period-us=300"));
     let text = output(&mut Board::counting(1).boot(&System::new(&shared)));
+    measured.read(&text);
+    print_statistics(&text);
+
+    // On one CPU, so that each instruction is one tick, whoever runs it.
+    let text = output(&mut Board::counting(1).boot(&cycles()));
     measured.read(&text);
     print_statistics(&text);
 

@@ -1,10 +1,16 @@
 //! EL2 itself fails: a report, and power-off. The debugger breaks it, once a guest runs.
 
-use dormouse_tests::debugger::{LOAD_ADDRESS, Register, symbol};
+use dormouse_tests::artifact::LOAD_ADDRESS;
+use dormouse_tests::debugger::Register;
 use dormouse_tests::{Board, Description, Guest, System, artifact, seconds};
 
 /// A value to be found in the report.
 const MARK: u64 = 0x0123_4567_89ab_cdef;
+
+/// The address of a symbol of the image, where QEMU has put it.
+fn symbol(name: &str) -> u64 {
+    artifact::symbol(&artifact::built("hyp.elf"), name)
+}
 
 /// An instruction of EL2's that has `bits` where `mask` is set: its address, and the whole of it.
 fn instruction(mask: u32, bits: u32) -> (u64, u32) {

@@ -1,6 +1,7 @@
 //! Where the service partition runs, who may wake it how often, and who pays for it.
 
-use dormouse_tests::debugger::{LOAD_ADDRESS, Register, symbol};
+use dormouse_tests::artifact::LOAD_ADDRESS;
+use dormouse_tests::debugger::Register;
 use dormouse_tests::{Board, Description, Guest, Shell, System, artifact, seconds};
 use serde_json::Value;
 
@@ -217,6 +218,7 @@ fn where_its_cpu_does_not_come_it_shares_and_says_so() {
     });
     let system = System::new(&description);
     let (mut run, mut debugger) = Board::default().cpus(2).boot_debugged(&system);
+    let symbol = |name| artifact::symbol(&artifact::built("hyp.elf"), name);
     assert_eq!(debugger.run_to(symbol("hv_secondary")), 1, "at boot");
     assert_eq!(debugger.run_to(symbol("secondary_entry")), 1, "for the first request");
     debugger.set(Register::PC, halted());

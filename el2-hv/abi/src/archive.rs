@@ -61,7 +61,7 @@ impl<'a> Archive<'a> {
     pub fn check(bytes: &'a [u8]) -> Result<Self, ArchiveError> {
         let archive = Self { bytes };
         let mut at = 0;
-        while let Some((member, next)) = member_at(bytes, at)? {
+        while let Some((member, next)) = member_at(bytes, at, whole_name)? {
             let twin = archive
                 .members()
                 .take_while(|earlier| earlier.offset < member.offset)
@@ -84,7 +84,7 @@ impl<'a> Archive<'a> {
         let bytes = self.bytes;
         let mut at = 0;
         core::iter::from_fn(move || {
-            let (member, next) = member_at(bytes, at).ok()??;
+            let (member, next) = member_at(bytes, at, name).ok()??;
             at = next;
             Some(member)
         })
@@ -99,8 +99,12 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The member at `at` and the offset of the next, or `None` at the trailer.
-fn member_at(bytes: &[u8], at: usize) -> Result<Option<(Member<'_>, usize)>, ArchiveError> {
+/// The member at `at`, whose name `name` finds in its field, and the offset of the next; `None` at the trailer.
+fn member_at(
+    bytes: &[u8],
+    at: usize,
+    name: fn(&[u8]) -> Option<&str>,
+) -> Result<Option<(Member<'_>, usize)>, ArchiveError> {
     if at >= bytes.len() {
         return Err(ArchiveError::Trailer);
     }
@@ -142,14 +146,15 @@ fn is_zero(bytes: &[u8]) -> bool {
     }
 }
 
-/// The name in its field: up to the first NUL; behind it only NULs, which a writer may use to align the data.
+/// The name in its field: up to the first NUL.
 fn name(field: &[u8]) -> Option<&str> {
-    let end = field.iter().position(|&byte| byte == 0)?;
-    let only_nuls = is_zero(&field[end..]);
-    if end == 0 || !only_nuls {
-        return None;
-    }
+    let end = field.iter().position(|&byte| byte == 0).filter(|&end| end != 0)?;
     core::str::from_utf8(&field[..end]).ok()
+}
+
+/// The same where behind it are only NULs, which a writer may use to align the data.
+fn whole_name(field: &[u8]) -> Option<&str> {
+    name(field).filter(|name| is_zero(&field[name.len()..]))
 }
 
 #[cfg(test)]

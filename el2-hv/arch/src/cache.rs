@@ -5,7 +5,7 @@
 
 use core::arch::asm;
 
-use hv_core::addr::{FRAME_SIZE, Pa};
+use hv_core::addr::Pa;
 
 use crate::mrs;
 
@@ -42,41 +42,69 @@ pub fn invalidate_instructions() {
     unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
 }
 
-/// Zeroes the frame at `frame`, cleaned to memory. Without the barrier that ends it: see [`finish`].
+/// How this CPU zeroes memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Zeroing {
+    /// By DC ZVA, a cache line of 64 bytes at a time.
+    Lines,
+    /// By stores.
+    Stores,
+}
+
+impl Zeroing {
+    /// By DCZID_EL0 (DZP and BS, in words) and CTR_EL0.
+    #[inline]
+    pub(crate) fn find() -> Self {
+        if mrs!("dczid_el0") == 4 && data_line() == 64 { Self::Lines } else { Self::Stores }
+    }
+}
+
+/// Zeroes whole frames from `start` to `end`, cleaned to memory. Without the barrier that ends it: see [`finish`].
 ///
 /// # Safety
-/// The frame is RAM that no Rust object lives in.
-#[inline]
-pub(crate) unsafe fn scrub_frame(frame: Pa) {
-    let block = mrs!("dczid_el0");
-    if block == 4 && data_line() == 64 {
-        // SAFETY: the caller's; 64 blocks of 64 bytes are the frame.
-        unsafe {
+/// The frames are RAM that no Rust object lives in; there is one at least.
+#[inline(always)]
+pub(crate) unsafe fn scrub(zeroing: Zeroing, start: Pa, end: Pa) {
+    match zeroing {
+        // SAFETY: the caller's; 64 lines of 64 bytes are a frame.
+        Zeroing::Lines => unsafe {
             asm!(
-                "mov {end}, {at}",
-                "add {end}, {end}, #4096",
                 "2:",
-                ".rept 16",
-                "dc zva, {at}",
-                "dc cvac, {at}",
+                ".rept 64",
+                hv_core::scrub_line!(),
                 "add {at}, {at}, #64",
                 ".endr",
                 "cmp {at}, {end}",
                 "b.ne 2b",
-                at = inout(reg) frame.0 => _,
-                end = out(reg) _,
+                at = inout(reg) start.0 => _,
+                end = in(reg) end.0,
                 options(nostack)
             );
-        }
-        return;
+        },
+        // SAFETY: the caller's.
+        Zeroing::Stores => unsafe { scrub_by_stores(start, end) },
     }
-    let mut at = frame.0;
-    while at < frame.0 + FRAME_SIZE {
-        // SAFETY: the caller's; the stores stay inside the frame.
-        unsafe { asm!("stp xzr, xzr, [{}]", in(reg) at, options(nostack, preserves_flags)) };
-        at += 16;
+}
+
+/// [`scrub`] where DC ZVA is not to be had, or cache lines have another size.
+///
+/// # Safety
+/// As there.
+#[cold]
+unsafe fn scrub_by_stores(start: Pa, end: Pa) {
+    // SAFETY: the caller's; the stores stay inside the frames.
+    unsafe {
+        asm!(
+            "2:",
+            "stp xzr, xzr, [{at}], #16",
+            "cmp {at}, {end}",
+            "b.ne 2b",
+            at = inout(reg) start.0 => _,
+            end = in(reg) end.0,
+            options(nostack)
+        );
     }
-    clean_to_poc(frame, FRAME_SIZE);
+    clean_to_poc(start, end.0.wrapping_sub(start.0));
 }
 
 /// Waits until scrubs and cleans before it have reached memory.

@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
+use hv_core::ledger::Witness;
 use hv_core::stage2::TableMemory;
 
 use crate::{cache, frames};
@@ -71,14 +72,34 @@ pub unsafe fn constant(range: PaRange) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(range.start.0 as *const u8, range.size as usize) }
 }
 
+/// Bytes that are scrubbed between two looks for interrupts.
+const SCRUB_STEP: u64 = 16 << 10;
+
+/// Zeroes whole frames, cleaned to memory, as far as interrupts allow, but a step at least: how many bytes.
+/// [`crate::cache::finish`] waits for them.
+pub fn scrub(range: PaRange) -> u64 {
+    check(range.start, range.size);
+    let zeroing = cache::Zeroing::find();
+    // `check` has seen that nothing here goes beyond the address space.
+    let (mut at, end) = (range.start.0, range.end().0);
+    while at != end {
+        let next = end.min(at.wrapping_add(SCRUB_STEP));
+        // SAFETY: `check` has passed: RAM, and no Rust object lives there.
+        unsafe { cache::scrub(zeroing, Pa(at), Pa(next)) };
+        at = next;
+        if crate::cpu::interrupt_pending() {
+            break;
+        }
+    }
+    at.wrapping_sub(range.start.0)
+}
+
 /// Zeroes whole frames, cleaned to memory.
 pub fn zero(range: PaRange) {
-    check(range.start, range.size);
-    let mut frame = range.start;
-    while frame.0 < range.end().0 {
-        // SAFETY: `check` has passed: RAM, and no Rust object lives there.
-        unsafe { cache::scrub_frame(frame) };
-        frame.0 += FRAME_SIZE;
+    let mut left = range;
+    while left.size > 0 {
+        let done = scrub(left);
+        left = PaRange { start: Pa(left.start.0 + done), size: left.size - done };
     }
     cache::finish();
 }
@@ -177,12 +198,12 @@ fn entry(table: Pa, index: u64) -> *const AtomicU64 {
 
 /// Stage-2 tables in RAM: the walker's memory for `hv_core::stage2`, with tables from `owner`.
 #[derive(Debug)]
-pub struct Tables<'f> {
+pub struct Tables<'f, W> {
     /// Where new tables come from.
-    pub frames: &'f mut frames::Frames,
+    pub frames: &'f mut frames::Frames<W>,
 }
 
-impl TableMemory for Tables<'_> {
+impl<W: Witness> TableMemory for Tables<'_, W> {
     #[inline]
     fn read(&self, table: Pa, index: u64) -> u64 {
         read_entry(table, index)
@@ -216,6 +237,22 @@ impl TableMemory for NoNewTables {
     fn allocate(&mut self) -> Option<Pa> {
         None
     }
+
+    fn find(&self, table: Pa, index: u64) -> Option<u64> {
+        find_entry(table, index)
+    }
+}
+
+/// [`TableMemory::find`], with one check for the whole table.
+fn find_entry(table: Pa, index: u64) -> Option<u64> {
+    check(table, FRAME_SIZE);
+    // SAFETY: `check` has passed for the frame, which is aligned and holds 512 entries; atomics are how they are written.
+    let fours: &[[AtomicU64; 4]; 128] = unsafe { &*(table.0 as *const _) };
+    let entry = |index: &u64| fours[(index / 4 % 128) as usize][(index % 4) as usize].load(Ordering::Relaxed);
+    // Most of a table is empty: four entries a round.
+    let empty = |four: &&[AtomicU64; 4]| four.iter().fold(0, |all, entry| all | entry.load(Ordering::Relaxed)) == 0;
+    let skipped = fours.iter().skip((index / 4) as usize).take_while(empty).count() as u64;
+    (index.max((index / 4 + skipped) * 4)..512).find(|index| entry(index) != 0)
 }
 
 #[inline]

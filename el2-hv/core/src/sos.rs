@@ -279,7 +279,8 @@ impl SosLife {
         let patience = if open > 0 { self.times.busy } else { self.times.idle };
         let due = self.last_progress + patience;
         if now < due {
-            return self.enter(State::Ready, Some(due), Action::Nothing);
+            // What is in progress may be done long before it counts as hung: the idle time runs from there.
+            return self.enter(State::Ready, Some(due.min(now + self.times.idle)), Action::Nothing);
         }
         if open > 0 {
             return self.fail(LifeEnd::Hung);

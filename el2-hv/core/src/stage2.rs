@@ -73,6 +73,11 @@ pub trait TableMemory {
     fn write(&mut self, table: Pa, index: u64, entry: u64);
     /// A frame of zeroes for a new table.
     fn allocate(&mut self) -> Option<Pa>;
+    /// The first entry of the table at `table`, from `index` on, that is not zero.
+    #[inline]
+    fn find(&self, table: Pa, index: u64) -> Option<u64> {
+        (index..ENTRIES).find(|&index| self.read(table, index) != 0)
+    }
 }
 
 /// Why a range could not be mapped.
@@ -259,57 +264,43 @@ impl Stage2 {
     }
 
     /// Takes the next piece out of the tree, in the order of IPAs, or `None` when only the root is
-    /// left. Bounded work: it looks at the entries of at most one table of each level.
+    /// left. It looks at each entry once in all.
     pub fn take_piece(&mut self, memory: &mut impl TableMemory) -> Option<Piece> {
         while self.teardown >> IPA_BITS == 0 {
-            if let Some(piece) = self.take_below(self.root, 1, memory) {
-                return Some(piece);
-            }
-            self.teardown = ((self.teardown >> shift(1)) + 1) << shift(1);
+            let (page, slot) = Self::slot(self.root, self.teardown, 1);
+            let Some(found) = memory.find(page, slot) else {
+                // The second of the root's two tables.
+                self.skip(ENTRIES - slot, 1);
+                continue;
+            };
+            self.skip(found - slot, 1);
+            return Some(self.take_entry((page, found), 1, memory));
         }
         None
     }
 
-    /// Takes a piece out of what the entry for the cursor in `table` covers.
-    fn take_below(&self, table: Pa, level: u32, memory: &mut impl TableMemory) -> Option<Piece> {
-        let (page, slot) = Self::slot(table, self.teardown, level);
+    /// Goes on by `entries` of `level`, at the beginning of one where it moves.
+    const fn skip(&mut self, entries: u64, level: u32) {
+        if entries > 0 {
+            self.teardown = ((self.teardown >> shift(level)) + entries) << shift(level);
+        }
+    }
+
+    /// Takes the first piece of what the entry at the cursor leads to; the entry is not zero.
+    fn take_entry(&mut self, (page, slot): (Pa, u64), level: u32, memory: &mut impl TableMemory) -> Piece {
         let entry = memory.read(page, slot);
-        if entry & VALID == 0 {
-            return None;
-        }
-        if !is_table(entry, level) {
+        if is_table(entry, level) {
+            let below = Pa(entry & ADDRESS);
+            if let Some(found) = memory.find(below, index(self.teardown, level + 1)) {
+                self.skip(found - index(self.teardown, level + 1), level + 1);
+                return self.take_entry((below, found), level + 1, memory);
+            }
             memory.write(page, slot, 0);
-            let size = 1 << shift(level);
-            return Some(Piece::Block(PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size }));
-        }
-        let below = Pa(entry & ADDRESS);
-        if let Some(piece) = Self::take_from(below, level + 1, memory) {
-            return Some(piece);
+            return Piece::Table(below);
         }
         memory.write(page, slot, 0);
-        Some(Piece::Table(below))
-    }
-
-    /// Takes the first piece out of a whole table below the root, or `None` where it is empty.
-    fn take_from(table: Pa, level: u32, memory: &mut impl TableMemory) -> Option<Piece> {
-        for slot in 0..ENTRIES {
-            let entry = memory.read(table, slot);
-            if entry & VALID == 0 {
-                continue;
-            }
-            if is_table(entry, level) {
-                let below = Pa(entry & ADDRESS);
-                if let Some(piece) = Self::take_from(below, level + 1, memory) {
-                    return Some(piece);
-                }
-                memory.write(table, slot, 0);
-                return Some(Piece::Table(below));
-            }
-            memory.write(table, slot, 0);
-            let size = 1 << shift(level);
-            return Some(Piece::Block(PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size }));
-        }
-        None
+        let size = 1 << shift(level);
+        Piece::Block(PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size })
     }
 }
 

@@ -7,10 +7,9 @@ use hv_core::description::WhenIdle;
 use hv_core::requests::LifeOver;
 use hv_core::sos::{Event, State};
 
-use super::{SosControl, load, resume_starved};
+use super::{SosControl, resume_starved};
 use crate::machine::machine;
 use crate::mailbox::set_starved;
-use crate::vm::SOS_VM;
 use crate::{SOS, VMS, report, vm};
 
 /// Its vCPU has stopped for good.
@@ -42,21 +41,11 @@ fn begin_dying(sos: &mut SosControl) {
     for (vm, ended) in VMS.iter().zip(&mut sos.ended).skip(1) {
         *ended |= vm.phase() == vm::Phase::Stopped && vm.ended_by_itself();
     }
-    sos.scrubbed = 0;
     sos.asked_at = None;
     vm::destroy_half_built();
-    vm::begin_dying(SOS_VM);
+    vm::begin_dying(sos.image.iter().flat_map(|image| [image.ram, image.extra]).collect());
     sos.send_errors();
     resume_starved(sos);
-}
-
-/// Scrubs a step of its frames; whether all is done.
-pub fn scrub_step() -> bool {
-    let mut sos = SOS.lock();
-    let mut done = sos.scrubbed;
-    let finished = sos.image.as_ref().is_none_or(|image| load::scrub_step(image, &mut done));
-    sos.scrubbed = done;
-    finished
 }
 
 /// Its frames are back.

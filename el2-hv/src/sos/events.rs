@@ -20,10 +20,12 @@ impl SosControl {
             self.power_on_told = 1;
             told = true;
         }
-        for (id, (vm, ended)) in VMS.iter().zip(&mut self.ended).enumerate() {
-            if *ended && tell(EventKind::VmEnded, vm.handle(VmId(id as u8))) {
-                *ended = false;
-                told = true;
+        if self.ended.contains(&true) {
+            for (id, (vm, ended)) in VMS.iter().zip(&mut self.ended).enumerate() {
+                if *ended && tell(EventKind::VmEnded, vm.handle(VmId(id as u8))) {
+                    *ended = false;
+                    told = true;
+                }
             }
         }
         if self.alarm.waits() && tell(EventKind::Alarm, VmHandle(0)) {

@@ -22,9 +22,6 @@ pub const fn extra(ram: u64, archive: u64) -> u64 {
     (ROOT_SIZE + FRAME_SIZE + tables * FRAME_SIZE).next_power_of_two()
 }
 
-/// Bytes that are scrubbed between two looks for interrupts.
-const SCRUB_STEP: u64 = 4 * FRAME_SIZE;
-
 /// Its image and the frames that are held for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Image {
@@ -129,20 +126,4 @@ fn build(image: &Image) -> Result<(), MapError> {
     vm.mailbox.lock().attach(mailbox);
     vm.control.lock().memory = image.ram.size;
     Ok(())
-}
-
-/// Scrubs the next step of what it had, then holds it for the next life; whether that was the last.
-pub fn scrub_step(image: &Image, done: &mut u64) -> bool {
-    let total = image.ram.size + image.extra.size;
-    let (part, at) = if *done < image.ram.size { (image.ram, *done) } else { (image.extra, *done - image.ram.size) };
-    let size = SCRUB_STEP.min(part.size - at);
-    ram::zero(PaRange { start: Pa(part.start.0 + at), size });
-    *done += size;
-    if *done < total {
-        return false;
-    }
-    let mut frames = frames();
-    frames.change(&image.ram, Owner::Vm(SOS_VM), Owner::Held);
-    frames.change(&image.extra, Owner::Vm(SOS_VM), Owner::Held);
-    true
 }

@@ -10,7 +10,7 @@ use hv_core::frames::Owner;
 use hv_core::psci::VmPower;
 use hv_core::stage2::Stage2;
 
-use super::{Control, Event, NO_VCPU, Phase, SOS_VM, Vm};
+use super::{Control, Event, NO_VCPU, SOS_VM, Vm};
 use crate::history::History;
 use crate::machine::machine;
 use crate::memory::frames;
@@ -27,12 +27,11 @@ pub enum CreateError {
 
 /// Makes a guest with tables and vCPUs and no memory.
 pub fn create(label: Label, vcpus: u8) -> Result<VmHandle, CreateError> {
-    let guests = 1..VMS.len();
-    if guests.clone().any(|id| VMS[id].phase() != Phase::Free && VMS[id].label() == Some(label)) {
+    if VMS[1..].iter().any(|vm| !vm.is_free() && vm.label() == Some(label)) {
         return Err(CreateError::LabelTaken);
     }
-    let id = guests.clone().find(|&id| VMS[id].phase() == Phase::Free).ok_or(CreateError::NoRoom)?;
-    let id = VmId(id as u8);
+    let id = VMS.iter().skip(1).position(Vm::is_free).ok_or(CreateError::NoRoom)?;
+    let id = VmId(id as u8 + 1);
     let mut history = History::allocate().ok_or(CreateError::NoRoom)?;
     if !set_up_with_tables(id, label, vcpus) {
         history.free();

@@ -135,7 +135,17 @@ fn ended(id: VmId, control: MutexGuard<'_, Control>) {
     console::gone(id);
     // From the next line on the slot may be destroyed and begin another life.
     let _ = told();
+    tell_manager();
     sos::vm_ended(id, handle, end);
+}
+
+/// Makes the service partition look again, which may wait for what has just become of a VM.
+pub(super) fn tell_manager() {
+    let vm = &VMS[SOS_VM.index()];
+    if vm.phase() == Phase::Running {
+        let waits = vm.vcpu(VcpuIdx(0));
+        VCPUS[waits.index()].notify(waits, vcpu::GIC);
+    }
 }
 
 /// Takes the vCPUs of a running VM from their CPUs; whether it runs.

@@ -43,7 +43,7 @@ impl El2 {
 }
 
 /// Makes a call. Arguments and results are plain numbers; EL2 checks every one.
-fn hypercall<const N: usize>(call: Call, arguments: [u64; N]) -> (Status, Results) {
+pub(crate) fn hypercall<const N: usize>(call: Call, arguments: [u64; N]) -> (Status, Results) {
     const { assert!(N <= 6) };
     let mut x = [0; 6];
     x[..N].copy_from_slice(&arguments);

@@ -9,6 +9,9 @@ mod faults;
 mod interrupts;
 mod memory;
 mod mmio;
+#[cfg_attr(feature = "random-calls", path = "random_calls.rs")]
+#[cfg_attr(not(feature = "random-calls"), path = "no_random_calls.rs")]
+mod random_calls;
 
 use hv_abi::ABI_VERSION;
 use hv_abi::sos_image::LIFE_MAGIC;
@@ -34,7 +37,9 @@ extern "C" fn main(record: u64) -> ! {
         seed: record.seed,
         ticks_per_second: record.counter_hz.get(),
     };
-    let service = Service::begin(El2::new(), MailboxPage::new(), life);
+    let mut el2 = El2::new();
+    random_calls::make(&mut el2, &record);
+    let service = Service::begin(el2, MailboxPage::new(), life);
     match service.and_then(serve) {
         Ok(never) => match never {},
         Err(error) => panic!("{error}"),

@@ -84,9 +84,23 @@ fn work_restarts_the_idle_time_and_a_request_in_progress_forbids_the_drain_until
     let _ = life.on(Event::Progress, 90 * MS);
     assert_eq!(life.on(Event::Deadline { open: 0 }, 100 * MS), Ok(Action::Nothing));
     assert_eq!(life.deadline(), Some(190 * MS));
-    assert_eq!(life.on(Event::Deadline { open: 1 }, 190 * MS), Ok(Action::Nothing));
-    assert_eq!(life.deadline(), Some(1090 * MS), "busy time counts from the last progress");
+    for look in 2..11 {
+        assert_eq!(life.on(Event::Deadline { open: 1 }, look * 100 * MS - 10 * MS), Ok(Action::Nothing));
+        assert_eq!(life.deadline(), Some(look * 100 * MS + 90 * MS));
+    }
+    // Busy time counts from the last progress.
     assert_eq!(life.on(Event::Deadline { open: 1 }, 1090 * MS), Ok(Action::TearDown(LifeEnd::Hung)));
+}
+
+#[test]
+fn after_a_long_request_the_idle_time_counts_from_its_answer() {
+    let mut life = machine(State::Ready);
+    assert_eq!(life.on(Event::Deadline { open: 1 }, 100 * MS), Ok(Action::Nothing));
+    let _ = life.on(Event::Progress, 150 * MS);
+    assert_eq!(life.deadline(), Some(200 * MS));
+    assert_eq!(life.on(Event::Deadline { open: 0 }, 200 * MS), Ok(Action::Nothing));
+    assert_eq!(life.deadline(), Some(250 * MS));
+    assert_eq!(life.on(Event::Deadline { open: 0 }, 250 * MS), Ok(Action::AskDrain));
 }
 
 #[test]

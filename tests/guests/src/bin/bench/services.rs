@@ -1,11 +1,12 @@
 //! Metrics of the mailbox and of the service partition, and what `hv` tells about itself.
 
 use crate::{operations, report};
+use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 use hv_abi::call::Call;
 use hv_abi::guest_map::{MAILBOX_SPI, PPI_VIRTUAL_TIMER};
 use hv_abi::mailbox::{BODY_MAX, Flags, Frame, Party};
-use hv_abi::message::{Reply, Request, decode, encode};
+use hv_abi::message::{Reply, Request, VmCreate, decode, encode};
 use hv_abi::record::{HvInfo, Query, QueryKind, SosStatus};
 use test_guests::ring::{self, Rings};
 use test_guests::{Machine, gic, println, timer};
@@ -15,6 +16,11 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Between two looks at a service partition that is to go away.
 const POLL_NS: u64 = 10_000_000;
 const OFF: u32 = 0;
+/// The guest of the description whose spec the VMs of a cycle have, and their name.
+const MODEL: &str = "model";
+const NEW: &str = "new";
+/// Bytes of the smaller VM of a cycle.
+const CYCLE_BYTES: u64 = 16 << 20;
 
 /// Measures and prints everything that goes by the mailbox.
 pub(crate) fn measure(machine: &Machine, rounds: u64) {
@@ -38,10 +44,36 @@ pub(crate) fn measure(machine: &Machine, rounds: u64) {
         let rounds = machine.number("cold-rounds", rounds);
         report("sos_cold_vm_list", (0..rounds).map(|_| client.cold_vm_list()).collect());
     }
+    if machine.chooses("run", "vm_cycle") {
+        cycles(&mut client, rounds);
+    }
     if machine.chooses("run", "info") {
         client.await_off();
         print_info(&client.info());
     }
+}
+
+/// VMs that are defined, started and destroyed, the partition awake; and what a frame takes to be scrubbed and returned:
+/// the difference between the ends of a VM and of one of twice the size, by frames.
+fn cycles(client: &mut Client, rounds: u64) {
+    client.vm_list();
+    let (mut whole, mut frame) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let small = client.cycle(CYCLE_BYTES);
+        let large = client.cycle(2 * CYCLE_BYTES);
+        whole.push(small.whole);
+        frame.push((large.end - small.end).div_ceil(CYCLE_BYTES / 4096));
+    }
+    report("vm_cycle", whole);
+    report("frame_scrub", frame);
+}
+
+/// What the life of a VM takes.
+struct Cycle {
+    /// From the request to define it until it is gone.
+    whole: u64,
+    /// From the request to destroy it.
+    end: u64,
 }
 
 fn doorbell() -> u64 {
@@ -68,6 +100,32 @@ impl Client {
     fn cold_vm_list(&mut self) -> u64 {
         self.await_off();
         self.vm_list()
+    }
+
+    /// Defines a VM, starts it, destroys it.
+    fn cycle(&mut self, memory: u64) -> Cycle {
+        let before = timer::now();
+        self.change(&Request::VmCreate(VmCreate {
+            name: NEW.to_owned(),
+            from: MODEL.to_owned(),
+            memory: Some(memory),
+            vcpus: None,
+            bootargs: None,
+            image: None,
+            grants: None,
+        }));
+        self.change(&Request::VmStart { name: NEW.to_owned() });
+        let end = self.change(&Request::VmDestroy { name: NEW.to_owned() });
+        Cycle { whole: timer::now() - before, end }
+    }
+
+    /// A request that is done: how long it took.
+    fn change(&mut self, request: &Request) -> u64 {
+        let (ticks, reply) = self.ask(Party::Sos, Flags::default(), &encode(request));
+        match decode(&reply) {
+            Ok(Reply::Done) => ticks,
+            other => panic!("{request:?}: {other:?}"),
+        }
     }
 
     fn await_off(&mut self) {

@@ -1,0 +1,118 @@
+//! The checked build of EL2, which holds each change of a frame's owner against a second account.
+
+use dormouse_tests::debugger::Debugger;
+use dormouse_tests::{Board, Description, Guest, Shell, System, artifact, seconds};
+use serde_json::Value;
+
+/// The first byte of RAM, and how many frames there are.
+const RAM: u64 = 0x4000_0000;
+const FRAMES: u64 = 0x4_0000;
+/// A frame in the upper half of RAM, which nobody has before guests need so much.
+const FAR_FRAME: u64 = 0x3_8000;
+
+fn checked() -> Board {
+    Board { kernel: Some(artifact::checked_image().0), ..Board::default() }
+}
+
+fn system() -> System {
+    let debian = Guest::debian(1);
+    let description =
+        Description::with("debian", debian).and("tiny", Guest::bare("tiny", "").memory(16 << 20).manual());
+    System::new(&description.partition(|partition| partition.idle_timeout_ms = 100))
+}
+
+/// Debian in the checked build, and a debugger that has let it run.
+fn debugged(system: &System) -> (Shell, Debugger) {
+    let (run, mut debugger) = checked().boot_debugged(system);
+    debugger.go();
+    (Shell::enter(run), debugger)
+}
+
+#[test]
+fn a_byte_of_the_frame_table_that_changes_by_itself_stops_the_board_at_the_next_change() {
+    let system = system();
+    let (mut shell, mut debugger) = debugged(&system);
+    shell.await_off();
+    let log = shell.run.log.text();
+    let account = log.split("second account of frames is at 0x").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let account = account.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    // The table, a byte for each frame, ends where the account begins.
+    let table = account.unwrap_or_else(|| panic!("{log}")) - FRAMES;
+    debugger.stop();
+    debugger.write(table + FAR_FRAME, &[6]);
+    debugger.go();
+    shell.run.send("hvctl vm list\n");
+    let line = shell.run.expect_fatal(seconds(60));
+    assert!(line.ends_with("checked: frame 0x78000000 belongs to Rings by the table, to Free by the ledger"), "{line}");
+}
+
+#[test]
+fn a_free_frame_that_is_not_zero_stops_the_board_when_it_is_given_out() {
+    let system = system();
+    let (mut shell, mut debugger) = debugged(&system);
+    shell.await_off();
+    debugger.stop();
+    // Behind the allocator's link.
+    debugger.write(RAM + FAR_FRAME * 4096 + 8, &[1]);
+    debugger.go();
+    shell.run.send("hvctl vm create new --from tiny --memory 640M && hvctl vm start new\n");
+    let line = shell.run.expect_fatal(seconds(60));
+    assert!(line.contains("checked: 0x78000000 from Free to Vm(VmId(2)): word 1 is not zero"), "{line}");
+}
+
+/// Bytes of all rings at most: those of EL2, of consoles that live, of 8 that have ended.
+const RINGS_MAX: u64 = 2 << 20;
+/// Lives of the partition that each begin with some hundred random calls.
+const LIVES: u32 = 6;
+
+#[test]
+fn random_privileged_calls_beside_guests_leave_both_accounts_equal_and_every_frame_where_it_was() {
+    let hostile = Guest::bare("hostile", "seed=7 rounds=2000 phases=smccc,psci,gicd,memory,setway,tlbi,sgi").vcpus(2);
+    let description = Description::with("debian", Guest::debian(1)).and("hostile", hostile).partition(|partition| {
+        partition.idle_timeout_ms = 100;
+        // Each call is compared by the whole table.
+        (partition.boot_timeout_ms, partition.max_busy_ms) = (120_000, 5000);
+    });
+    let system = System::with_partition(&description, &artifact::random_partition());
+    for seed in 1..=2 {
+        let mut run = Board { seed, ..checked() }.boot(&system);
+        // The first life makes its calls before it starts a guest.
+        run.expect_log("vm debian: started", seconds(120));
+        let mut shell = Shell::enter(run);
+        assert_eq!(shell.run.expect_vm_end("hostile", seconds(240)), "powered off");
+        await_off(&mut shell);
+        let free = rows(&mut shell);
+        for life in 1..=LIVES {
+            shell.command_within("hvctl --timeout 120 vm list", seconds(150)).ok();
+            let status = await_off(&mut shell);
+            assert_eq!((&status["failures"], &status["frames"]), (&0.into(), &0.into()), "life {life}: {status}");
+            assert_eq!(rows(&mut shell), free, "life {life}");
+        }
+        let log = shell.run.log.text();
+        assert!(log.contains("vm random-") && !log.contains("dormouse: fatal:"), "{log}");
+    }
+}
+
+/// Waits until the partition, which may be at its calls, is off.
+fn await_off(shell: &mut Shell) -> Value {
+    let end = std::time::Instant::now() + seconds(150);
+    loop {
+        let status = shell.hvctl("sos status");
+        if status["state"] == "off" {
+            return status;
+        }
+        assert!(std::time::Instant::now() < end, "{status}");
+        shell.command("sleep 0.1").ok();
+    }
+}
+
+/// The rows of memory; that they add up to all of RAM is looked at by hvctl itself. Rings are what is left of consoles
+/// of VMs that have ended: of as many as EL2 keeps, which grows out of what is free.
+fn rows(shell: &mut Shell) -> Value {
+    let mut rows = shell.hvctl("hv info")["memory"].clone();
+    let number = |name: &str| rows[name].as_u64().unwrap_or_default();
+    let (rings, free) = (number("el2_rings"), number("free"));
+    assert!(rings < RINGS_MAX, "{rows}");
+    (rows["el2_rings"], rows["free"]) = (Value::Null, (rings + free).into());
+    rows
+}

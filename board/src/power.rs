@@ -19,6 +19,13 @@ pub enum PowerError {
     Refused(psci::Error),
 }
 
+impl PowerError {
+    /// Whether CPU_ON was refused because firmware has not turned the CPU off yet, or is turning it on.
+    pub fn is_on_its_way(&self) -> bool {
+        matches!(self, Self::Refused(psci::Error::AlreadyOn | psci::Error::OnPending))
+    }
+}
+
 /// How the board's power is controlled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Power {

@@ -1,21 +1,21 @@
 //! Boot, from top to bottom. Each step says why it stands where it does.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+mod cpus;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use hv_abi::archive::Archive;
 use hv_abi::sos_image::{SosLayout, crc32};
-use hv_arch::boot::{ImageParts, SecondaryStart};
+use hv_arch::boot::ImageParts;
 use hv_arch::guest::TrapControls;
 use hv_arch::lock::Mutex;
 use hv_arch::paging::{El2Map, Rights};
 use hv_arch::{checksum, counter, cpu, ram, vgic};
-use hv_board::gicv3::{Distributor, Redistributor, SgiTarget};
+use hv_board::gicv3::{Distributor, SgiTarget};
 use hv_board::pl011::Pl011;
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
-use hv_board::{Board, ColdRam, CpuStart, Gic, Secret};
+use hv_board::{Board, ColdRam, Gic, Secret};
 use hv_core::addr::{CpuId, FRAME_SIZE, Pa, PaRange};
 use hv_core::description::{self, ServicePartition};
 use hv_core::frames::{FrameTable, Owner, table_size};
@@ -29,21 +29,18 @@ use hv_core::trap_config::{
 };
 use spin::Once;
 
-use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, run};
-use crate::interrupts::{HYPERVISOR_TIMER, MAINTENANCE};
+use crate::cpu::run;
 use crate::machine::{BootMemory, Machine, machine};
 use crate::memory::Frames;
 use crate::sos::Image;
+pub use cpus::{come_back, turn_on};
+use cpus::{join, start_cpus};
+
 use crate::witness::Chosen;
 use crate::{CONSOLE, FRAMES, MACHINE, SOS, log_ring, memory, report, sos};
 
 /// How the board is powered, as soon as the tree has said it.
 pub static POWER: Once<Power> = Once::new();
-
-/// Starts of the other CPUs.
-static STARTS: Once<[SecondaryStart; MAX_CPUS]> = Once::new();
-/// CPUs that run.
-static RUNNING: AtomicU32 = AtomicU32::new(1);
 
 /// Most bytes of a device tree: the entry code maps 4 MiB from the 2 MiB block that it begins in.
 const TREE_MAX: usize = 2 << 20;
@@ -95,13 +92,13 @@ extern "C" fn hv_main(tree: u64) -> ! {
     hv_arch::boot::mark_started();
     let image = find_image(archive, &description, &archive_range);
     let seed = seed(&board, tree_range.start);
-    SOS.lock().configure(description.times, image, seed);
+    SOS.lock().configure(&description, image, seed);
     CONSOLE.lock().configure(description.console_escape, description.console_first);
     start_cpus(&board, root);
     // Last: from here on guests may run.
     let local = join(CpuId(0), &board);
     CONSOLE.lock().listen();
-    sos::power_on();
+    sos::power_on(&description.power);
     run(local)
 }
 
@@ -400,79 +397,4 @@ fn seed(board: &Board, tree: Pa) -> Option<ChaCha20Rng> {
         hv_arch::ram::wipe(place(secret));
     }
     generator
-}
-
-/// Starts the other CPUs and waits until they are here.
-fn start_cpus(board: &Board, root: Pa) {
-    let starts = STARTS.call_once(|| core::array::from_fn(|cpu| SecondaryStart::new(CpuId(cpu as u8), root)));
-    BOARD_GIC.call_once(|| board.clone());
-    let count = machine().cpus;
-    if board.cpus.len() > count {
-        log::warn!("cpu:     {} of {} are used", count, board.cpus.len());
-    }
-    let mut expected = 1;
-    for (index, start) in starts.iter().enumerate().take(count) {
-        let cpu = &board.cpus[index];
-        if cpu.mpidr == cpu::mpidr() {
-            continue;
-        }
-        if cpu.start != CpuStart::Psci {
-            log::warn!("cpu:     {index} cannot be started: no PSCI");
-            continue;
-        }
-        let (entry, context) = start.publish();
-        // SAFETY: `entry` is the entry code for other CPUs and `context` its record, both cleaned to memory.
-        match unsafe { machine().power.cpu_on(cpu.mpidr, entry, context) } {
-            Ok(()) => expected += 1,
-            Err(error) => log::warn!("cpu:     {index} does not start: {error}"),
-        }
-    }
-    // A CPU that firmware has promised and that never comes is a broken board.
-    let patience = counter::now() + counter::frequency();
-    while RUNNING.load(Ordering::Acquire) < expected {
-        if counter::now() > patience {
-            fatal!("only {} of {expected} CPUs have started", RUNNING.load(Ordering::Relaxed));
-        }
-        cpu::pause();
-    }
-    log::info!("cpu:     {expected} running");
-}
-
-/// The board, for CPUs that start later.
-static BOARD_GIC: Once<Board> = Once::new();
-
-/// Entered from `hv_arch::boot` on each other CPU, its MMU on.
-// SAFETY: the name is the one that `hv_arch::boot` calls; nothing else defines it.
-#[unsafe(no_mangle)]
-extern "C" fn hv_secondary(cpu: u64) -> ! {
-    let id = CpuId(cpu as u8);
-    cpu::become_cpu(id);
-    cpu::configure();
-    let Some(board) = BOARD_GIC.get() else { cpu::halt() };
-    let local = join(id, board);
-    RUNNING.fetch_add(1, Ordering::Release);
-    run(local)
-}
-
-/// Brings up what each CPU has for itself.
-fn join(id: CpuId, board: &Board) -> Local {
-    let Gic::V3(gic) = &board.gic else { cpu::halt() };
-    if let Err(error) = hv_board::gicv3::cpu::init() {
-        fatal!("{error}");
-    }
-    // SAFETY: the tree says that redistributors are there, they are mapped as devices, and each CPU drives its own.
-    let redistributor = unsafe { Redistributor::find(gic, cpu::mpidr()) };
-    let mut redistributor = match redistributor {
-        Ok(redistributor) => redistributor,
-        Err(error) => fatal!("{error}"),
-    };
-    let timer = hv_core::addr::IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
-    let enabled = [SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, MAINTENANCE, HYPERVISOR_TIMER, timer];
-    if let Err(error) = redistributor.init(&enabled) {
-        fatal!("{error}");
-    }
-    machine().traps.apply();
-    vgic::init();
-    crate::SCHEDULER.bring_up(id, machine().counter_hz);
-    Local::new(id, redistributor)
 }

@@ -1,6 +1,7 @@
 //! The run loop: pick a vCPU, run it until it blocks or its slice is over, pick the next.
 
 mod leave;
+mod off;
 
 use hv_arch::counter;
 use hv_arch::guest::{self, Trap};
@@ -48,6 +49,8 @@ pub struct Local {
     pub reschedule: bool,
     /// The vCPU whose registers are here may be picked by any CPU.
     released: bool,
+    /// The service partition was taken down here: its CPU may be one that is turned off.
+    pub took_sos_down: bool,
 }
 
 /// What a vCPU's exit comes to.
@@ -85,6 +88,7 @@ impl Local {
             programmed: None,
             reschedule: false,
             released: false,
+            took_sos_down: false,
         }
     }
 
@@ -213,6 +217,9 @@ pub fn run(mut local: Local) -> ! {
             Pick::Idle => {
                 if released {
                     save(&mut local, &mut resident);
+                }
+                if core::mem::take(&mut local.took_sos_down) && crate::sos::turns_off(local.id) {
+                    off::turn_off(local);
                 }
                 idle(&mut local, &mut resident);
             }

@@ -275,9 +275,14 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
             Some(_) => {}
         }
     }
+    look_again(id);
+    cpu::interrupt_self();
+}
+
+/// What a VM's devices do by time, its ports among them, is looked at where work that was put off is done next.
+pub fn look_again(id: VmId) {
     MORE[id.index()].store(true, Ordering::Relaxed);
     ANY_MORE.store(true, Ordering::Relaxed);
-    cpu::interrupt_self();
 }
 
 /// Sends a frame to a port; whether there was room for it.

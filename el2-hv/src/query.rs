@@ -1,5 +1,7 @@
 //! Fixed records: what EL2 tells about itself. Whoever asks has been checked.
 
+mod history;
+
 use core::sync::atomic::Ordering;
 
 use hv_abi::handle::Label;
@@ -47,6 +49,7 @@ pub fn answer(sos: &SosControl, asked: &Asked, body: &mut [u8; BODY_MAX]) -> Opt
         QueryKind::HvInfo => put(hv_info().as_bytes(), body),
         QueryKind::Log | QueryKind::Console => text_piece(asked, body)?,
         QueryKind::Vcpus => vcpus(asked.argument, body),
+        QueryKind::Lives | QueryKind::Askers => history::answer(sos.ledger(), asked, body),
     })
 }
 
@@ -62,11 +65,6 @@ fn sos_status(sos: &SosControl) -> SosStatus {
     let (life, now) = (sos.life(), machine().up_ns());
     let account = life.account();
     let state = State::ALL.iter().position(|state| *state == life.state()).unwrap_or_default();
-    let mut woken_by = [0; 32];
-    match sos.woken_by() {
-        Some(label) => woken_by = *label.bytes(),
-        None => woken_by[..2].copy_from_slice(b"hv"),
-    }
     SosStatus {
         state: U32::new(state as u32),
         lives: U32::new(account.lives),
@@ -76,20 +74,21 @@ fn sos_status(sos: &SosControl) -> SosStatus {
         wake_to_answer_ns: U64::new(sos.wake_to_answer_ns()),
         on_ns: U64::new(life.on_time(now)),
         up_ns: U64::new(now),
-        woken_by,
+        woken_by: history::name(sos.woken_by()),
     }
 }
 
 fn hv_info() -> HvInfo {
     let machine = machine();
     let boot = machine.boot_memory;
+    let online = SCHEDULER.online().count();
     let frames = frames();
     let table = frames.table();
     let of = |owner| table.bytes_of(owner);
     // The image row is what is left of the image's frames: tables, rings, notes in .bss have rows of their own.
     let inside = boot.image_tables + boot.image_rings + boot.image_notes;
     HvInfo {
-        cpus: U32::new(machine.cpus as u32),
+        cpus: U32::new(online),
         counter_hz: U32::new(machine.counter_hz as u32),
         ram: U64::new(table.total()),
         guests: U64::new(table.bytes_of_vms_but(SOS_VM)),
@@ -107,7 +106,7 @@ fn hv_info() -> HvInfo {
         first_guest_count: U64::new(FIRST_GUEST.load(Ordering::Relaxed)),
         up_ns: U64::new(machine.up_ns()),
         image_crc: U32::new(machine.image_crc),
-        reserved: U32::ZERO,
+        cpus_off: U32::new((machine.cpus as u32).saturating_sub(online)),
     }
 }
 

@@ -5,7 +5,10 @@
 mod answer;
 mod end;
 mod events;
+mod history;
 mod load;
+mod seat;
+mod wake;
 
 use hv_abi::call::{DrainAnswer, Grants};
 use hv_abi::guest_map::MAILBOX_SPI;
@@ -14,18 +17,24 @@ use hv_abi::mailbox::{Frame, HvErrorKind, OPEN_MAX, Party, Slot};
 use hv_abi::record::EndReason;
 use hv_abi::{Status, VmHandle};
 use hv_core::addr::VmId;
+use hv_core::description::ServicePartition;
 use hv_core::requests::{Asker, Offer, Requests};
-use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
+use hv_core::sos::history::Ledger;
+use hv_core::sos::seat::{Power, Seat};
+use hv_core::sos::wakes::WakeBuckets;
+use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes};
 
 use answer::{error_slot, refuse};
 pub use end::{forget_vm, load_failed, scrubbed, stopped, vm_ended, vm_gone};
 pub use events::{deadline_passed, set_alarm};
 pub use load::{Image, Load, extra, load};
+pub use seat::{cpu_arrived, stays_on, turns_off};
+use wake::slot_of;
 
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
 use crate::vm::{self, SOS_VM};
-use crate::{SOS, VMS, cpu, devices, ports, report};
+use crate::{SOS, VMS, cpu, devices, ports};
 
 /// The service partition's state at EL2.
 pub struct SosControl {
@@ -33,6 +42,12 @@ pub struct SosControl {
     requests: Requests,
     image: Option<Image>,
     loading: load::Loading,
+    /// Where its vCPU runs.
+    seat: Seat,
+    /// Who may wake it.
+    wakes: WakeBuckets,
+    /// What its lives were for.
+    ledger: Ledger,
     /// The board was powered on, and no life has agreed to end since.
     power_on: bool,
     /// A life has been told so.
@@ -70,6 +85,9 @@ impl SosControl {
             requests: Requests::new(),
             image: None,
             loading: load::Loading::BEGIN,
+            seat: Seat::SHARED,
+            wakes: WakeBuckets::NONE,
+            ledger: Ledger::NONE,
             power_on: false,
             power_on_told: 0,
             ended: [false; hv_core::frames::MAX_VMS],
@@ -84,9 +102,10 @@ impl SosControl {
     }
 
     /// What boot has found out.
-    pub fn configure(&mut self, times: SosTimes, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
+    pub fn configure(&mut self, said: &ServicePartition<'_>, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
         self.power_on = true;
-        self.life = SosLife::new(times);
+        self.life = SosLife::new(said.times);
+        self.wakes.set(said.wakes);
         self.image = Some(image);
         self.seed = seed;
     }
@@ -99,6 +118,11 @@ impl SosControl {
     /// Its requests.
     pub const fn requests(&self) -> &Requests {
         &self.requests
+    }
+
+    /// What its lives were for.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Who woke it last.
@@ -133,19 +157,6 @@ impl SosControl {
                 Offer::Refused(kind) => refuse(number, kind, answer),
             },
         }
-    }
-
-    /// Requests may have come: wakes it, or hands them over.
-    pub fn work_arrived(&mut self) {
-        if self.requests.waiting() == 0 {
-            return;
-        }
-        if self.life.state() == State::Off {
-            self.woken_by = self.requests.oldest_asker().and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
-            self.asked_at = Some(hv_arch::counter::now());
-        }
-        self.event(Event::Wake);
-        self.deliver();
     }
 
     /// Whether something waits for it, or was handed to it and is not done.
@@ -183,16 +194,8 @@ impl SosControl {
         }
     }
 
-    fn begin_life(&mut self) {
-        self.drain_wanted = false;
-        self.loading = load::Loading::BEGIN;
-        if !load::claim(self.image.as_ref()) {
-            report::fatal(format_args!("the service partition cannot be powered on: no vCPU is free"));
-        }
-        vm::begin_loading();
-    }
-
     fn tear_down(&mut self, end: LifeEnd) {
+        self.ledger.ends(end);
         match end {
             LifeEnd::Drained => vm::end(SOS_VM, EndReason::Stopped),
             LifeEnd::Crashed => log::error!("sos: life {} crashed", self.life.account().lives),
@@ -208,6 +211,7 @@ impl SosControl {
         if !self.life.takes_work() {
             return;
         }
+        self.charge_rest();
         let told = self.tell_events();
         let mut mailbox = VMS[SOS_VM.index()].mailbox.lock();
         let count = self.requests.deliver(|slot| mailbox.put(slot));
@@ -256,6 +260,9 @@ impl SosControl {
             }
             if let Some(asked) = self.asked_at.take() {
                 self.wake_to_answer_ns = machine().nanoseconds(hv_arch::counter::now().wrapping_sub(asked));
+            }
+            if route.last {
+                self.charge_answer(route.asker.vm);
             }
             self.requests.replied(&route, frame.id);
             self.event(Event::Progress);
@@ -367,7 +374,9 @@ pub fn progress() {
     SOS.lock().event(Event::Progress);
 }
 
-/// Powers it on for the first time.
-pub fn power_on() {
-    SOS.lock().event(Event::Wake);
+/// Powers it on for the first time, when all CPUs run.
+pub fn power_on(power: &Power) {
+    let mut sos = SOS.lock();
+    sos.dedicate(power);
+    sos.event(Event::Wake);
 }

@@ -147,13 +147,17 @@ pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
 }
 
 /// The properties of the service partition's node, which EL2 reads and checks.
-const PARTITION: [&str; 9] = [
+const PARTITION: [&str; 13] = [
     "image",
     "memory",
     "idle-timeout-ms",
     "boot-timeout-ms",
     "max-busy-ms",
     "power",
+    "core-cpu",
+    "core-lend",
+    "wakes-per-minute",
+    "wake-burst",
     "when-idle",
     "console-escape",
     "console-first",

@@ -143,6 +143,34 @@ pub fn paused_at_any_moment(cycles: &Cycles) {
     assert!(!shell.run.log.text().contains("dormouse: fatal:"));
 }
 
+/// The service partition is woken and goes off, with a CPU that firmware turns on and off each time, beside guests that
+/// are busy on the others. Each request is answered, and nothing is lost.
+pub fn core_turned_off_and_on(cycles: &Cycles) {
+    let description = Description::with("debian", Guest::debian(2))
+        .and("load", Guest::bare("sleeper", "period-us=2000").vcpus(2))
+        .and("busy", Guest::bare("progress", "seconds=1000000").vcpus(2))
+        .partition(|partition| {
+            partition.idle_timeout_ms = 50;
+            partition.power = "power = \"core\"; wakes-per-minute = <60000>;";
+        });
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
+    let start = shell.await_off();
+    let before = shell.hvctl("hv info")["memory"].clone();
+    for cycle in cycles.range.clone() {
+        // At once after the end of the life before, and later.
+        shell.command(&format!("usleep {}", cycles.random(cycle).below(20_000))).ok();
+        assert!(shell.hvctl("vm list").as_array().is_some_and(|list| list.len() == 3), "cycle {cycle}");
+        let off = shell.await_off();
+        assert_eq!(off["failures"], 0, "cycle {cycle}: {off}");
+    }
+    let (count, end) = (cycles.range.end - cycles.range.start, shell.await_off());
+    assert_eq!(end["lives"].as_u64(), start["lives"].as_u64().map(|lives| lives + count), "{end}");
+    assert_eq!(shell.hvctl("hv info")["memory"], before);
+    let log = shell.run.log.text();
+    assert!(!log.contains("dormouse: fatal:") && !log.contains("it shares the guests' CPUs"), "{log}");
+    assert_eq!(log.matches("cpu:     3 off").count() as u64, end["lives"].as_u64().unwrap_or(0), "{log}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

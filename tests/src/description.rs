@@ -22,6 +22,8 @@ pub struct Partition {
     pub boot_timeout_ms: u32,
     /// `max-busy-ms`.
     pub max_busy_ms: u32,
+    /// `power`, and what goes with it, as source.
+    pub power: &'static str,
     /// `when-idle`.
     pub when_idle: &'static str,
     /// `console-first`.
@@ -39,6 +41,7 @@ impl Default for Partition {
             idle_timeout_ms: 2000,
             boot_timeout_ms: 2000,
             max_busy_ms: 10_000,
+            power: "power = \"shared\";",
             when_idle: "poweroff",
             console_first: None,
             console_escape: 0x1d,
@@ -241,7 +244,7 @@ impl Description {
         ] {
             line(&mut out, &format!("{property} = <{value}>;"));
         }
-        line(&mut out, &format!("power = \"shared\"; when-idle = \"{}\";", partition.when_idle));
+        line(&mut out, &format!("{} when-idle = \"{}\";", partition.power, partition.when_idle));
         if let Some(first) = &partition.console_first {
             line(&mut out, &format!("console-first = \"{first}\";"));
         }

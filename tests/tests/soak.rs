@@ -1,6 +1,8 @@
 //! Long runs, by `make soak`.
 
-use dormouse_tests::cycles::{Cycles, destroyed_at_any_moment, paused_at_any_moment, rebooted_from_inside};
+use dormouse_tests::cycles::{
+    Cycles, core_turned_off_and_on, destroyed_at_any_moment, paused_at_any_moment, rebooted_from_inside,
+};
 use dormouse_tests::description::ALL_GRANTS;
 use dormouse_tests::{Board, Description, Guest, Mix, Shell, System, seconds};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 fn five_hundred_wakes_lose_nothing_and_the_frames_come_back() {
     let description = Description::with("debian", Guest::debian(2))
         .and("load", Guest::bare("sleeper", "period-us=2000").vcpus(2))
-        .partition(|partition| partition.idle_timeout_ms = 50);
+        .partition(|partition| {
+            partition.idle_timeout_ms = 50;
+            partition.more = "wakes-per-minute = <60000>;".into();
+        });
     let system = System::new(&description);
     let mut shell = Shell::enter(Board::default().boot(&system));
     let start = shell.await_off();
@@ -22,6 +27,12 @@ fn five_hundred_wakes_lose_nothing_and_the_frames_come_back() {
         assert_eq!(off["failures"], 0, "cycle {i}: {off}");
     }
     assert_eq!(shell.hvctl("hv info")["memory"]["free"], free);
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn a_thousand_lives_each_turn_their_cpu_on_and_off() {
+    core_turned_off_and_on(&Cycles::new(1000));
 }
 
 /// Says how to repeat what has failed.

@@ -60,6 +60,15 @@ pub fn init() -> Result<(), GicError> {
     Ok(())
 }
 
+/// Signals nothing to this CPU any more, until [`init`].
+pub fn disable() {
+    // SAFETY: as in `init`.
+    unsafe {
+        write_register!("ICC_IGRPEN1_EL1", 0_u64);
+        asm!("isb", options(nomem, nostack, preserves_flags));
+    }
+}
+
 /// What ran before may have left priorities active, which would hold back all interrupts of the same
 /// priority. The upper registers exist only with so many priority bits (IHI0069 §12.2.2).
 fn clear_active_priorities(priority_bits: u64) {

@@ -148,6 +148,20 @@ impl Redistributor {
         }
     }
 
+    /// Tells the redistributor that its CPU is about to be turned off: it signals nothing to it any more (IHI0069 §11.1).
+    /// The CPU interface signals nothing already. Where this is the secure side's affair, firmware does it in CPU_OFF.
+    pub fn sleep(&mut self) {
+        // SAFETY: as in `enable`; a place is computed, no reference is made.
+        let waker = unsafe { &raw mut (*self.regs.as_ptr()).gicr.waker.0 };
+        // SAFETY: as in `enable`.
+        let read = || unsafe { waker.read_volatile() };
+        // SAFETY: as in `enable`.
+        unsafe { waker.write_volatile(read() | Waker::PROCESSOR_SLEEP) };
+        // One that stays awake costs power and nothing else: no interrupt is sent to the CPU.
+        let _asleep =
+            wait::until(|| !read().contains(Waker::PROCESSOR_SLEEP) || read().contains(Waker::CHILDREN_ASLEEP));
+    }
+
     fn wait_for_writes(&self) -> Result<(), GicError> {
         // SAFETY: as in `enable`.
         let control = || unsafe { (&raw const (*self.regs.as_ptr()).gicr.ctlr.0).read_volatile() };

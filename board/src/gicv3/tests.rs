@@ -183,6 +183,19 @@ fn private_interrupts_come_up_clean_with_the_wanted_ones_enabled() {
 }
 
 #[test]
+fn a_redistributor_is_put_to_sleep_and_one_that_stays_awake_is_no_hang() {
+    // GICR_WAKER.ChildrenAsleep, which hardware sets.
+    for asleep in [1 << 2, 0] {
+        let (mut fake, gic) = redistributors(&[0], 2, 0);
+        fake.write(0x14, asleep);
+        // SAFETY: as in `find`.
+        let mut redistributor = unsafe { Redistributor::find(&gic, 0) }.unwrap();
+        redistributor.sleep();
+        assert_eq!(fake.read(0x14), asleep | 1 << 1, "ProcessorSleep");
+    }
+}
+
+#[test]
 fn active_and_enabled_are_one_store_to_one_bit_each() {
     let (mut fake, gic) = redistributors(&[0], 2, 0);
     // SAFETY: as in `find`.

@@ -24,6 +24,12 @@ pub enum QueryKind {
     /// The same of a VM's console, of its present life or its last one; the body is a [`ConsoleQuery`]. Needs the grant
     /// CONSOLES.
     Console = 5,
+    /// A [`HistoryHeader`] and up to [`LIVES_MAX`] [`PastLife`]s: the last lives of the service partition, from the number
+    /// in the argument on. Needs the grant INFO.
+    Lives = 6,
+    /// A [`HistoryHeader`] and up to [`ASKERS_MAX`] [`AskerRecord`]s: what the service partition has done for whom, from
+    /// the position in the argument on. Needs the grant INFO.
+    Askers = 7,
 }
 
 impl QueryKind {
@@ -35,6 +41,8 @@ impl QueryKind {
             3 => Self::Log,
             4 => Self::Vcpus,
             5 => Self::Console,
+            6 => Self::Lives,
+            7 => Self::Askers,
             _ => return None,
         })
     }
@@ -227,6 +235,61 @@ pub struct SosStatus {
     pub woken_by: [u8; LABEL_MAX + 1],
 }
 
+/// Before lives, and before askers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HistoryHeader {
+    /// What to ask for next, or all ones behind the last.
+    pub next: U64,
+    /// Time since EL2 started.
+    pub up_ns: U64,
+}
+
+/// How a life of the service partition ended, in the order of [`PastLife::end`]'s numbers.
+pub const LIFE_ENDS: [&str; 4] = ["on", "drained", "crashed", "hung"];
+
+/// A life of the service partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PastLife {
+    /// Its number, from 1.
+    pub life: U32,
+    /// Index into [`LIFE_ENDS`].
+    pub end: U32,
+    /// Who woke it: a VM's label, or "hv".
+    pub woken_by: [u8; LABEL_MAX + 1],
+    /// When it began, since EL2 started.
+    pub began_ns: U64,
+    /// How long it was on, so far.
+    pub on_ns: U64,
+    /// CPU time of it. Of one that is on: what was charged so far.
+    pub cpu_ns: U64,
+    /// Requests that it has answered.
+    pub requests: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// What the service partition has done for an asker, in all of its lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AskerRecord {
+    /// A VM's label, or "hv".
+    pub label: [u8; LABEL_MAX + 1],
+    /// Lives that it woke.
+    pub wakes: U32,
+    /// Requests of it that were answered.
+    pub requests: U32,
+    /// CPU time.
+    pub cpu_ns: U64,
+}
+
+/// Lives that one answer has at most.
+pub const LIVES_MAX: usize = (crate::mailbox::BODY_MAX - size_of::<HistoryHeader>()) / size_of::<PastLife>();
+/// Askers that one answer has at most.
+pub const ASKERS_MAX: usize = (crate::mailbox::BODY_MAX - size_of::<HistoryHeader>()) / size_of::<AskerRecord>();
+const _: () = assert!(LIVES_MAX == 2 && ASKERS_MAX == 4);
+
 /// Where all of RAM is, and what EL2 runs on. The rows of memory add up to `ram`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -267,8 +330,8 @@ pub struct HvInfo {
     pub up_ns: U64,
     /// CRC-32 of the EL2 image's file as it was loaded.
     pub image_crc: U32,
-    /// Zero.
-    pub reserved: U32,
+    /// CPUs that are off: the one that the service partition has for itself, while it sleeps; those that did not start.
+    pub cpus_off: U32,
 }
 
 /// Before a piece of the log.

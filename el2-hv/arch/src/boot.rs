@@ -172,7 +172,9 @@ _start:
     msr     ttbr0_el2, x0
     dsb     sy
     isb
+    // Guests' translations as well: a CPU that was off has heard of no invalidation.
     tlbi    alle2
+    tlbi    alle1
     ic      iallu
     dsb     sy
     isb

@@ -7,7 +7,11 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use hv_abi::handle::Label;
 
+use crate::addr::CpuId;
+use crate::sched::MAX_CPUS;
 use crate::sos::SosTimes;
+use crate::sos::seat::Power;
+use crate::sos::wakes::WakeRate;
 
 /// A name out of a description, cut to what a message has room for.
 pub type Name = arrayvec::ArrayString<48>;
@@ -50,6 +54,10 @@ pub struct ServicePartition<'a> {
     pub memory: u64,
     /// Its times.
     pub times: SosTimes,
+    /// Where it runs.
+    pub power: Power,
+    /// How often a VM may wake it.
+    pub wakes: WakeRate,
     /// What happens when nothing is left to do.
     pub when_idle: WhenIdle,
     /// The byte on the console that switches to the next one.
@@ -111,6 +119,8 @@ impl<'a> ServicePartition<'a> {
             image: "",
             memory: MEMORY_UNIT * 2,
             times: SosTimes::DEFAULT,
+            power: Power::default(),
+            wakes: WakeRate::DEFAULT,
             when_idle: WhenIdle::Stay,
             console_escape: 0x1d,
             console_first: None,
@@ -125,7 +135,11 @@ impl<'a> ServicePartition<'a> {
             wanted: "there: the name of a member of the archive",
         };
         partition.image = image.ok_or(missing)?;
-        Ok(partition)
+        match partition.power {
+            Power { core: false, cpu: Some(_), .. } => Err(not_shared(name, "core-cpu")),
+            Power { core: false, lend: true, .. } => Err(not_shared(name, "core-lend")),
+            _ => Ok(partition),
+        }
     }
 
     /// Takes one property.
@@ -144,7 +158,6 @@ impl<'a> ServicePartition<'a> {
             "idle-timeout-ms" => self.times.idle = milliseconds(value).ok_or(wrong("32 bits, 1 to 3600000"))?,
             "boot-timeout-ms" => self.times.boot = milliseconds(value).ok_or(wrong("32 bits, 1 to 3600000"))?,
             "max-busy-ms" => self.times.busy = milliseconds(value).ok_or(wrong("32 bits, 1 to 3600000"))?,
-            "power" => drop(text(value).filter(|&text| text == "shared").ok_or(wrong("\"shared\""))?),
             "when-idle" => {
                 self.when_idle = match text(value) {
                     Some("stay") => WhenIdle::Stay,
@@ -160,12 +173,40 @@ impl<'a> ServicePartition<'a> {
             "console-first" => {
                 self.console_first = Some(text(value).and_then(Label::new).ok_or(wrong("a VM's name"))?);
             }
-            _ => {
-                return Err(DescriptionError::Unknown { node, property: short(property) });
-            }
+            _ => return self.take_power(node, property, value),
         }
         Ok(())
     }
+
+    /// Takes one property that says where it runs, and how often it is woken.
+    fn take_power(&mut self, node: Name, property: &str, value: &[u8]) -> Result<(), DescriptionError> {
+        let wrong = |wanted| DescriptionError::Value { node, property: short(property), wanted };
+        let within = |most| number(value).filter(|number| (1..=most).contains(number));
+        match property {
+            "power" => {
+                self.power.core = match text(value) {
+                    Some("shared") => false,
+                    Some("core") => true,
+                    _ => return Err(wrong("\"shared\" or \"core\"")),
+                }
+            }
+            // Not the CPU that boots: interrupts of devices go there.
+            "core-cpu" => {
+                let cpu = within(MAX_CPUS as u32 - 1).ok_or(wrong("32 bits, 1 to 7"))?;
+                self.power.cpu = Some(CpuId(cpu as u8));
+            }
+            "core-lend" if value.is_empty() => self.power.lend = true,
+            "core-lend" => return Err(wrong("without a value")),
+            "wakes-per-minute" => self.wakes.per_minute = within(60_000).ok_or(wrong("32 bits, 1 to 60000"))?,
+            "wake-burst" => self.wakes.burst = within(1000).ok_or(wrong("32 bits, 1 to 1000"))?,
+            _ => return Err(DescriptionError::Unknown { node, property: short(property) }),
+        }
+        Ok(())
+    }
+}
+
+fn not_shared(node: Name, property: &str) -> DescriptionError {
+    DescriptionError::Value { node, property: short(property), wanted: "together with power = \"core\"" }
 }
 
 fn is_service_partition(node: FdtNode<'_>) -> bool {

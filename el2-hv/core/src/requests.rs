@@ -3,10 +3,13 @@
 //! Nothing is lost: a request that waits survives a crash of the partition; one that was in progress
 //! is answered with an error, or handed to the next life where its header says that repeating is
 //! safe, but only once. Nobody can fill the store: each VM has a share, one place of it for sure, and what exceeds
-//! it stays in the asker's own ring.
+//! it stays in the asker's own ring. What waits is handed over in turns, a frame of each VM: who asks all the time holds
+//! nobody up.
 //!
 //! A request is answered when its last frame was handed over. The partition may give one up before, because the
 //! rest of it does not come: then what waits of it is dropped, and what is still to come is thrown away here.
+
+mod queue;
 
 use hv_abi::VmHandle;
 use hv_abi::mailbox::{Flags, Frame, HvErrorKind, OPEN_MAX, Slot};
@@ -18,8 +21,11 @@ pub const OPEN_PER_VM: usize = 6;
 /// Places for more than one request of a VM, shared by all; a first one has a place always.
 const EXTRA_MAX: usize = OPEN_MAX - MAX_VMS;
 const _: () = assert!(OPEN_MAX <= u128::BITS as usize);
-/// Frames that may wait.
-const FRAMES_MAX: usize = 64;
+/// Frames that may wait: a first one of each VM has a place always.
+const FRAMES_MAX: usize = 128;
+/// Places for more than one frame of a VM, shared by all.
+const EXTRA_FRAMES: u32 = (FRAMES_MAX - MAX_VMS) as u32;
+const _: () = assert!(FRAMES_MAX <= u128::BITS as usize);
 /// Of these, from one VM.
 const FRAMES_PER_VM: usize = 8;
 
@@ -84,9 +90,17 @@ struct Open {
     slot: Slot,
 }
 
+impl Open {
+    fn is_worked_on(&self) -> bool {
+        self.progress == Progress::Started && self.complete && !self.stalled
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     open: usize,
+    /// It came before those with a greater one.
+    number: u64,
     slot: Slot,
 }
 
@@ -97,9 +111,12 @@ pub struct Requests {
     /// Bit n: place n of `open` is taken.
     taken: u128,
     frames: [Option<Waiting>; FRAMES_MAX],
-    /// Oldest frame; the others follow without gaps.
-    first: usize,
-    count: usize,
+    /// Bit n: place n of `frames` is taken.
+    waiting: u128,
+    /// Frames so far.
+    numbers: u64,
+    /// The slot of the VM that was served last.
+    served: u8,
 }
 
 /// Where a reply goes.
@@ -114,7 +131,7 @@ pub struct Route {
 impl Requests {
     /// An empty store.
     pub const fn new() -> Self {
-        Self { open: [None; OPEN_MAX], taken: 0, frames: [None; FRAMES_MAX], first: 0, count: 0 }
+        Self { open: [None; OPEN_MAX], taken: 0, frames: [None; FRAMES_MAX], waiting: 0, numbers: 0, served: 0 }
     }
 
     /// Takes a frame for the service partition from `asker`, whose header is `frame`.
@@ -174,13 +191,6 @@ impl Requests {
         Offer::Taken
     }
 
-    fn push(&mut self, open: usize, asker: Asker, frame: &Frame, slot: &Slot) {
-        let stamped = Frame { port: asker.port, vm: asker.vm, ..*frame };
-        let slot = Slot { header: stamped.header(), body: slot.body };
-        self.frames[(self.first + self.count) % FRAMES_MAX] = Some(Waiting { open, slot });
-        self.count += 1;
-    }
-
     fn free(&mut self, index: usize) {
         self.open[index] = None;
         self.taken &= !(1 << index);
@@ -209,39 +219,6 @@ impl Requests {
         // Handles of VMs that exist have different indices.
         let vms = self.opens().fold(0u128, |vms, (_, open)| vms | 1 << (open.asker.vm.index().unwrap_or(0) & 127));
         (self.taken.count_ones() - vms.count_ones()) as usize
-    }
-
-    /// The frames that wait, the oldest first.
-    fn queue(&self) -> impl Iterator<Item = &Waiting> {
-        (0..self.count).filter_map(|i| self.frames[(self.first + i) % FRAMES_MAX].as_ref())
-    }
-
-    /// Whether one more frame of `vm` may wait.
-    fn has_room_for(&self, vm: VmHandle) -> bool {
-        let its_own = |waiting: &&Waiting| self.open[waiting.open].as_ref().is_some_and(|open| open.asker.vm == vm);
-        self.count < FRAMES_MAX && self.queue().filter(its_own).count() < FRAMES_PER_VM
-    }
-
-    /// Hands frames that wait to `put`, oldest first, until it says that it has no room. Returns how many.
-    pub fn deliver(&mut self, mut put: impl FnMut(&Slot) -> bool) -> u32 {
-        let mut delivered = 0;
-        while self.count > 0 {
-            if let Some(waiting) = &self.frames[self.first] {
-                if !put(&waiting.slot) {
-                    break;
-                }
-                if let Some(open) = self.open[waiting.open].as_mut()
-                    && open.progress == Progress::Waiting
-                {
-                    open.progress = Progress::Started;
-                }
-                delivered += 1;
-            }
-            self.frames[self.first] = None;
-            self.first = (self.first + 1) % FRAMES_MAX;
-            self.count -= 1;
-        }
-        delivered
     }
 
     /// Where a reply frame of the service partition goes; `None` where nobody waits for it.
@@ -293,7 +270,7 @@ impl Requests {
             if open.progress != Progress::Started {
                 continue;
             }
-            if open.repeatable && !open.crashed && !open.replied && self.count < FRAMES_MAX {
+            if open.repeatable && !open.crashed && !open.replied && self.waiting != u128::MAX {
                 open.crashed = how == LifeOver::Failed;
                 open.progress = Progress::Waiting;
                 let (asker, slot) = (open.asker, open.slot);
@@ -351,35 +328,14 @@ impl Requests {
         }
     }
 
-    /// Takes frames out of the queue, keeping the others' order.
-    fn drop_frames(&mut self, which: impl Fn(usize, &Open) -> bool) {
-        let mut kept = 0;
-        for i in 0..self.count {
-            let frame = self.frames[(self.first + i) % FRAMES_MAX].take();
-            let stays = |frame: &Waiting| self.open[frame.open].as_ref().is_some_and(|open| !which(frame.open, open));
-            let keep = frame.filter(stays);
-            if keep.is_some() {
-                self.frames[(self.first + kept) % FRAMES_MAX] = keep;
-                kept += 1;
-            }
-        }
-        self.count = kept;
-    }
-
-    /// Frames that wait.
-    pub const fn waiting(&self) -> u32 {
-        self.count as u32
-    }
-
-    /// Who waits for the longest.
-    pub fn oldest_asker(&self) -> Option<VmHandle> {
-        self.open[self.queue().next()?.open].as_ref().map(|open| open.asker.vm)
-    }
-
     /// Requests that the partition works on: handed over whole, and their askers take the reply.
     pub fn in_progress(&self) -> u32 {
-        let works = |open: &Open| open.progress == Progress::Started && open.complete && !open.stalled;
-        self.opens().filter(|(_, open)| works(open)).count() as u32
+        self.opens().filter(|(_, open)| open.is_worked_on()).count() as u32
+    }
+
+    /// An asker for whom the partition works.
+    pub fn worked_for(&self) -> Option<VmHandle> {
+        self.opens().find(|(_, open)| open.is_worked_on()).map(|(_, open)| open.asker.vm)
     }
 
     /// Requests that wait or are in progress.

@@ -13,6 +13,9 @@
 //! work waits in its queue, and [`SosLife::on`] with [`Event::Scrubbed`] is told whether there is some.
 
 mod alarm;
+pub mod history;
+pub mod seat;
+pub mod wakes;
 
 pub use alarm::Alarm;
 

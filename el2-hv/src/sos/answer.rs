@@ -15,7 +15,9 @@ impl SosControl {
             return refuse(frame.id, HvErrorKind::NoSuchQuery, answer);
         };
         let needed = match asked.kind {
-            QueryKind::SosStatus | QueryKind::HvInfo | QueryKind::Vcpus => Grants::INFO,
+            QueryKind::SosStatus | QueryKind::HvInfo | QueryKind::Vcpus | QueryKind::Lives | QueryKind::Askers => {
+                Grants::INFO
+            }
             QueryKind::Log => Grants::LOG,
             QueryKind::Console => Grants::CONSOLES,
         };

@@ -30,6 +30,7 @@ pub fn load_failed() {
 
 fn begin_dying(sos: &mut SosControl) {
     let failed = sos.life.state() == State::Faulted;
+    sos.charge_unanswered();
     sos.requests.life_over(if failed { LifeOver::Failed } else { LifeOver::Agreed });
     sos.alarm.life_over(!failed);
     if failed {
@@ -51,15 +52,11 @@ fn begin_dying(sos: &mut SosControl) {
 pub fn scrubbed() {
     let mut sos = SOS.lock();
     resume_starved(&mut sos);
-    let waiting = sos.requests.waiting() + sos.events_waiting();
     log::info!("sos: off");
-    if sos.requests.waiting() > 0 {
-        sos.woken_by = sos.requests.oldest_asker().and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
-        sos.asked_at = Some(hv_arch::counter::now());
-    } else if waiting > 0 {
-        sos.woken_by = None;
-    }
+    sos.charge_off();
+    let waiting = sos.wakeful();
     sos.event(Event::Scrubbed { waiting });
+    sos.stand_up();
     drop(sos);
     off_if_idle();
 }

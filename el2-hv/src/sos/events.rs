@@ -52,10 +52,6 @@ impl SosControl {
 
     /// Something has happened that it is to hear of, by nobody's request.
     pub(super) fn happened(&mut self) {
-        if self.life.state() == State::Off {
-            self.woken_by = None;
-            self.asked_at = None;
-        }
         self.event(Event::Wake);
         self.deliver();
     }
@@ -85,9 +81,12 @@ pub fn deadline_passed() -> Option<u64> {
     let now = machine.up_ns();
     if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
         let off = sos.life.state() == State::Off;
-        let open = if off { sos.requests.waiting() + sos.events_waiting() } else { sos.requests.in_progress() };
+        let open = if off { sos.wakeful() } else { sos.requests.in_progress() };
         sos.event(Event::Deadline { open });
     }
-    let life = sos.life.deadline().map(|ns| machine.started + machine.ticks(ns + 1000));
-    [life, sos.alarm.deadline()].into_iter().flatten().min()
+    sos.await_cpu();
+    let token = sos.token_due(now);
+    let own = [sos.life.deadline(), sos.seat.deadline(), token].into_iter().flatten().min();
+    let own = own.map(|ns| machine.started + machine.ticks(ns + 1000));
+    [own, sos.alarm.deadline()].into_iter().flatten().min()
 }

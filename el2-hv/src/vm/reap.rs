@@ -84,6 +84,7 @@ pub fn reap(local: &mut Local, reaper: VcpuId) {
         }
     }
     SCHEDULER.remove(reaper, counter::now_relaxed());
+    local.took_sos_down = id == SOS_VM;
     finish(id);
 }
 

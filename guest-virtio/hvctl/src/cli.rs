@@ -183,6 +183,8 @@ enum Grant {
 pub(crate) enum SosCommand {
     /// Show its state and its account
     Status,
+    /// Show its last lives, who woke them, and the CPU time that each asker has had of it
+    History,
 }
 
 /// Commands about the hypervisor.

@@ -15,6 +15,7 @@ use zerocopy::IntoBytes;
 use crate::cli::{Cli, Command, DebugCommand, HvCommand, SosCommand, VmCommand};
 use crate::counter::{self, Counter};
 use crate::error::Error;
+use crate::history;
 use crate::port::{Deadline, Devices, acquire};
 use crate::records::{Hv, Log, Memory, Piece, Sos, Text};
 use crate::session::{Repeat, Session};
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
             let sos = Sos::read(&query(&mut session, QueryKind::SosStatus, 0)?)?;
             show(arguments, &sos, sos_text)
         }
+        Command::Sos(SosCommand::History) => show(arguments, &history::read(&mut session)?, history::text),
         Command::Hv(HvCommand::Info) => {
             let hv = Hv::read(&query(&mut session, QueryKind::HvInfo, 0)?)?;
             let output = show(arguments, &hv, hv_text)?;
@@ -357,8 +359,12 @@ fn hv_text(hv: &Hv) -> String {
             format!("at count {count} ({})", micros(u64::try_from(ns).unwrap_or(u64::MAX)))
         }
     };
+    let cpus = match hv.cpus_off {
+        0 => hv.cpus.to_string(),
+        off => format!("{} ({off} off)", hv.cpus),
+    };
     let facts = pairs([
-        ("CPUs", hv.cpus.to_string()),
+        ("CPUs", cpus),
         ("counter", hertz(hv.counter_hz)),
         ("up", span(hv.up_ns)),
         ("first guest", first_guest),

@@ -20,6 +20,7 @@ mod cli;
 mod command;
 mod counter;
 mod error;
+mod history;
 mod port;
 mod records;
 mod session;

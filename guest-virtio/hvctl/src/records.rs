@@ -63,6 +63,8 @@ impl Sos {
 pub(crate) struct Hv {
     /// CPUs that run.
     pub(crate) cpus: u32,
+    /// CPUs that are off.
+    pub(crate) cpus_off: u32,
     /// Frequency of the counter.
     pub(crate) counter_hz: u32,
     /// Time since EL2 started.
@@ -114,6 +116,7 @@ impl Hv {
         let record = HvInfo::read_from_bytes(bytes).map_err(|_| Error::Reply("information about the hypervisor"))?;
         Ok(Self {
             cpus: record.cpus.get(),
+            cpus_off: record.cpus_off.get(),
             counter_hz: record.counter_hz.get(),
             up_ns: record.up_ns.get(),
             first_guest_count: record.first_guest_count.get(),

@@ -33,12 +33,15 @@ fn error(properties: &str) -> String {
 fn every_property_is_read_and_what_is_silent_has_its_default() {
     let blob = compile(
         "image = \"sos.img\"; memory = /bits/ 64 <0x800000>; idle-timeout-ms = <1500>; boot-timeout-ms = <100>;
-         max-busy-ms = <5000>; power = \"shared\"; when-idle = \"poweroff\"; console-escape = <0x1e>; console-first = \"debian\";",
+         max-busy-ms = <5000>; power = \"core\"; core-cpu = <2>; core-lend;
+         wakes-per-minute = <120>; wake-burst = <7>; when-idle = \"poweroff\"; console-escape = <0x1e>; console-first = \"debian\";",
     );
     let expected = ServicePartition {
         image: "sos.img",
         memory: 0x80_0000,
         times: SosTimes { idle: 1_500_000_000, boot: 100_000_000, busy: 5_000_000_000 },
+        power: Power { core: true, cpu: Some(CpuId(2)), lend: true },
+        wakes: WakeRate { per_minute: 120, burst: 7 },
         when_idle: WhenIdle::PowerOff,
         console_escape: 0x1e,
         console_first: Label::new("debian"),
@@ -47,6 +50,9 @@ fn every_property_is_read_and_what_is_silent_has_its_default() {
     let blob = compile("image = \"x\";");
     let silent = ServicePartition::read(&blob).unwrap();
     assert_eq!((silent.memory, silent.times, silent.console_escape), (4 << 20, SosTimes::DEFAULT, 0x1d));
+    assert_eq!((silent.power, silent.wakes), (Power::default(), WakeRate::DEFAULT));
+    let shared = compile("image = \"x\"; power = \"shared\";");
+    assert!(!ServicePartition::read(&shared).unwrap().power.core);
 }
 
 #[test]
@@ -61,7 +67,15 @@ fn what_is_wrong_is_named_with_file_node_and_property() {
         ("memory = /bits/ 64 <0x300000>;", "memory"),
         ("memory = /bits/ 64 <0x100000>;", "memory"),
         ("idle-timeout-ms = <0>;", "idle-timeout-ms"),
-        ("power = \"core\";", "power"),
+        ("power = \"cores\";", "power"),
+        ("power = \"core\"; core-cpu = <0>;", "core-cpu"),
+        ("power = \"core\"; core-cpu = <8>;", "core-cpu"),
+        ("power = \"shared\"; core-cpu = <1>;", "core-cpu"),
+        ("core-lend;", "core-lend"),
+        ("power = \"core\"; core-lend = <1>;", "core-lend"),
+        ("wakes-per-minute = <0>;", "wakes-per-minute"),
+        ("wakes-per-minute = <60001>;", "wakes-per-minute"),
+        ("wake-burst = <1001>;", "wake-burst"),
         ("when-idle = \"sleep\";", "when-idle"),
         ("console-escape = <0x41>;", "console-escape"),
         ("console-first = \"No Name\";", "console-first"),

@@ -40,12 +40,14 @@ fn failed(store: &Requests, asker: Asker) -> Option<(u32, HvErrorKind)> {
 
 /// Every frame that waits belongs to a request that is open, and to no other.
 fn check(store: &Requests) {
-    for waiting in store.queue() {
+    for (place, waiting, vm) in store.queue() {
+        assert!(store.waiting >> place & 1 == 1);
         let frame = Frame::parse(&waiting.slot.header).unwrap();
         let open = store.open[waiting.open].as_ref().expect("a frame's request is open");
-        assert_eq!((frame.vm, frame.port, frame.id), (open.asker.vm, open.asker.port, open.id));
+        assert_eq!((vm, frame.vm, frame.port, frame.id), (open.asker.vm, open.asker.vm, open.asker.port, open.id));
         assert!(matches!(open.progress, Progress::Waiting | Progress::Started), "{:?}", open.progress);
     }
+    assert_eq!(store.queue().count(), store.frames.iter().flatten().count());
     for (index, open) in store.open.iter().enumerate() {
         assert_eq!(open.is_some(), store.taken >> index & 1 == 1);
     }
@@ -62,7 +64,7 @@ fn a_request_is_stamped_with_its_asker_delivered_in_order_and_routed_back() {
     store.replied(&Route { asker: BOB, last: true }, 7);
     assert_eq!(store.route(&reply(BOB, 7)), None, "answered once");
     assert_eq!(store.route(&reply(ANN, 8)), None, "never asked");
-    assert_eq!(store.in_progress(), 1);
+    assert_eq!((store.in_progress(), store.worked_for()), (1, Some(ANN.vm)));
 }
 
 #[test]
@@ -335,4 +337,71 @@ fn what_a_life_that_agreed_to_end_was_handed_goes_to_the_next_without_blame() {
     assert_eq!(deliver(&mut store).len(), 1);
     store.life_over(LifeOver::Failed);
     assert_eq!(deliver(&mut store).len(), 1, "its first crash");
+}
+
+#[test]
+fn one_who_keeps_its_ring_full_holds_nobody_up() {
+    let mut store = Requests::new();
+    let vm = |index: u8| Asker { vm: VmHandle::new(index, 1), port: 0 };
+    let (mut next, mut gaps) = (0, [0; 4]);
+    // The partition has room for one frame at a time, and VM 1 asks again before each; the others now and then.
+    for step in 0..1000u32 {
+        while offer(&mut store, vm(1), next, Flags::default()) == Offer::Taken {
+            next += 1;
+        }
+        if step % 10 == 0 {
+            for index in 2..4 {
+                assert_eq!(offer(&mut store, vm(index), step, Flags::default()), Offer::Taken);
+                gaps[usize::from(index)] = step;
+            }
+        }
+        let mut served = None;
+        store.deliver(|slot| {
+            let room = served.is_none();
+            served = served.or(Frame::parse(&slot.header).ok());
+            room
+        });
+        let frame = served.expect("somebody waits always");
+        let index = frame.vm.index().unwrap();
+        if index > 1 {
+            assert!(step - gaps[usize::from(index)] <= 3, "VM {index} waited from {}", gaps[usize::from(index)]);
+        }
+        store.replied(&Route { asker: vm(index), last: true }, frame.id);
+    }
+}
+
+#[test]
+fn frames_of_one_message_keep_their_order_beside_others() {
+    let mut store = Requests::new();
+    for id in 0..3 {
+        assert_eq!(offer(&mut store, ANN, 9, Flags::MORE), Offer::Taken);
+        assert_eq!(offer(&mut store, BOB, id, Flags::default()), Offer::Taken);
+    }
+    assert_eq!(offer(&mut store, ANN, 9, Flags::default()), Offer::Taken);
+    let mut seen = Vec::new();
+    store.deliver(|slot| {
+        let frame = Frame::parse(&slot.header).unwrap();
+        seen.push((frame.vm, frame.id, frame.flags.contains(Flags::MORE)));
+        true
+    });
+    let ann = |more| (ANN.vm, 9, more);
+    let bob = |id| (BOB.vm, id, false);
+    assert_eq!(seen, [ann(true), bob(0), ann(true), bob(1), ann(true), bob(2), ann(false)]);
+}
+
+#[test]
+fn a_first_frame_of_each_vm_may_wait_whatever_waits_of_others() {
+    let mut store = Requests::new();
+    let vm = |index: u8| Asker { vm: VmHandle::new(index, 1), port: 0 };
+    for index in 1..40 {
+        while offer(&mut store, vm(index), 0, Flags::MORE) == Offer::Taken {}
+    }
+    for index in 40..MAX_VMS as u8 {
+        assert_eq!(offer(&mut store, vm(index), 0, Flags::default()), Offer::Taken, "vm {index}");
+    }
+    let ready = |asker: VmHandle| asker.index().is_some_and(|index| index >= 50);
+    assert_eq!(store.next_asker(ready), Some(vm(50).vm));
+    assert_eq!(store.next_asker(|_| false), None);
+    assert_eq!(store.askers().filter(|asker| ready(*asker)).count(), MAX_VMS - 50);
+    check(&store);
 }

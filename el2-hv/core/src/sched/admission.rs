@@ -6,7 +6,7 @@ use hv_abi::guest_map::MAX_VCPUS;
 
 use super::entity::{Entity, Place, State};
 use super::queue::Arrival;
-use super::{Class, CpuMask, Kick, MAX_VCPUS_TOTAL, Params, QueueLock, Refused, Scheduler};
+use super::{Class, CpuMask, Kick, MAX_VCPUS_TOTAL, Params, Queue, QueueLock, Refused, Scheduler};
 use crate::addr::{CpuId, VcpuId};
 
 /// Of each CPU, what may be reserved, in millionths: the rest is for those that reserve nothing.
@@ -100,6 +100,30 @@ impl<L: QueueLock> Scheduler<L> {
     pub fn lend(&self, cpu: CpuId, lent: bool, now: u64) -> Kick {
         let (before, after) = if lent { (Some(cpu), None) } else { (None, Some(cpu)) };
         self.own(before, after, now)
+    }
+
+    /// `vcpu` runs on `cpu` from now on, of whomever that is: for one that [`Scheduler::lend`] gives to nobody.
+    pub fn seat(&self, vcpu: VcpuId, cpu: CpuId, params: &Params, now: u64) -> Kick {
+        self.put(vcpu, params, Some(cpu), now)
+    }
+
+    /// `cpu`, which is given to nobody and runs nothing, is about to be turned off; whether nobody is to run there.
+    /// [`Scheduler::bring_up`] takes it back in.
+    pub fn take_down(&self, cpu: CpuId) -> bool {
+        let here = self.cpu(cpu);
+        let empty = here.change(Queue::end);
+        if empty {
+            here.idle.store(false, Ordering::SeqCst);
+            here.unwatched.store(false, Ordering::Relaxed);
+            self.online.fetch_and(!CpuMask::one(cpu).0, Ordering::SeqCst);
+            self.open_changed();
+        }
+        empty
+    }
+
+    /// CPUs that run.
+    pub fn online(&self) -> CpuMask {
+        CpuMask(self.online.load(Ordering::SeqCst))
     }
 
     /// Sends away who waits at `cpu` and must not.

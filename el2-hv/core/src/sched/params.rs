@@ -72,6 +72,11 @@ impl CpuMask {
         Self(u8::MAX >> (u8::BITS as usize).saturating_sub(count) as u8)
     }
 
+    /// How many they are.
+    pub const fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// Whether the set is empty.
     #[inline]
     pub const fn is_empty(self) -> bool {

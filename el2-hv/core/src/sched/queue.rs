@@ -140,6 +140,15 @@ impl Queue {
         self.unit = (lengths.round << UNIT_BITS) / WEIGHT_DEFAULT as u64;
     }
 
+    /// The CPU is about to be turned off; whether it has nobody. Who is sent here meanwhile waits until it runs again.
+    pub(super) const fn end(&mut self) -> bool {
+        let empty = self.runnable == 0 && self.resident.is_none();
+        if empty {
+            self.doing = Doing::Choosing;
+        }
+        empty
+    }
+
     pub(super) const fn set_open(&mut self, open: CpuMask) {
         self.open = open;
     }
@@ -454,6 +463,11 @@ impl Queue {
 
     /// One that `thief` may take: of this round, or of the next `as_well`.
     pub(super) fn spare(&mut self, all: &Entities, thief: CpuId, as_well: bool) -> Option<VcpuId> {
+        // A CPU that runs nobody is about to look at its queue. Two of them could take the only one that waits from each
+        // other for ever.
+        if self.waiting == 1 && !matches!(self.doing, Doing::Running { .. }) {
+            return None;
+        }
         let open = self.open;
         let fits = |vcpu: &VcpuId| {
             let entity = &all[*vcpu];

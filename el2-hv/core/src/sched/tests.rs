@@ -405,6 +405,82 @@ fn one_whose_cpus_are_all_owned_still_runs() {
 }
 
 #[test]
+fn a_cpu_is_lent_for_one_who_sits_there_and_given_back() {
+    let mut board = Board::new(2);
+    let vcpus: Vec<_> = (0..4).map(|_| board.add(Load::Busy, Params::default())).collect();
+    board.go(100 * MS);
+    for _ in 0..3 {
+        board.lend(CpuId(1), false);
+        let sitter = board.sit(CpuId(1), weight(1000));
+        board.go(MS);
+        board.take_ran();
+        board.go(200 * MS);
+        let ran = board.take_ran();
+        assert_eq!(ran[sitter.index()], 200 * MS, "{ran:?}");
+        assert_eq!(board.guests[sitter.index()].ran_on[0], 0);
+        assert!(vcpus.iter().all(|vcpu| ran[vcpu.index()].abs_diff(50 * MS) < 3 * MS), "{ran:?}");
+        assert!(!board.scheduler.take_down(CpuId(1)), "somebody runs there");
+        board.remove(sitter);
+        board.lend(CpuId(1), true);
+        board.go(20 * MS);
+        board.take_ran();
+        board.go(200 * MS);
+        let ran = board.take_ran();
+        assert!(vcpus.iter().all(|vcpu| ran[vcpu.index()].abs_diff(100 * MS) < 5 * MS), "{ran:?}");
+    }
+}
+
+#[test]
+fn nothing_is_promised_of_a_cpu_that_is_given_to_nobody() {
+    let mut board = Board::new(2);
+    let vcpu = board.add(Load::Busy, Params::default());
+    board.lend(CpuId(1), false);
+    let only = |class| Params { affinity: CpuMask(0b10), class, ..Params::default() };
+    for class in [Class::Fair { cap: None }, Class::Reserved(ms(1, 10)), Class::Pinned] {
+        assert_eq!(board.try_set(vcpu, only(class)), Err(Refused::NoCpu));
+    }
+    let sitter = board.sit(CpuId(1), Params::default());
+    let pinned = Params { class: Class::Pinned, ..Params::default() };
+    assert_eq!(board.try_set(vcpu, pinned), Err(Refused::Strands), "one CPU is left to all others");
+    let reserved = Params { class: Class::Reserved(ms(5, 10)), ..Params::default() };
+    board.try_set(vcpu, reserved).unwrap();
+    board.go(10 * MS);
+    assert_eq!(board.guests[vcpu.index()].ran_on[1], 0);
+    board.remove(sitter);
+}
+
+#[test]
+fn a_cpu_that_is_taken_down_gets_nobody_and_comes_back_for_one_who_waits_there() {
+    let mut board = Board::new(2);
+    let vcpu = board.add(Load::Busy, Params::default());
+    board.lend(CpuId(1), false);
+    for _ in 0..3 {
+        board.go(10 * MS);
+        assert!(board.scheduler.take_down(CpuId(1)));
+        assert_eq!(board.scheduler.online(), CpuMask(0b01));
+        board.go(50 * MS);
+        // Who sits there waits until the CPU is on; nobody is kicked for it.
+        let sitter = board.sit(CpuId(1), Params::default());
+        board.go(10 * MS);
+        assert_eq!(board.guests[sitter.index()].ran, 0);
+        board.turn_on(CpuId(1));
+        assert_eq!(board.scheduler.online().count(), 2);
+        board.go(10 * MS);
+        assert_eq!(board.guests[sitter.index()].ran_on, [0, 10 * MS - 800, 0, 0, 0, 0, 0, 0]);
+        board.remove(sitter);
+    }
+    assert_eq!(board.guests[vcpu.index()].ran_on[1], 0);
+    // One whose CPU does not come goes to the others.
+    board.go(10 * MS);
+    assert!(board.scheduler.take_down(CpuId(1)));
+    let sitter = board.sit(CpuId(1), Params::default());
+    board.set(sitter, weight(1000));
+    board.go(20 * MS);
+    assert_eq!(board.guests[sitter.index()].ran_on[1], 0);
+    assert!(board.guests[sitter.index()].ran > 5 * MS, "{:?}", board.guests[sitter.index()]);
+}
+
+#[test]
 fn four_and_two_hundred_busy_vcpus_all_run_in_every_round() {
     for count in [4, 200] {
         let mut board = Board::new(1);

@@ -49,6 +49,13 @@ pub struct Guest {
     queued: u64,
 }
 
+impl Guest {
+    fn new(load: Load, left: u64, now: u64) -> Self {
+        let (wakes, woken) = (None, None);
+        Self { load, left, wakes, woken, ran: 0, ran_on: [0; MAX_CPUS], latency: 0, gap: 0, queued: now }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Core {
     running: Option<VcpuId>,
@@ -87,17 +94,7 @@ impl Board {
     pub fn add(&mut self, load: Load, params: Params) -> VcpuId {
         let vcpu = VcpuId(self.guests.len() as u16);
         let left = if let Load::Cycle { run, .. } = load { run } else { u64::MAX };
-        self.guests.push(Guest {
-            load,
-            left,
-            wakes: None,
-            woken: None,
-            ran: 0,
-            ran_on: [0; MAX_CPUS],
-            latency: 0,
-            gap: 0,
-            queued: self.now,
-        });
+        self.guests.push(Guest::new(load, left, self.now));
         let kick = self.scheduler.set(vcpu, &params, self.now).expect("parameters");
         self.note(kick);
         self.scheduler.add(vcpu);
@@ -120,6 +117,40 @@ impl Board {
     pub fn lend(&mut self, cpu: CpuId, lent: bool) {
         let kick = self.scheduler.lend(cpu, lent, self.now);
         self.note(kick);
+    }
+
+    /// A busy vCPU that sits on `cpu`, awake.
+    pub fn sit(&mut self, cpu: CpuId, params: Params) -> VcpuId {
+        let vcpu = VcpuId(self.guests.len() as u16);
+        self.guests.push(Guest::new(Load::Busy, u64::MAX, self.now));
+        let kick = self.scheduler.seat(vcpu, cpu, &params, self.now);
+        self.note(kick);
+        self.scheduler.add(vcpu);
+        let kick = self.scheduler.wake(vcpu, self.now);
+        self.note(kick);
+        vcpu
+    }
+
+    /// A vCPU is gone.
+    pub fn remove(&mut self, vcpu: VcpuId) {
+        self.scheduler.remove(vcpu, self.now);
+        let had = |core: &Core| core.running == Some(vcpu);
+        for cpu in 0..self.cores.len() {
+            if self.cores[cpu].resident == Some(vcpu) {
+                self.cores[cpu].resident = None;
+            }
+            if had(&self.cores[cpu]) {
+                self.cores[cpu].running = None;
+                self.pick(cpu);
+            }
+        }
+    }
+
+    /// A CPU that was taken down comes back.
+    pub fn turn_on(&mut self, cpu: CpuId) {
+        self.scheduler.bring_up(cpu, HZ);
+        self.cores[cpu.index()] = Core::default();
+        self.pick(cpu.index());
     }
 
     /// What was noted so far does not count.

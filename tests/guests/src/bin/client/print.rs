@@ -46,6 +46,7 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
         QueryKind::Vcpus => {
             vcpus(bytes)?;
         }
+        QueryKind::Lives | QueryKind::Askers => println!("CLIENT {} bytes", bytes.len()),
     }
     Ok(())
 }

@@ -125,6 +125,12 @@ impl Guest {
         }
     }
 
+    /// A guest that does nothing, with 2 MiB, started by request only.
+    pub fn idle() -> Self {
+        let guest = Self::bare("idle", "").memory(2 << 20).manual();
+        Self { image: "idle".into(), load_address: Some(0x4008_0000), ..guest }
+    }
+
     /// The same with every grant; the ring needs no port.
     #[must_use]
     pub fn granted(mut self) -> Self {

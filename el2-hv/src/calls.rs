@@ -4,6 +4,7 @@ mod schedule;
 
 use hv_abi::call::{
     CALLS, COPY_MAX, Call, Caller, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, PORTS_MAX,
+    SharedRegion,
 };
 use hv_abi::guest_map::{MAILBOX_BASE, MAX_VCPUS, RAM_BASE, STOLEN_TIME_BASE};
 use hv_abi::handle::Label;
@@ -21,7 +22,7 @@ use crate::cpu::{Local, Next};
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
-use crate::{NOTES, SOS, VMS, console, kept, query, report, sos};
+use crate::{NOTES, SOS, VMS, console, kept, query, report, shared, sos};
 
 /// Bytes that are copied between two looks for interrupts.
 const COPY_STEP: u64 = 16 * 1024;
@@ -99,6 +100,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::VmPause => pause(x[0]),
         Call::VmResume => resume(local, x[0]),
         Call::VmCrash => crash([x[0], x[1], x[2], x[3]], x[4]),
+        Call::VmShare => share(x[0], [x[1], x[2], x[3], x[4]], x[5], results),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -162,6 +164,8 @@ fn memory(handle: u64, ipa: u64, bytes: u64, results: &mut Results) -> Result<()
 /// The physical range behind `ipa` of a VM, as far as it is contiguous, at most `bytes`.
 fn translate(vm: &Vm, ipa: u64, bytes: u64, to_write: bool) -> Result<PaRange, Status> {
     let found = vm.tables().translate(Ipa(ipa), &NoNewTables).filter(|found| found.writable || !to_write);
+    // What is shared is a running VM's, too.
+    let found = found.filter(|found| !found.shared);
     let found = found.ok_or(Status::BadAddress)?;
     Ok(PaRange { start: found.pa, size: found.remaining.min(bytes) })
 }
@@ -238,6 +242,16 @@ fn page(vm: &Vm, ipa: u64, access: Access) -> Result<Pa, Status> {
         return Err(Status::NoMemory);
     }
     Ok(page)
+}
+
+/// Gives a VM memory that it shares.
+fn share(handle: u64, name: [u64; 4], region: u64, results: &mut Results) -> Result<(), Status> {
+    let (id, vm) = building(handle)?;
+    let name = Label::from_registers(name).ok_or(Status::InvalidArgument)?;
+    let region = SharedRegion::from_register(region).ok_or(Status::InvalidArgument)?;
+    results[0] = shared::share(id, vm, name, region)?;
+    sos::progress();
+    Ok(())
 }
 
 fn vcpu_init(handle: u64, entry: u64, x0: u64) -> Result<(), Status> {

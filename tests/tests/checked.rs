@@ -61,19 +61,21 @@ fn a_free_frame_that_is_not_zero_stops_the_board_when_it_is_given_out() {
 }
 
 /// What a guest is made of, and who has it: an allocation of each kind.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "65536 bytes for Rings",
     "8192 bytes for Tables",
     "8388608 bytes for Vm(VmId(2))",
     "2097152 bytes for Vm(VmId(2))",
     "4096 bytes for Tables",
     "4096 bytes for Mailboxes",
+    "65536 bytes for Shared",
 ];
 
 #[test]
 fn each_allocation_of_a_guests_making_can_fail_and_leaves_nothing_behind() {
-    let guest = Guest { ports: 2, ..Guest::bare("tiny", "").granted().watched().memory(12 << 20).manual() };
-    let description = Description::with("debian", Guest::debian(1)).and("tiny", guest);
+    let tiny = Guest::bare("tiny", "").granted().watched().memory(12 << 20).having("shared-memory = \"link\";");
+    let guest = Guest { ports: 2, ..tiny.manual() };
+    let description = Description::with("debian", Guest::debian(1)).and("tiny", guest).region("link", 64 << 10);
     let system = System::new(&description.partition(|partition| partition.idle_timeout_ms = 20));
     let (mut shell, mut debugger) = debugged(&system);
     let left = artifact::symbol(&artifact::checked_image().1, "CHECKED_ALLOCATIONS");

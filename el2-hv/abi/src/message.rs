@@ -246,6 +246,22 @@ pub struct VmSpec {
     pub restart: RestartPolicy,
     /// Restarts in a row, of lives that were short, after which it is not; 0 is no limit.
     pub restart_limit: u32,
+    /// Memory that it shares with others.
+    #[serde(default)]
+    pub shared: Vec<SharedMemory>,
+}
+
+/// Memory that a VM shares with others, and a doorbell to them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SharedMemory {
+    /// Name of the region, by the rules of [`crate::handle::Label`].
+    pub name: String,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// Whether the VM may write there.
+    pub writable: bool,
+    /// The VM's number among those that have it.
+    pub number: u8,
 }
 
 /// How an image is loaded.
@@ -348,7 +364,7 @@ mod tests {
             encode(&spec()),
             [
                 1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1,
-                100, 1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7
+                100, 1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7, 1, 1, b's', 0x80, 0x80, 4, 1, 2
             ]
         );
         let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
@@ -379,6 +395,7 @@ mod tests {
             },
             restart: RestartPolicy::Always,
             restart_limit: 7,
+            shared: vec![SharedMemory { name: "s".to_owned(), bytes: 0x1_0000, writable: true, number: 2 }],
         }
     }
 

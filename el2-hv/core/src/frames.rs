@@ -38,6 +38,8 @@ pub enum Owner {
     Archive,
     /// Notes.
     Notes,
+    /// VMs that share it; [`crate::shared`] says which.
+    Shared,
     /// RAM of a VM.
     Vm(VmId),
 }
@@ -61,6 +63,7 @@ impl Owner {
             Self::Mailboxes => 7,
             Self::Archive => 8,
             Self::Notes => 9,
+            Self::Shared => 10,
             Self::Vm(VmId(id)) => FIRST_VM + id,
         }
     }
@@ -76,6 +79,7 @@ impl Owner {
             7 => Self::Mailboxes,
             8 => Self::Archive,
             9 => Self::Notes,
+            10 => Self::Shared,
             vm if vm >= FIRST_VM => Self::Vm(VmId(vm - FIRST_VM)),
             _ => Self::Firmware,
         }
@@ -293,6 +297,7 @@ mod tests {
             Owner::Mailboxes,
             Owner::Archive,
             Owner::Notes,
+            Owner::Shared,
         ];
         for owner in fixed.into_iter().chain(vms) {
             assert_eq!(Owner::from_byte(owner.byte()), owner);

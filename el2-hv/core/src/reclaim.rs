@@ -134,6 +134,11 @@ impl Reclaim {
         let piece = self.stage2.as_mut().and_then(|stage2| stage2.take_piece(hands));
         let range = match piece {
             Some(Piece::Block(range)) => range,
+            // Whoever left it last has become its owner; what it is now to others is theirs.
+            Some(Piece::Shared(range)) if hands.owner(range.start) != Some(Owner::Vm(self.vm)) => {
+                return Progress::More;
+            }
+            Some(Piece::Shared(range)) => range,
             Some(Piece::Table(table)) => PaRange { start: table, size: FRAME_SIZE },
             None => {
                 self.stage2 = None;

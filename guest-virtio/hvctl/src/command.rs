@@ -269,6 +269,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("cpu affinity", affinity(&spec.cpu)),
         ("cpu reservation", or_dash(&reservation(&spec.cpu))),
         ("cpu pinned", yes_or_no(spec.cpu.pinned)),
+        ("shared memory", or_dash(&shared(spec))),
         ("restart", restart_text(spec)),
         ("restarts", vm.restarts.to_string()),
     ]);
@@ -303,6 +304,15 @@ fn crash_text(crash: &Crash) -> String {
         cells + "\n"
     });
     format!("{life}, vcpu {}\n{}", vcpu.vcpu, rows.collect::<String>())
+}
+
+/// What it shares, and whether it may write there.
+fn shared(spec: &VmSpec) -> String {
+    let right = |writable| if writable { "read-write" } else { "read-only" };
+    let regions = spec.shared.iter();
+    let texts = regions
+        .map(|region| format!("{} ({}, {})", printable(&region.name), bytes(region.bytes), right(region.writable)));
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// After which ends it is started again.

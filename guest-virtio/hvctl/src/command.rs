@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::Party;
 use hv_abi::message::{
-    BoardPower, CpuShare, Crash, ImageFormat, Origin, Reply, Request, Reservation, VmDetail, VmSpec, VmSummary, decode,
-    encode,
+    BoardPower, CpuShare, Crash, ImageFormat, Origin, Reply, Request, Reservation, SharedMemory, VmDetail, VmSpec,
+    VmSummary, decode, encode,
 };
 use hv_abi::record::{ConsoleQuery, Query, QueryKind};
 use serde::Serialize;
@@ -309,10 +309,8 @@ fn crash_text(crash: &Crash) -> String {
 /// What it shares, and whether it may write there.
 fn shared(spec: &VmSpec) -> String {
     let right = |writable| if writable { "read-write" } else { "read-only" };
-    let regions = spec.shared.iter();
-    let texts = regions
-        .map(|region| format!("{} ({}, {})", printable(&region.name), bytes(region.bytes), right(region.writable)));
-    texts.collect::<Vec<_>>().join(", ")
+    let one = |at: &SharedMemory| format!("{} ({}, {})", printable(&at.name), bytes(at.bytes), right(at.writable));
+    spec.shared.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// After which ends it is started again.

@@ -51,14 +51,26 @@ pub trait Clearing {
 /// its caches off.
 #[inline]
 pub fn clear(block: &PaRange, hands: &mut impl Clearing) {
-    let (mut frame, end) = (block.start.0, block.end().0);
-    while frame != end {
-        hands.clear_link(Pa(frame));
-        hands.clean_line(Pa(frame));
-        // Blocks end below the last byte of the address space.
-        frame = frame.wrapping_add(FRAME_SIZE);
+    let (mut at, end) = (block.start.0, block.end().0);
+    // Most frames are of large blocks: four a round. Blocks end below the last byte of the address space.
+    while block.size.is_multiple_of(4 * FRAME_SIZE) && at != end {
+        for_frame(at, hands);
+        for_frame(at.wrapping_add(FRAME_SIZE), hands);
+        for_frame(at.wrapping_add(2 * FRAME_SIZE), hands);
+        for_frame(at.wrapping_add(3 * FRAME_SIZE), hands);
+        at = at.wrapping_add(4 * FRAME_SIZE);
+    }
+    while at != end {
+        for_frame(at, hands);
+        at = at.wrapping_add(FRAME_SIZE);
     }
     hands.complete();
+}
+
+#[inline(always)]
+fn for_frame(at: u64, hands: &mut impl Clearing) {
+    hands.clear_link(Pa(at));
+    hands.clean_line(Pa(at));
 }
 
 /// What a step has come to.

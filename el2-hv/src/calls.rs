@@ -1,18 +1,17 @@
 //! The service partition's privileged calls: every argument is checked again here.
 
+mod device;
 mod schedule;
 
-use hv_abi::call::{
-    CALLS, COPY_MAX, Call, Caller, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, PORTS_MAX,
-};
-use hv_abi::guest_map::{MAILBOX_BASE, MAX_VCPUS, RAM_BASE, STOLEN_TIME_BASE};
+use hv_abi::call::{CALLS, COPY_MAX, Call, Caller, ConfigKind, DrainAnswer, Grants, MEMORY_ALIGNMENT};
+use hv_abi::guest_map::{MAX_VCPUS, RAM_BASE};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::record::{EndReason, QueryKind, VmRecord};
 use hv_abi::{Status, VmHandle};
 use hv_arch::counter;
 use hv_arch::ram::{self, NoNewTables, Tables};
-use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange, VmId};
+use hv_core::addr::{Ipa, PaRange, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::Access;
 use zerocopy::IntoBytes;
@@ -68,7 +67,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
             answer
         }
         Call::VmCopyIn => copy_in(x[0], [x[1], x[2], x[3]], results),
-        Call::VmDevice => device(x[0], x[1], x[2]),
+        Call::VmDevice => device::device(x[0], x[1], x[2]),
         Call::VcpuInit => vcpu_init(x[0], x[1], x[2]),
         Call::VmStart => start(x[0]),
         Call::VmStop => stop(x[0]),
@@ -99,6 +98,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::VmPause => pause(x[0]),
         Call::VmResume => resume(local, x[0]),
         Call::VmCrash => crash([x[0], x[1], x[2], x[3]], x[4]),
+        Call::VmShare => device::share(x[0], [x[1], x[2], x[3], x[4]], x[5], results),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -172,6 +172,8 @@ fn give_block(id: VmId, vm: &Vm, ipa: u64) -> Result<(), Status> {
 /// The physical range behind `ipa` of a VM, as far as it is contiguous, at most `bytes`.
 fn translate(vm: &Vm, ipa: u64, bytes: u64, to_write: bool) -> Result<PaRange, Status> {
     let found = vm.tables().translate(Ipa(ipa), &NoNewTables).filter(|found| found.writable || !to_write);
+    // What is shared is a running VM's, too.
+    let found = found.filter(|found| !found.shared);
     let found = found.ok_or(Status::BadAddress)?;
     Ok(PaRange { start: found.pa, size: found.remaining.min(bytes) })
 }
@@ -198,56 +200,6 @@ fn copy_in(handle: u64, [target, source, bytes]: [u64; 3], results: &mut Results
         sos::progress();
     }
     Ok(())
-}
-
-fn device(handle: u64, kind: u64, parameter: u64) -> Result<(), Status> {
-    let (_, vm) = building(handle)?;
-    match DeviceKind::from_register(kind).ok_or(Status::InvalidArgument)? {
-        DeviceKind::Mailbox => mailbox(vm),
-        DeviceKind::ManagementPorts => {
-            let count = u8::try_from(parameter).ok().filter(|count| (1..=PORTS_MAX).contains(&u64::from(*count)));
-            vm.set_ports(count.ok_or(Status::InvalidArgument)?);
-            Ok(())
-        }
-        DeviceKind::Watchdog => {
-            vm.add_watchdog();
-            Ok(())
-        }
-        DeviceKind::StolenTime => stolen_time(vm),
-    }
-}
-
-/// Gives a VM its mailbox page.
-fn mailbox(vm: &Vm) -> Result<(), Status> {
-    if vm.mailbox.lock().is_attached() {
-        return Err(Status::Exists);
-    }
-    let page = page(vm, MAILBOX_BASE, Access::ReadWrite)?;
-    vm.mailbox.lock().attach(page);
-    Ok(())
-}
-
-/// Gives a VM its page of stolen time.
-fn stolen_time(vm: &Vm) -> Result<(), Status> {
-    if vm.stolen_time.is_attached() {
-        return Err(Status::Exists);
-    }
-    vm.stolen_time.attach(page(vm, STOLEN_TIME_BASE, Access::Read)?);
-    Ok(())
-}
-
-/// A page that a VM shares with EL2.
-fn page(vm: &Vm, ipa: u64, access: Access) -> Result<Pa, Status> {
-    let mut control = vm.control.lock();
-    let stage2 = control.stage2.as_mut().ok_or(Status::WrongState)?;
-    let mut frames = frames();
-    let page = frames.allocate(FRAME_SIZE, Owner::Mailboxes).map_err(|_| Status::NoMemory)?;
-    let range = PaRange { start: page, size: FRAME_SIZE };
-    if stage2.map(Ipa(ipa), range, access, &mut Tables { frames: &mut frames }).is_err() {
-        frames.free(range, Owner::Mailboxes);
-        return Err(Status::NoMemory);
-    }
-    Ok(page)
 }
 
 fn vcpu_init(handle: u64, entry: u64, x0: u64) -> Result<(), Status> {

@@ -19,7 +19,7 @@ use crate::cpu::Local;
 use crate::history::{History, STEP};
 use crate::machine::machine;
 use crate::vcpu::Loaded;
-use crate::{VMS, console, ports, vm};
+use crate::{VMS, console, ports, shared, vm};
 
 /// Bytes of a VM's console that its line holds.
 pub const OUTPUT_SIZE: usize = 4096;
@@ -161,9 +161,20 @@ fn other(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
     } else if page == WATCHDOG_REFRESH_BASE && loaded.vm.has_watchdog() {
         timed(local, loaded, access, Timed::Watchdog(Frame::Refresh));
     } else {
-        return false;
+        return doorbell(loaded, access);
     }
     true
+}
+
+/// A doorbell of memory that the VM shares; whether there is one.
+fn doorbell(loaded: &mut Loaded, access: &MmioAccess) -> bool {
+    match access.direction {
+        Direction::Read => {
+            let found = shared::read(loaded.vm_id, loaded.vm, access.ipa.0);
+            found.map(|value| load(loaded, access, value)).is_some()
+        }
+        Direction::Write => shared::write(loaded.vm, access.ipa.0, stored(loaded, access)),
+    }
 }
 
 /// What a store puts on the bus.

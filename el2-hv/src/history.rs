@@ -74,7 +74,10 @@ impl History {
     pub fn free(self) {
         if let Some(start) = self.place {
             let range = PaRange { start, size: HISTORY_SIZE };
-            ram::zero(range);
+            // A VM that has said nothing has left nothing.
+            if self.end != self.first {
+                ram::zero(range);
+            }
             frames().free(range, Owner::Rings);
         }
     }

@@ -2,8 +2,8 @@
 //! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
 //!
 //! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
-//! order: [`SOS`], a VM's control, its mailbox and ports, its serial line, its GIC, [`KEPT`], [`FRAMES`],
-//! [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
+//! order: [`SOS`], a VM's control, its mailbox and ports, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
+//! [`FRAMES`], [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]
 #![no_main]
 
@@ -24,6 +24,7 @@ mod memory;
 mod ports;
 mod query;
 mod report;
+mod shared;
 mod sos;
 #[cfg_attr(feature = "stays", path = "stay.rs")]
 #[cfg_attr(not(feature = "stays"), path = "no_stay.rs")]
@@ -39,6 +40,7 @@ use hv_arch::lock::Mutex;
 use hv_core::frames::MAX_VMS;
 use hv_core::notes::Notes;
 use hv_core::sched::{MAX_CPUS, MAX_VCPUS_TOTAL, Scheduler};
+use hv_core::shared::Region;
 use spin::Once;
 
 /// What does not change after boot.
@@ -57,6 +59,8 @@ static SOS: Mutex<sos::SosControl> = Mutex::new(sos::SosControl::new());
 static NOTES: Mutex<Notes> = Mutex::new(Notes::new());
 /// What is left of VMs that have ended.
 static KEPT: Mutex<kept::Kept> = Mutex::new(kept::nothing());
+/// Memory that VMs share.
+static SHARED: [Mutex<Region>; shared::REGIONS] = [const { Mutex::new(Region::NONE) }; shared::REGIONS];
 /// The board's UARTs.
 static CONSOLE: Mutex<console::Console> = Mutex::new(console::Console::new());
 /// What EL2 said.

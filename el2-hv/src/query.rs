@@ -91,7 +91,7 @@ fn hv_info() -> HvInfo {
         cpus: U32::new(online),
         counter_hz: U32::new(machine.counter_hz as u32),
         ram: U64::new(table.total()),
-        guests: U64::new(table.bytes_of_vms_but(SOS_VM)),
+        guests: U64::new(table.bytes_of_vms_but(SOS_VM) + of(Owner::Shared)),
         sos: U64::new(of(Owner::Vm(SOS_VM))),
         el2_image: U64::new(of(Owner::Image) - inside),
         el2_stacks: U64::new(of(Owner::Stacks)),

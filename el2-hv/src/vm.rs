@@ -25,6 +25,7 @@ use hv_core::vgic::{Kicks, Vgic};
 use crate::devices::Serial;
 use crate::mailbox::Mailbox;
 use crate::ports::Ports;
+use crate::shared::Slots;
 use crate::stolen::StolenTime;
 use crate::{VCPUS, VMS, vcpu};
 
@@ -66,6 +67,8 @@ pub struct Vm {
     has_watchdog: AtomicBool,
     /// What its vCPUs are told of the time that they waited.
     pub stolen_time: StolenTime,
+    /// Memory that it shares.
+    pub shared: Slots,
 }
 
 /// What is set up before a VM starts, and what its power calls change.
@@ -154,6 +157,7 @@ impl Vm {
             port_count: AtomicU8::new(0),
             has_watchdog: AtomicBool::new(false),
             stolen_time: StolenTime::new(),
+            shared: Slots::new(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::hypervisor::Hypervisor;
 use crate::image::LinuxImage;
 use crate::plan::{Extent, LoadPlan, Payload, PlanError, Sizes, plan};
 use crate::share;
+use crate::shared;
 use crate::spec::{self, SpecError};
 use crate::tree::{self, GuestSeed};
 
@@ -37,6 +38,8 @@ pub enum Step {
     Grant,
     /// `vm_sched`.
     Share,
+    /// `vm_share`.
+    Shared,
     /// `vcpu_init`.
     Vcpu,
     /// `vm_start`.
@@ -63,6 +66,7 @@ impl core::fmt::Display for Step {
             Self::Device(DeviceKind::StolenTime) => f.write_str("vm_device (stolen time)"),
             Self::Grant => f.write_str("vm_grant"),
             Self::Share => f.write_str("vm_sched"),
+            Self::Shared => f.write_str("vm_share"),
             Self::Vcpu => f.write_str("vcpu_init"),
             Self::Start => f.write_str("vm_start"),
             Self::Stop => f.write_str("vm_stop"),
@@ -216,6 +220,10 @@ impl<H: Hypervisor> Build<'_, H> {
         }
         self.copy("device tree", plan.tree.start, tree)?;
         self.devices(parts.grants)?;
+        for (name, region) in self.spec.shared.iter().filter_map(shared::region) {
+            let answer = self.hypervisor.vm_share(self.vm, name, region);
+            self.result(Step::Shared, answer)?;
+        }
         if self.spec.cpu != CpuShare::default() {
             share::set(self.hypervisor, self.vm, &self.spec.name, &self.spec.cpu)?;
         }

@@ -13,9 +13,13 @@ use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node, Property};
 use hv_abi::message::{ImageFormat, RestartPolicy, VmSpec};
 
+use crate::shared::SharedError;
 use crate::spec::{self, SpecError};
 
 mod share;
+mod shared;
+
+use shared::Regions;
 
 /// The member of the boot archive that holds the description.
 pub const FILE: &str = "system.dtb";
@@ -131,11 +135,12 @@ pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
     reader.constant("compatible", "dormouse,system")?;
     reader.optional_string("model")?;
     reader.finish()?;
-    let (mut partition, mut guests) = (None, None);
+    let (mut partition, mut guests, mut regions) = (None, None, None);
     for node in root.children() {
         let place = match node.name() {
             "service-partition" => &mut partition,
             "guests" => &mut guests,
+            "shared-memory" => &mut regions,
             name => return Err(DescriptionError::UnknownNode(path("/", name))),
         };
         if place.replace(node).is_some() {
@@ -143,7 +148,8 @@ pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
         }
     }
     check_partition(&partition.ok_or(DescriptionError::NodeMissing("/service-partition"))?)?;
-    guests.map_or(Ok(Vec::new()), |node| parse_guests(&node))
+    let regions = regions.map_or_else(|| Ok(Regions::default()), |node| Regions::parse(&node))?;
+    guests.map_or(Ok(Vec::new()), |node| parse_guests(&node, regions))
 }
 
 /// The properties of the service partition's node, which EL2 reads and checks.
@@ -173,7 +179,7 @@ fn check_partition(node: &FdtNode<'_>) -> Result<()> {
     no_children("/service-partition", node)
 }
 
-fn parse_guests(node: &FdtNode<'_>) -> Result<Vec<VmSpec>> {
+fn parse_guests(node: &FdtNode<'_>, mut regions: Regions) -> Result<Vec<VmSpec>> {
     Reader::new("/guests", node).finish()?;
     let mut guests: Vec<VmSpec> = Vec::new();
     for child in node.children() {
@@ -185,12 +191,15 @@ fn parse_guests(node: &FdtNode<'_>) -> Result<Vec<VmSpec>> {
             return Err(DescriptionError::NodeTwice(guest));
         }
         no_children(&guest, &child)?;
-        guests.push(parse_guest(&guest, &child)?);
+        let mut spec = parse_guest(&guest, &child, &regions)?;
+        let refuse = |error: SharedError| DescriptionError::Spec { node: guest.clone(), error: error.into() };
+        regions.number(&mut spec).map_err(refuse)?;
+        guests.push(spec);
     }
     Ok(guests)
 }
 
-fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
+fn parse_guest(at: &str, node: &FdtNode<'_>, regions: &Regions) -> Result<VmSpec> {
     let mut reader = Reader::new(at, node);
     reader.constant("compatible", "dormouse,guest")?;
     let memory = reader.required("memory")?;
@@ -210,6 +219,7 @@ fn parse_guest(at: &str, node: &FdtNode<'_>) -> Result<VmSpec> {
         cpu: share::parse(&mut reader)?,
         restart: parse_restart(&mut reader)?,
         restart_limit: reader.u32("restart-limit")?.unwrap_or(0),
+        shared: regions.of_guest(&mut reader)?,
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::vec::Vec;
 
-use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, Scheduling};
+use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, Scheduling, SharedRegion};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{
     INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
@@ -36,6 +36,7 @@ pub(crate) struct FakeVm {
     pub(crate) grants: Grants,
     pub(crate) boot: Option<(u64, u64)>,
     pub(crate) scheduling: Scheduling,
+    pub(crate) shared: Vec<(Label, SharedRegion)>,
 }
 
 impl FakeVm {
@@ -280,6 +281,7 @@ impl Hypervisor for El2 {
             grants: Grants::NONE,
             boot: None,
             scheduling: Scheduling::DEFAULT,
+            shared: Vec::new(),
         };
         state.vms.insert(slot, vm);
         Ok(VmHandle::new(slot, state.generations[usize::from(slot)]))
@@ -318,6 +320,12 @@ impl Hypervisor for El2 {
     fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status> {
         let mut state = self.enter("vm_device")?;
         state.building(vm)?.devices.push((kind, parameter));
+        Ok(())
+    }
+
+    fn vm_share(&mut self, vm: VmHandle, name: Label, region: SharedRegion) -> Result<(), Status> {
+        let mut state = self.enter("vm_share")?;
+        state.building(vm)?.shared.push((name, region));
         Ok(())
     }
 

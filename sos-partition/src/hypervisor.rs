@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, Scheduling};
+use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, Scheduling, SharedRegion};
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
 use hv_abi::record::{CrashRecord, QueryKind, VmRecord};
@@ -167,6 +167,12 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status; `NO_SUCH_VM` where nothing is kept of a crash of that name.
     fn vm_crash(&mut self, label: Label) -> Result<CrashRecord, Status>;
+
+    /// `vm_share`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_share(&mut self, vm: VmHandle, name: Label, region: SharedRegion) -> Result<(), Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

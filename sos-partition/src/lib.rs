@@ -38,6 +38,7 @@ pub mod restart;
 pub mod ring;
 pub mod service;
 pub mod share;
+pub mod shared;
 pub mod spec;
 pub mod tree;
 mod vm;

@@ -253,6 +253,8 @@ fn derive(from: VmSpec, create: VmCreate) -> VmSpec {
         bootargs: create.bootargs.unwrap_or(from.bootargs),
         // Power-on belongs to the description; notes do not outlive it.
         autostart: false,
+        // What is shared is shared by those that the description names.
+        shared: Vec::new(),
         // Ports need a grant, and there is no option to take the copied ones away.
         ports: if grants.is_empty() { 0 } else { from.ports },
         grants,

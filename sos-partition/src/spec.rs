@@ -8,6 +8,7 @@ use hv_abi::handle::Label;
 use hv_abi::message::{ImageFormat, VmSpec};
 
 use crate::share::{self, ShareError};
+use crate::shared::{self, SharedError};
 
 /// Longest kernel command line in bytes (Linux's COMMAND_LINE_SIZE on arm64, NUL included).
 pub const BOOTARGS_MAX: usize = 2047;
@@ -55,6 +56,9 @@ pub enum SpecError {
     /// What its vCPUs get of the CPUs.
     #[error("{0}")]
     Share(#[from] ShareError),
+    /// Memory that it shares.
+    #[error("{0}")]
+    Shared(#[from] SharedError),
 }
 
 /// The names of grants and what they are to EL2.
@@ -97,6 +101,7 @@ pub fn check(spec: &VmSpec) -> Result<(), SpecError> {
         return Err(SpecError::Bootargs(spec.bootargs.len()));
     }
     share::check(&spec.cpu)?;
+    shared::check(&spec.shared)?;
     check_format(spec)
 }
 

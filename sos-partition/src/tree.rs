@@ -4,6 +4,8 @@
 //! `arm,arch_timer`, `serial/pl011`, `rtc/arm,pl031`, `virtio/mmio`, `watchdog/arm,sbsa-gwdt`, and the
 //! devicetree specification 0.4 for the rest. Addresses and interrupts are `hv_abi::guest_map`'s.
 
+mod shared;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -72,6 +74,7 @@ pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option
     if spec.watchdog {
         watchdog(&mut tree);
     }
+    shared::nodes(&mut tree, &spec.shared);
     tree.end();
     tree.finish()
 }

@@ -9,6 +9,8 @@ pub struct Description {
     pub partition: Partition,
     /// The guests, by name.
     pub guests: Vec<(String, Guest)>,
+    /// Memory for guests to share, as source.
+    pub regions: String,
 }
 
 /// The node `/service-partition`.
@@ -128,6 +130,12 @@ impl Guest {
         }
     }
 
+    /// A guest that does nothing, with 2 MiB, started by request only.
+    pub fn idle() -> Self {
+        let guest = Self::bare("idle", "").memory(2 << 20).manual();
+        Self { image: "idle".into(), load_address: Some(0x4008_0000), ..guest }
+    }
+
     /// The same with every grant; the ring needs no port.
     #[must_use]
     pub fn granted(mut self) -> Self {
@@ -213,13 +221,21 @@ impl Description {
     /// A description with one guest, which has the console first.
     pub fn with(name: &str, guest: Guest) -> Self {
         let partition = Partition { console_first: Some(name.into()), ..Partition::default() };
-        Self { partition, guests: vec![(name.into(), guest)] }
+        Self { partition, guests: vec![(name.into(), guest)], regions: String::new() }
     }
 
     /// The same with one more guest.
     #[must_use]
     pub fn and(mut self, name: &str, guest: Guest) -> Self {
         self.guests.push((name.into(), guest));
+        self
+    }
+
+    /// The same with memory for guests to share.
+    #[must_use]
+    pub fn region(mut self, name: &str, bytes: u64) -> Self {
+        let region = format!("{name} {{ compatible = \"dormouse,shared-memory\"; size = /bits/ 64 <{bytes:#x}>; }};\n");
+        self.regions.push_str(&region);
         self
     }
 
@@ -249,7 +265,11 @@ impl Description {
             line(&mut out, &format!("console-first = \"{first}\";"));
         }
         line(&mut out, &partition.more);
-        line(&mut out, "};\nguests {");
+        line(&mut out, "};");
+        if !self.regions.is_empty() {
+            line(&mut out, &format!("shared-memory {{\n{}}};", self.regions));
+        }
+        line(&mut out, "guests {");
         self.guests.iter().for_each(|(name, guest)| guest.write(name, &mut out));
         line(&mut out, "};\n};");
         out

@@ -40,15 +40,8 @@ fn description(run: &str, vcpus: u32) -> Description {
 fn cycles() -> System {
     let bootargs = format!("rounds={CYCLES} run=vm_cycle");
     let bench = Guest { bootargs, ..bench_guest("", 1) };
-    let model = Guest::bare("model", "").memory(16 << 20).manual();
-    let model = Guest { image: "model".into(), load_address: Some(0x4008_0000), ..model };
-    let mut system = System::from_source(&Description::with("bench", bench).and("model", model).source());
-    system.member("sos.img", artifact::built("sos.img"));
-    system.member("bench.img", artifact::guest("bench", system.directory()));
-    // wfi; b .-4 (Arm ARM C6.2).
-    let code = [0xd503_207f_u32, 0x17ff_ffff].map(u32::to_le_bytes).concat();
-    system.member("model", system.file("model", &code));
-    system
+    let model = Guest::idle().memory(16 << 20);
+    System::new(&Description::with("bench", bench).and("model", model))
 }
 
 fn output(run: &mut Run) -> String {

@@ -60,6 +60,54 @@ fn a_free_frame_that_is_not_zero_stops_the_board_when_it_is_given_out() {
     assert!(line.contains("checked: 0x78000000 from Free to Vm(VmId(2)): word 1 is not zero"), "{line}");
 }
 
+/// What a guest is made of, and who has it: an allocation of each kind.
+const KINDS: [&str; 7] = [
+    "65536 bytes for Rings",
+    "8192 bytes for Tables",
+    "8388608 bytes for Vm(VmId(2))",
+    "2097152 bytes for Vm(VmId(2))",
+    "4096 bytes for Tables",
+    "4096 bytes for Mailboxes",
+    "65536 bytes for Shared",
+];
+
+#[test]
+fn each_allocation_of_a_guests_making_can_fail_and_leaves_nothing_behind() {
+    let tiny = Guest::bare("tiny", "").granted().watched().memory(12 << 20).having("shared-memory = \"link\";");
+    let guest = Guest { ports: 2, ..tiny.manual() };
+    let description = Description::with("debian", Guest::debian(1)).and("tiny", guest).region("link", 64 << 10);
+    let system = System::new(&description.partition(|partition| partition.idle_timeout_ms = 20));
+    let (mut shell, mut debugger) = debugged(&system);
+    let left = artifact::symbol(&artifact::checked_image().1, "CHECKED_ALLOCATIONS");
+    let mut set = |value: u64| {
+        debugger.stop();
+        debugger.write(left, &value.to_le_bytes());
+        debugger.go();
+    };
+    // The end of its console is kept, so it is there before and after.
+    shell.command("hvctl vm start tiny && hvctl vm stop tiny").ok();
+    shell.await_off();
+    let before = shell.hvctl("hv info")["memory"].clone();
+    let mut failed = 0;
+    loop {
+        set(failed + 1);
+        let answer = shell.command("hvctl vm start tiny");
+        set(0);
+        if answer.status == 0 {
+            break;
+        }
+        assert!(answer.status == 1 && answer.output.contains("no memory"), "{failed}: {}", answer.output);
+        assert_eq!(answer.output.trim().lines().count(), 1, "{failed}: {}", answer.output);
+        shell.await_off();
+        assert_eq!(shell.hvctl("hv info")["memory"], before, "{failed}");
+        shell.command("hvctl vm start tiny && hvctl vm stop tiny").ok();
+        failed += 1;
+    }
+    let log = shell.run.log.text();
+    let missing: Vec<_> = KINDS.iter().filter(|kind| !log.contains(&format!("checked: refused {kind}"))).collect();
+    assert!(missing.is_empty() && !log.contains("dormouse: fatal:"), "after {failed}: {missing:?}");
+}
+
 /// Bytes of all rings at most: those of EL2, of consoles that live, of 8 that have ended.
 const RINGS_MAX: u64 = 2 << 20;
 /// Lives of the partition that each begin with some hundred random calls.
@@ -67,7 +115,9 @@ const LIVES: u32 = 6;
 
 #[test]
 fn random_privileged_calls_beside_guests_leave_both_accounts_equal_and_every_frame_where_it_was() {
-    let hostile = Guest::bare("hostile", "seed=7 rounds=2000 phases=smccc,psci,gicd,memory,setway,tlbi,sgi").vcpus(2);
+    let hostile =
+        Guest::bare("hostile", "seed=7 rounds=2000 calls=100000 phases=smccc,psci,gicd,memory,setway,tlbi,sgi")
+            .vcpus(2);
     let description = Description::with("debian", Guest::debian(1)).and("hostile", hostile).partition(|partition| {
         partition.idle_timeout_ms = 100;
         // Each call is compared by the whole table.

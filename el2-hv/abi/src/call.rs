@@ -4,6 +4,8 @@
 //! Calling Convention (DEN0028): identifiers lie in the range of vendor specific hypervisor
 //! services, fast and 64-bit. x0 returns a [`crate::Status`], x1 to x3 results; x4 to x30 are kept.
 
+use crate::guest_map::{SHARED_MAX, SHARED_MIN, SHARED_USERS};
+
 /// First identifier: fast call, SMC64, owner 6 (vendor specific hypervisor service), function 0
 /// (DEN0028 §2.5, §6).
 pub const BASE: u32 = 0xC600_0000;
@@ -114,6 +116,8 @@ calls! {
         "Lets a paused VM go on where it was, its virtual counter included. AGAIN while it is being paused.";
     VmCrash = 22, "vm_crash", ServicePartition, ["label[0..8]", "label[8..16]", "label[16..24]", "label[24..32]", "IPA of a CrashRecord"] -> [],
         "Writes how the last life of a VM of that label crashed, or hung. NO_SUCH_VM if it did not, or nothing of it is kept any more.";
+    VmShare = 23, "vm_share", ServicePartition, ["handle", "name[0..8]", "name[8..16]", "name[16..24]", "name[24..32]", "region (see SharedRegion)"] -> ["IPA"],
+        "Gives a VM that was not started memory that it shares with others, by its name, and a doorbell to them; the first one makes it, of zeroes, the last one takes it along. EXISTS if the VM has it or another has that number, CONFLICT if it has another size, NO_ROOM if the VM has as many as it may, NO_MEMORY if there are too many regions or no frames.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.
@@ -179,6 +183,32 @@ pub const COPY_MAX: u64 = 64 * 1024;
 
 /// Alignment of a VM's memory in IPA and size: one stage-2 block (Arm ARM D8.2, level 2, 4 KiB granule).
 pub const MEMORY_ALIGNMENT: u64 = 2 * 1024 * 1024;
+
+/// How a VM has a region: a register of `vm_share`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedRegion {
+    /// Bytes: a power of two from [`SHARED_MIN`] to [`SHARED_MAX`].
+    pub bytes: u64,
+    /// Whether the VM may write there.
+    pub writable: bool,
+    /// The VM's number among those that have the region, below [`SHARED_USERS`].
+    pub number: u8,
+}
+
+impl SharedRegion {
+    /// `bytes | number << 8 | writable`.
+    pub const fn to_register(self) -> u64 {
+        self.bytes | (self.number as u64) << 8 | self.writable as u64
+    }
+
+    /// The region in a register, or `None` where a value is out of its range.
+    pub fn from_register(register: u64) -> Option<Self> {
+        let (bytes, number, flags) = (register & !0xffff, (register >> 8) as u8, register & 0xff);
+        let fits = bytes.is_power_of_two() && (SHARED_MIN..=SHARED_MAX).contains(&bytes);
+        let known = usize::from(number) < SHARED_USERS && flags <= 1;
+        (fits && known).then_some(Self { bytes, writable: flags == 1, number })
+    }
+}
 
 /// Number of global notes.
 pub const NOTES: usize = 4;

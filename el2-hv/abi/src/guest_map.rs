@@ -6,7 +6,8 @@
 //! 0x080a_0000  GIC redistributors     0x0b00_0000  mailbox page
 //! 0x0900_0000  PL011                  0x0b10_0000  watchdog: control frame, refresh frame at 0x0b11_0000
 //! 0x0901_0000  PL031                  0x4000_0000  RAM
-//! 0x090a_0000  stolen time, read-only 0x8000_0000  boot archive (service partition only, read-only)
+//! 0x090a_0000  stolen time, read-only 0x0b20_0000  doorbells of shared regions, these from 0x0c00_0000
+//!                                     0x8000_0000  boot archive (service partition only, read-only)
 //! ```
 
 /// Width of a guest's IPA space on every board, in bits.
@@ -59,6 +60,34 @@ pub const WATCHDOG_CONTROL_BASE: u64 = 0x0b10_0000;
 pub const WATCHDOG_REFRESH_BASE: u64 = 0x0b11_0000;
 /// The watchdog's first signal, WS0, an SPI number, level: of those that `virt` leaves free, 10 to 15, the last.
 pub const WATCHDOG_SPI: u32 = 15;
+
+/// Doorbells of regions that VMs share, a page each, [`DOORBELL_STRIDE`] bytes apart, so that a guest with pages of 64 KiB
+/// can map one by itself. Registers of 32 bits: [`DOORBELL_NUMBER`], [`DOORBELL_PRESENT`], [`DOORBELL_RING`].
+pub const DOORBELL_BASE: u64 = 0x0b20_0000;
+/// Bytes between doorbells.
+pub const DOORBELL_STRIDE: u64 = 0x1_0000;
+/// Read: under which number this VM has the region.
+pub const DOORBELL_NUMBER: u64 = 0;
+/// Read: the numbers under which VMs have it, a bit each.
+pub const DOORBELL_PRESENT: u64 = 4;
+/// Write a number: the VM that has the region under it gets the doorbell's interrupt. Nobody there: nothing.
+pub const DOORBELL_RING: u64 = 8;
+/// The first doorbell's interrupt, an SPI number, edge; the others follow. `virt` leaves them free.
+pub const DOORBELL_SPI: u32 = 11;
+/// Where the regions themselves are, [`SHARED_MAX`] bytes apart: where `virt` has its platform bus.
+pub const SHARED_BASE: u64 = 0x0c00_0000;
+/// Bytes of a region: a power of two from [`SHARED_MIN`] to this.
+pub const SHARED_MAX: u64 = 8 << 20;
+/// Bytes of a region at least: a page of a guest whose pages are the largest.
+pub const SHARED_MIN: u64 = 64 << 10;
+/// Regions that a VM may have.
+pub const SHARED_SLOTS: usize = 4;
+/// VMs that may have a region.
+pub const SHARED_USERS: usize = 4;
+/// `compatible` of a doorbell's node.
+pub const DOORBELL_COMPATIBLE: &str = "dormouse,doorbell-v1";
+/// `compatible` of a region's node in `/reserved-memory`.
+pub const SHARED_COMPATIBLE: &str = "dormouse,shared-memory-v1";
 
 /// First byte of a guest's RAM.
 pub const RAM_BASE: u64 = 0x4000_0000;

@@ -1,7 +1,7 @@
 //! Typed requests and replies between a guest's `hvctl` and the service partition.
 //!
 //! On the ring they are postcard; at a web edge the same types are JSON. Variants and fields are
-//! only ever added at the end: their numbers are the wire format, held by golden bytes below.
+//! only ever added at the end: their numbers are the wire format, held by golden bytes among the tests.
 
 mod crash;
 mod restart;
@@ -246,6 +246,22 @@ pub struct VmSpec {
     pub restart: RestartPolicy,
     /// Restarts in a row, of lives that were short, after which it is not; 0 is no limit.
     pub restart_limit: u32,
+    /// Memory that it shares with others.
+    #[serde(default)]
+    pub shared: Vec<SharedMemory>,
+}
+
+/// Memory that a VM shares with others, and a doorbell to them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SharedMemory {
+    /// Name of the region, by the rules of [`crate::handle::Label`].
+    pub name: String,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// Whether the VM may write there.
+    pub writable: bool,
+    /// The VM's number among those that have it.
+    pub number: u8,
 }
 
 /// How an image is loaded.
@@ -312,88 +328,4 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, MessageError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::borrow::ToOwned;
-    use alloc::vec;
-
-    #[test]
-    fn messages_have_their_golden_bytes() {
-        // postcard: a variant is a varint of its number, a string its length and bytes,
-        // an option 0 or 1 and the value (postcard wire format, "Serde data model").
-        assert_eq!(encode(&Request::VmList), [0]);
-        assert_eq!(encode(&Request::VmShow { name: "ab".to_owned() }), [1, 2, b'a', b'b']);
-        let create = VmCreate {
-            name: "x".to_owned(),
-            from: "y".to_owned(),
-            memory: Some(300),
-            vcpus: Some(2),
-            bootargs: None,
-            image: None,
-            grants: None,
-        };
-        assert_eq!(encode(&Request::VmCreate(create)), [2, 1, b'x', 1, b'y', 1, 0xac, 2, 1, 2, 0, 0, 0]);
-        assert_eq!(encode(&Request::VmStart { name: "a".to_owned() })[0], 3);
-        assert_eq!(encode(&Request::VmStop { name: "a".to_owned() })[0], 4);
-        assert_eq!(encode(&Request::VmDestroy { name: "a".to_owned() })[0], 5);
-        assert_eq!(encode(&Request::Fault(Fault { kind: FaultKind::Spin, after_calls: 3 })), [6, 1, 3]);
-        assert_eq!(encode(&Request::VmReboot { name: "a".to_owned() }), [8, 1, b'a']);
-        assert_eq!(encode(&Request::VmPause { name: "a".to_owned() }), [9, 1, b'a']);
-        assert_eq!(encode(&Request::VmResume { name: "a".to_owned() }), [10, 1, b'a']);
-        assert_eq!(encode(&Request::Board(BoardPower::Reset)), [11, 1]);
-        assert_eq!(encode(&Reply::Done), [0]);
-        let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
-        assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
-        assert_eq!(
-            encode(&spec()),
-            [
-                1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1,
-                100, 1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7
-            ]
-        );
-        let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
-        assert_eq!(encode(&Request::VmSet(set)), [7, 1, b'a', 1, 7, 0, 0, 0, 0]);
-        let failure = Failure { code: FailureCode::WrongState, message: "m".to_owned() };
-        assert_eq!(encode(&Reply::Error(failure)), [3, 2, 1, b'm']);
-    }
-
-    fn spec() -> VmSpec {
-        VmSpec {
-            name: "v".to_owned(),
-            memory: 300,
-            vcpus: 3,
-            image: "i".to_owned(),
-            format: ImageFormat::Raw { load_address: 0x4008_0000 },
-            initrd: Some("r".to_owned()),
-            bootargs: "b".to_owned(),
-            autostart: true,
-            grants: vec!["g".to_owned()],
-            ports: 4,
-            watchdog: true,
-            cpu: CpuShare {
-                weight: 100,
-                cap: Some(500),
-                affinity: vec![0, 3],
-                reservation: Some(Reservation { budget_us: 1000, period_us: 10_000 }),
-                pinned: true,
-            },
-            restart: RestartPolicy::Always,
-            restart_limit: 7,
-        }
-    }
-
-    #[test]
-    fn random_bytes_are_refused_or_read_but_never_harm() {
-        let mut random = 0xfeed_beef_dead_c0deu64;
-        for _ in 0..100_000 {
-            let bytes: [u8; 24] = core::array::from_fn(|_| {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                (random >> 24) as u8 % 8
-            });
-            let _ = decode::<Request>(&bytes);
-            let _ = decode::<Reply>(&bytes);
-        }
-    }
-}
+mod tests;

@@ -256,12 +256,16 @@ impl TableMemory for NoNewTables {
 fn find_entry(table: Pa, index: u64) -> Option<u64> {
     check(table, FRAME_SIZE);
     // SAFETY: `check` has passed for the frame, which is aligned and holds 512 entries; atomics are how they are written.
-    let fours: &[[AtomicU64; 4]; 128] = unsafe { &*(table.0 as *const _) };
-    let entry = |index: &u64| fours[(index / 4 % 128) as usize][(index % 4) as usize].load(Ordering::Relaxed);
-    // Most of a table is empty: four entries a round.
-    let empty = |four: &&[AtomicU64; 4]| four.iter().fold(0, |all, entry| all | entry.load(Ordering::Relaxed)) == 0;
-    let skipped = fours.iter().skip((index / 4) as usize).take_while(empty).count() as u64;
-    (index.max((index / 4 + skipped) * 4)..512).find(|index| entry(index) != 0)
+    let eights: &[[AtomicU64; 8]; 64] = unsafe { &*(table.0 as *const _) };
+    let entry = |index: &u64| eights[(index / 8 % 64) as usize][(index % 8) as usize].load(Ordering::Relaxed);
+    // Most of a table is empty: eight entries a round.
+    let empty = |[a, b, c, d, e, f, g, h]: &[AtomicU64; 8]| {
+        let [a, b, c, d, e, f, g, h] = [a, b, c, d, e, f, g, h].map(|entry| entry.load(Ordering::Relaxed));
+        a | b | c | d | e | f | g | h == 0
+    };
+    let rest = eights.get((index / 8) as usize..)?;
+    let found = rest.iter().position(|eight| !empty(eight))? as u64;
+    (index.max((index / 8 + found) * 8)..512).find(|index| entry(index) != 0)
 }
 
 /// [`TableMemory::fill`], with one check and one barrier for the whole table.

@@ -38,6 +38,8 @@ pub enum Owner {
     Archive,
     /// Notes.
     Notes,
+    /// VMs that share it; [`crate::shared`] says which.
+    Shared,
     /// RAM of a VM.
     Vm(VmId),
 }
@@ -61,6 +63,7 @@ impl Owner {
             Self::Mailboxes => 7,
             Self::Archive => 8,
             Self::Notes => 9,
+            Self::Shared => 10,
             Self::Vm(VmId(id)) => FIRST_VM + id,
         }
     }
@@ -76,6 +79,7 @@ impl Owner {
             7 => Self::Mailboxes,
             8 => Self::Archive,
             9 => Self::Notes,
+            10 => Self::Shared,
             vm if vm >= FIRST_VM => Self::Vm(VmId(vm - FIRST_VM)),
             _ => Self::Firmware,
         }
@@ -144,10 +148,13 @@ fn leading(bytes: &[u8], byte: u8) -> usize {
     let mut count = head.iter().take_while(|&&other| other == byte).count();
     if count == head.len() {
         let wanted = u64::from_ne_bytes([byte; 8]);
-        // Four words a round: half of what a change of owner costs is spent here.
-        let (fours, _) = words.as_chunks::<4>();
-        let same = |[a, b, c, d]: &[u64; 4]| (a ^ wanted) | (b ^ wanted) | (c ^ wanted) | (d ^ wanted) == 0;
-        count += 32 * fours.iter().position(|four| !same(four)).unwrap_or(fours.len());
+        // Eight words a round: half of what a change of owner costs is spent here. Where all bits of all words and those
+        // of any are the same, each word is that.
+        let (eights, _) = words.as_chunks::<8>();
+        let same = |[a, b, c, d, e, f, g, h]: &[u64; 8]| {
+            a & b & c & d & e & f & g & h == wanted && a | b | c | d | e | f | g | h == wanted
+        };
+        count += 64 * eights.iter().position(|eight| !same(eight)).unwrap_or(eights.len());
     }
     count + bytes[count..].iter().take_while(|&&other| other == byte).count()
 }
@@ -293,6 +300,7 @@ mod tests {
             Owner::Mailboxes,
             Owner::Archive,
             Owner::Notes,
+            Owner::Shared,
         ];
         for owner in fixed.into_iter().chain(vms) {
             assert_eq!(Owner::from_byte(owner.byte()), owner);

@@ -24,6 +24,7 @@ pub mod requests;
 pub mod ring;
 pub mod sched;
 pub mod serror;
+pub mod shared;
 pub mod sos;
 pub mod stage2;
 pub mod sysreg;

@@ -34,6 +34,9 @@ const WRITE: u64 = 0b10 << 6;
 /// XN: no execution at EL1 and EL0.
 const EXECUTE_NEVER: u64 = 0b10 << 53;
 
+/// Of the bits that are software's (58:55): the frames are shared with other VMs, and not this one's to return.
+const SHARED: u64 = 1 << 55;
+
 /// Tables below the root that `bytes` of IPA need at most, wherever they begin and however they are mapped.
 pub const fn tables_for(bytes: u64) -> u64 {
     // Of each level one more than full ones, where the range begins and ends within one.
@@ -51,6 +54,10 @@ pub enum Access {
     Read,
     /// Data: read and write.
     ReadWrite,
+    /// Data that other VMs have, too: read.
+    SharedRead,
+    /// Data that other VMs have, too: read and write.
+    SharedReadWrite,
 }
 
 impl Access {
@@ -63,6 +70,8 @@ impl Access {
                 Self::ReadExecute => READ,
                 Self::Read => READ | EXECUTE_NEVER,
                 Self::ReadWrite => READ | WRITE | EXECUTE_NEVER,
+                Self::SharedRead => READ | EXECUTE_NEVER | SHARED,
+                Self::SharedReadWrite => READ | WRITE | EXECUTE_NEVER | SHARED,
             }
     }
 }
@@ -117,6 +126,8 @@ pub struct Translation {
     pub remaining: u64,
     /// Whether the VM may write there.
     pub writable: bool,
+    /// Whether other VMs have it, too.
+    pub shared: bool,
 }
 
 /// A piece of a tree that is taken down.
@@ -124,6 +135,8 @@ pub struct Translation {
 pub enum Piece {
     /// A mapped block.
     Block(PaRange),
+    /// A mapped block that others may have, too.
+    Shared(PaRange),
     /// A table below the root that is empty now.
     Table(Pa),
 }
@@ -290,6 +303,7 @@ impl Stage2 {
                 offset,
                 remaining: size - offset,
                 writable: entry & WRITE != 0,
+                shared: entry & SHARED != 0,
             });
         }
         None
@@ -332,7 +346,8 @@ impl Stage2 {
         }
         memory.write(page, slot, 0);
         let size = 1 << shift(level);
-        Piece::Block(PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size })
+        let range = PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size };
+        if entry & SHARED != 0 { Piece::Shared(range) } else { Piece::Block(range) }
     }
 }
 

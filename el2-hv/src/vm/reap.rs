@@ -17,7 +17,7 @@ use super::{Event, Phase, SOS_VM, Vm};
 use crate::cpu::Local;
 use crate::history::History;
 use crate::memory::{bytes_of, frames};
-use crate::{SCHEDULER, VCPUS, VMS, cpu, sos};
+use crate::{SCHEDULER, VCPUS, VMS, cpu, shared, sos};
 
 /// Begins to scrub and return a VM that does not run; whether it may.
 pub fn destroy(id: VmId) -> bool {
@@ -40,6 +40,7 @@ pub fn destroy(id: VmId) -> bool {
     control.reclaim = Reclaim::begin(id, stage2, root, &mut Own(id));
     let _ = vm.step(&mut control, Event::Destroy);
     drop(control);
+    shared::leave_all(id, vm);
     // What was reserved for it is others' from here on, and no cap holds up what is left to do.
     for index in 0..vm.vcpu_count() {
         cpu::act(SCHEDULER.reset(vm.vcpu(VcpuIdx(index)), counter::now_relaxed()));

@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::Party;
 use hv_abi::message::{
-    BoardPower, CpuShare, Crash, ImageFormat, Origin, Reply, Request, Reservation, VmDetail, VmSpec, VmSummary, decode,
-    encode,
+    BoardPower, CpuShare, Crash, ImageFormat, Origin, Reply, Request, Reservation, SharedMemory, VmDetail, VmSpec,
+    VmSummary, decode, encode,
 };
 use hv_abi::record::{ConsoleQuery, Query, QueryKind};
 use serde::Serialize;
@@ -271,6 +271,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("cpu affinity", affinity(&spec.cpu)),
         ("cpu reservation", or_dash(&reservation(&spec.cpu))),
         ("cpu pinned", yes_or_no(spec.cpu.pinned)),
+        ("shared memory", or_dash(&shared(spec))),
         ("restart", restart_text(spec)),
         ("restarts", vm.restarts.to_string()),
     ]);
@@ -305,6 +306,13 @@ fn crash_text(crash: &Crash) -> String {
         cells + "\n"
     });
     format!("{life}, vcpu {}\n{}", vcpu.vcpu, rows.collect::<String>())
+}
+
+/// What it shares, and whether it may write there.
+fn shared(spec: &VmSpec) -> String {
+    let right = |writable| if writable { "read-write" } else { "read-only" };
+    let one = |at: &SharedMemory| format!("{} ({}, {})", printable(&at.name), bytes(at.bytes), right(at.writable));
+    spec.shared.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// After which ends it is started again.

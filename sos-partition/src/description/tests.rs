@@ -1,6 +1,6 @@
 use std::string::ToString;
 
-use hv_abi::message::{CpuShare, Reservation};
+use hv_abi::message::{CpuShare, Reservation, SharedMemory};
 
 use super::*;
 use crate::fake::{SYSTEM, compile};
@@ -33,6 +33,7 @@ fn guests_are_read_in_order_with_every_property() {
         cpu: CpuShare::default(),
         restart: RestartPolicy::OnFailure,
         restart_limit: 5,
+        shared: Vec::new(),
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -56,6 +57,7 @@ fn guests_are_read_in_order_with_every_property() {
         },
         restart: RestartPolicy::Never,
         restart_limit: 0,
+        shared: Vec::new(),
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -233,4 +235,45 @@ fn mutated_descriptions_are_refused_or_give_guests_within_the_limits() {
         }
     }
     assert!(accepted > 1000 && refused > 10_000, "{accepted} {refused}");
+}
+
+/// SYSTEM with a region of 64 KiB and one of 8 MiB, and guests that have them by these properties.
+fn shared(linux: &str, raw: &str) -> String {
+    let regions = "shared-memory {\n\
+        link { compatible = \"dormouse,shared-memory\"; size = /bits/ 64 <0x10000>; };\n\
+        feed { compatible = \"dormouse,shared-memory\"; size = /bits/ 64 <0x800000>; };\n};\n";
+    let mut source = SYSTEM.to_string();
+    for (node, properties) in [("raw {", raw), ("linux {", linux), ("guests {", "")] {
+        assert_eq!(source.matches(node).count(), 1, "{node}");
+        let before = if node == "guests {" { regions } else { "" };
+        source = source.replacen(node, &std::format!("{before}{node}\n{properties}"), 1);
+    }
+    source
+}
+
+#[test]
+fn regions_are_shared_by_name_with_a_right_and_a_number_for_each_guest() {
+    let source =
+        shared("shared-memory = \"feed\"; shared-memory-read-only = \"link\";", "shared-memory = \"link\", \"feed\";");
+    let guests = parse(&compile(&source)).unwrap();
+    let region = |name: &str, bytes, writable, number| SharedMemory { name: name.into(), bytes, writable, number };
+    assert_eq!(guests[0].shared, [region("feed", 0x80_0000, true, 0), region("link", 0x1_0000, false, 0)]);
+    assert_eq!(guests[1].shared, [region("link", 0x1_0000, true, 1), region("feed", 0x80_0000, true, 1)]);
+}
+
+#[test]
+fn what_is_wrong_with_shared_memory_is_named() {
+    let link = "shared-memory = \"link\";";
+    for (source, words) in [
+        (shared("shared-memory = \"nothing\";", ""), "/guests/linux: shared memory: there is no region \"nothing\""),
+        (shared(link, "").replace("0x10000>", "0x11000>"), "/shared-memory/link: shared memory: \"link\": a name"),
+        (shared("shared-memory = \"link\"; shared-memory-read-only = \"link\";", ""), "\"link\" is there twice"),
+        (
+            shared(link, "").replace("link {", "link { colour = <1>;"),
+            "/shared-memory/link: property \"colour\": unknown",
+        ),
+    ] {
+        let error = error_of(&source);
+        assert!(error.contains(words), "{error}");
+    }
 }

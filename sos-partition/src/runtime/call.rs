@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, Scheduling};
+use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, Scheduling, SharedRegion};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
 use hv_abi::message::Fault;
@@ -182,6 +182,11 @@ impl Hypervisor for El2 {
     fn vm_crash(&mut self, label: Label) -> Result<CrashRecord, Status> {
         let [a, b, c, d] = label.to_registers();
         self.call(Call::VmCrash, [a, b, c, d, ANSWERS.ipa()]).map(|_| ANSWERS.record())
+    }
+
+    fn vm_share(&mut self, vm: VmHandle, name: Label, region: SharedRegion) -> Result<(), Status> {
+        let [a, b, c, d] = name.to_registers();
+        self.call(Call::VmShare, [vm.0, a, b, c, d, region.to_register()]).map(|_| ())
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use hv_abi::call::{BASE, CALLS, Call, CallSpec, NOTE_MAX};
-use hv_abi::guest_map::{ARCHIVE_BASE, MAILBOX_BASE, RAM_BASE};
+use hv_abi::guest_map::{ARCHIVE_BASE, MAILBOX_BASE, RAM_BASE, SHARED_MIN};
 use hv_abi::handle::Label;
 use hv_abi::sos_image::LifeRecord;
 use hv_abi::{Status, VmHandle};
@@ -26,11 +26,12 @@ const OWN_MAX: usize = 6;
 /// What the names of its VMs begin with.
 const PREFIX: &[u8] = b"random-";
 const BLOCK: u64 = 2 << 20;
+const REGION: u64 = SHARED_MIN | 1;
 /// What some of its VMs run: wfi; b .-4 (Arm ARM C6.2).
 static IDLE: [u32; 2] = [0xd503_207f, 0x17ff_ffff];
 
 /// Calls that some arguments make succeed.
-const MUST_SUCCEED: [Call; 19] = [
+const MUST_SUCCEED: [Call; 20] = [
     Call::VmCreate,
     Call::VmMemory,
     Call::VmCopyIn,
@@ -50,6 +51,7 @@ const MUST_SUCCEED: [Call; 19] = [
     Call::SosAlarm,
     Call::VmPause,
     Call::VmResume,
+    Call::VmShare,
 ];
 
 /// Calls that a VM which somebody needs survives: it runs, so they are refused.
@@ -136,6 +138,11 @@ impl Caller {
         }
         match spec.call {
             Call::VmCreate | Call::VmCrash => arguments[..4].copy_from_slice(&self.label()),
+            Call::VmShare => {
+                arguments[1..5].copy_from_slice(&self.label());
+                let (shift, number, random) = (self.below(9), self.below(6) << 8, arguments[5]);
+                arguments[5] = self.one_of(&[REGION, REGION, SHARED_MIN << shift, random]) | number;
+            }
             // What is in the first two is needed.
             Call::NoteSet => {
                 let (_, [_, version, _]) = hypercall(Call::NoteGet, [2, ANSWERS.ipa(), NOTE_MAX as u64]);
@@ -173,9 +180,15 @@ impl Caller {
         self.call(Call::VmMemory, [vm, RAM_BASE, BLOCK, 0, 0, 0]);
         self.call(Call::VmCopyIn, [vm, RAM_BASE, (&raw const IDLE) as u64, size_of_val(&IDLE) as u64, 0, 0]);
         self.call(Call::VcpuInit, [vm, RAM_BASE, 0, 0, 0, 0]);
+        let [a, b, c, d] = self.label();
+        let number = self.below(4) << 8;
+        self.call(Call::VmShare, [vm, a, b, c, d, REGION | number]);
         let weight = 1 + self.below(10_000);
         self.call(Call::VmSched, [vm, u64::MAX, u64::MAX, weight, 0, 0]);
-        for call in [Call::VmStart, Call::VmPause, Call::VmResume, Call::VmStop] {
+        self.call(Call::VmStart, [vm, 0, 0, 0, 0, 0]);
+        // Its vCPU leaves another CPU for that, which takes as long as it takes.
+        while hypercall(Call::VmPause, [vm]).0 == Status::Again {}
+        for call in [Call::VmPause, Call::VmResume, Call::VmStop] {
             self.call(call, [vm, 0, 0, 0, 0, 0]);
         }
     }

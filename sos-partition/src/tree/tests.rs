@@ -1,11 +1,16 @@
 use std::string::{String, ToString};
 use std::vec;
 
-use hv_abi::message::{ImageFormat, RestartPolicy};
+use hv_abi::guest_map::SHARED_MAX;
+use hv_abi::message::{ImageFormat, RestartPolicy, SharedMemory};
 
 use super::*;
 use crate::fake::decompile;
 use crate::spec::BOOTARGS_MAX;
+
+fn shared(name: &str, bytes: u64, writable: bool) -> SharedMemory {
+    SharedMemory { name: name.into(), bytes, writable, number: 1 }
+}
 
 fn spec() -> VmSpec {
     VmSpec {
@@ -23,6 +28,7 @@ fn spec() -> VmSpec {
         cpu: hv_abi::message::CpuShare::default(),
         restart: RestartPolicy::Never,
         restart_limit: 0,
+        shared: vec![shared("link", 0x1_0000, true), shared("feed", 0x20_0000, false)],
     }
 }
 
@@ -144,10 +150,50 @@ fn the_whole_tree_reads_as_virt_does() {
 }
 
 #[test]
+fn what_is_shared_is_reserved_and_its_doorbell_points_to_it() {
+    let source = decompile(&build(&spec(), Grants::ALL, None, None));
+    let expect = |node: &str, lines: &[&str]| assert_eq!(lines_of(&source, node), lines, "{node}");
+    expect("reserved-memory", &["#address-cells = <0x02>;", "#size-cells = <0x02>;", "ranges;"]);
+    expect(
+        "link@c000000",
+        &[
+            "compatible = \"dormouse,shared-memory-v1\";",
+            "reg = <0x00 0xc000000 0x00 0x10000>;",
+            "no-map;",
+            "label = \"link\";",
+            "phandle = <0x03>;",
+        ],
+    );
+    expect(
+        "feed@c800000",
+        &[
+            "compatible = \"dormouse,shared-memory-v1\";",
+            "reg = <0x00 0xc800000 0x00 0x200000>;",
+            "no-map;",
+            "label = \"feed\";",
+            "phandle = <0x04>;",
+            "read-only;",
+        ],
+    );
+    expect(
+        "doorbell@b210000",
+        &[
+            "compatible = \"dormouse,doorbell-v1\";",
+            "reg = <0x00 0xb210000 0x00 0x1000>;",
+            "interrupts = <0x00 0x0c 0x01>;",
+            "memory-region = <0x04>;",
+            "label = \"feed\";",
+        ],
+    );
+}
+
+#[test]
 fn what_a_guest_does_not_have_is_not_in_its_tree() {
-    let spec = VmSpec { vcpus: 1, bootargs: String::new(), ports: 0, watchdog: false, ..spec() };
+    let spec = VmSpec { vcpus: 1, bootargs: String::new(), ports: 0, watchdog: false, shared: Vec::new(), ..spec() };
     let source = decompile(&build(&spec, Grants::NONE, None, None));
-    for absent in ["mailbox", "virtio", "watchdog", "cpu@1", "initrd", "bootargs", "seed"] {
+    for absent in
+        ["mailbox", "virtio", "watchdog", "reserved-memory", "doorbell", "cpu@1", "initrd", "bootargs", "seed"]
+    {
         assert!(!source.contains(absent), "{absent}");
     }
     assert!(source.contains("0x80a0000 0x00 0x20000>"), "one redistributor");
@@ -155,7 +201,9 @@ fn what_a_guest_does_not_have_is_not_in_its_tree() {
 
 #[test]
 fn the_largest_tree_fits_the_room_that_plans_keep() {
-    let spec = VmSpec { vcpus: 8, bootargs: "x".repeat(BOOTARGS_MAX), ..spec() };
+    let name = |index| ["x".repeat(30), std::format!("{index}")].concat();
+    let shared = (0..4).map(|index| shared(&name(index), SHARED_MAX, false)).collect();
+    let spec = VmSpec { vcpus: 8, bootargs: "x".repeat(BOOTARGS_MAX), shared, ..spec() };
     let initrd = Extent { start: 0, size: 1 };
     let seed = GuestSeed { kaslr: 1, rng: [1; 32] };
     let tree = build(&spec, Grants::ALL, Some(initrd), Some(seed));

@@ -75,3 +75,14 @@ fn hypercalls_document_equals_the_table() {
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(written, document(), "run UPDATE_DOCS=1 cargo test -p hv-abi");
 }
+
+#[test]
+fn shared_regions_go_round_and_what_is_out_of_range_is_refused() {
+    for (bytes, writable, number) in [(SHARED_MIN, true, 0), (SHARED_MAX, false, 3), (1 << 20, true, 2)] {
+        let region = SharedRegion { bytes, writable, number };
+        assert_eq!(SharedRegion::from_register(region.to_register()), Some(region));
+    }
+    for wrong in [0, 1, SHARED_MIN / 2, SHARED_MAX * 2, 3 * SHARED_MIN, SHARED_MIN | 4 << 8, SHARED_MIN | 2, u64::MAX] {
+        assert_eq!(SharedRegion::from_register(wrong), None, "{wrong:#x}");
+    }
+}

@@ -92,6 +92,23 @@ fn the_service_partitions_frames_come_back_in_two_blocks_without_a_walk_of_its_t
 }
 
 #[test]
+fn shared_frames_are_left_to_the_others_and_taken_back_by_who_left_last() {
+    const OTHER: Owner = Owner::Vm(VmId(9));
+    for (after, back) in [(Owner::Shared, false), (OTHER, false), (Owner::Tables, false), (Owner::Vm(VM), true)] {
+        let mut machine = Machine::new(Random(7), None);
+        let (root, shared) = (machine.give_out(ROOT_SIZE, Owner::Tables), machine.give_out(FRAME_SIZE, Owner::Shared));
+        let mut stage2 = Stage2::new(root.start);
+        stage2.map(Ipa(RAM), shared, Access::SharedReadWrite, &mut machine).unwrap();
+        machine.run(&stage2);
+        let mut reclaim = Reclaim::begin(VM, Some(stage2), [root].into_iter().collect(), &mut machine);
+        machine.change(shared.start, after);
+        while reclaim.step(&mut machine) == Progress::More {}
+        machine.check().unwrap();
+        assert_eq!(machine.owner(shared.start), (!back).then_some(after), "{after:?}");
+    }
+}
+
+#[test]
 fn a_frame_of_another_that_the_tables_lead_to_is_left_alone() {
     let mut machine = Machine::new(Random(7), None);
     let (root, other) = (machine.give_out(ROOT_SIZE, Owner::Tables), Owner::Vm(VmId(9)));

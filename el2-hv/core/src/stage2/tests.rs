@@ -71,12 +71,23 @@ fn the_largest_block_that_fits_is_used() {
 #[test]
 fn rights_follow_the_access() {
     let (mut host, mut tables) = Host::new(9);
-    for (i, access) in [Access::Ram, Access::ReadExecute, Access::Read, Access::ReadWrite].into_iter().enumerate() {
+    let accesses = [
+        Access::Ram,
+        Access::ReadExecute,
+        Access::Read,
+        Access::ReadWrite,
+        Access::SharedRead,
+        Access::SharedReadWrite,
+    ];
+    for (i, access) in accesses.into_iter().enumerate() {
         tables.map(Ipa(i as u64 * 4096), range(0x5000_0000, 4096), access, &mut host).unwrap();
     }
     let leaf = *host.tables.keys().next_back().unwrap();
     let bits = |i| (host.read(Pa(leaf), i) >> 6 & 3, host.read(Pa(leaf), i) >> 53 & 3);
-    assert_eq!([bits(0), bits(1), bits(2), bits(3)], [(3, 0), (1, 0), (1, 2), (3, 2)]);
+    let all: Vec<_> = (0..6).map(bits).collect();
+    assert_eq!(all, [(3, 0), (1, 0), (1, 2), (3, 2), (1, 2), (3, 2)]);
+    let shared: Vec<_> = (0..6).map(|i| tables.translate(Ipa(i * 4096), &host).unwrap().shared).collect();
+    assert_eq!(shared, [false, false, false, false, true, true]);
     assert!(!tables.translate(Ipa(0x1000), &host).unwrap().writable);
     assert!(tables.translate(Ipa(0x3000), &host).unwrap().writable);
 }
@@ -155,6 +166,7 @@ fn random_mappings_translate_like_a_map_of_pages_and_come_back_whole() {
         let mut tables_back = 0;
         while let Some(piece) = tables.take_piece(&mut host) {
             match piece {
+                Piece::Shared(block) => panic!("{block:?} was not shared"),
                 Piece::Block(block) => back.extend((0..block.size / 4096).map(|i| block.start.0 + i * 4096)),
                 Piece::Table(pa) => {
                     assert!(host.tables.remove(&pa.0).unwrap().iter().all(|&entry| entry == 0));

@@ -131,8 +131,26 @@ impl Vgic {
     /// Resets the GIC, for a VM of `vcpus` vCPUs (1 to [`MAX_VCPUS`]; others are brought into
     /// that range). Nothing of the VM may be in a list register any more.
     pub fn reset(&mut self, vcpus: u8) {
-        *self = Self::new();
-        self.vcpus = vcpus.clamp(1, MAX_VCPUS as u8);
+        // Part by part: the whole would be made beside it, and copied.
+        let Self {
+            vcpus: count,
+            groups,
+            awake,
+            withdrawing,
+            timer_edited,
+            timer_held,
+            crowded,
+            templates,
+            private,
+            shared,
+            routes,
+        } = self;
+        (*count, *groups) = (vcpus.clamp(1, MAX_VCPUS as u8), Groups { group0: 0, group1: 0 });
+        (*awake, *withdrawing, *timer_edited, *timer_held, *crowded) = (0, 0, 0, 0, 0);
+        templates.fill(0);
+        private.iter_mut().for_each(|bank| *bank = Bank::new(PPIS, TIMER_BIT));
+        shared.iter_mut().for_each(|bank| *bank = Bank::new(u32::MAX, 0));
+        *routes = Routes::new();
     }
 
     /// A device sends an edge: the SPI is latched, whatever its configuration says, so that an

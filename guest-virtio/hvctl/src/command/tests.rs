@@ -1,5 +1,5 @@
 use clap::Parser;
-use hv_abi::message::{CrashedVcpu, Failure, FailureCode, RestartPolicy, VmPhase, VmSpec};
+use hv_abi::message::{CrashedVcpu, Failure, FailureCode, RestartPolicy, SharedMemory, VmPhase, VmSpec};
 
 use super::*;
 use crate::records::tests::{MEMORY, hv_bytes};
@@ -69,6 +69,9 @@ fn detail() -> Reply {
             },
             restart: RestartPolicy::OnFailure,
             restart_limit: 5,
+            shared: [("link", 64 << 10, true), ("feed", 2 << 20, false)]
+                .map(|(name, bytes, writable)| SharedMemory { name: name.into(), bytes, writable, number: 0 })
+                .into(),
         },
         origin: Origin::Description,
         last_end: None,
@@ -125,6 +128,7 @@ cpu cap          -
 cpu affinity     0,2
 cpu reservation  2000 of each 10000 µs
 cpu pinned       no
+shared memory    link (64 KiB, read-write), feed (2 MiB, read-only)
 restart          on-failure, at most 5 in a row
 restarts         2
 "

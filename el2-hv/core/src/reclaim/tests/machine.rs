@@ -187,6 +187,11 @@ impl Machine {
         block
     }
 
+    /// A frame gets another owner.
+    pub fn change(&mut self, frame: Pa, to: Owner) {
+        self.owners.insert(frame.0, to);
+    }
+
     /// A block that was free since power-on: the allocator has split what it is of.
     fn never_used(&mut self, size: u64) -> u64 {
         let start = self.next.next_multiple_of(size);

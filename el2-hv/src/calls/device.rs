@@ -1,0 +1,76 @@
+//! `vm_device` and `vm_share`: what a VM gets besides memory of its own.
+
+use hv_abi::Status;
+use hv_abi::call::{DeviceKind, PORTS_MAX, SharedRegion};
+use hv_abi::guest_map::{MAILBOX_BASE, STOLEN_TIME_BASE};
+use hv_abi::handle::Label;
+use hv_arch::ram::Tables;
+use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange};
+use hv_core::frames::Owner;
+use hv_core::stage2::Access;
+
+use super::{Results, building};
+use crate::memory::frames;
+use crate::vm::Vm;
+use crate::{shared, sos};
+
+/// Gives a VM a device.
+pub fn device(handle: u64, kind: u64, parameter: u64) -> Result<(), Status> {
+    let (_, vm) = building(handle)?;
+    match DeviceKind::from_register(kind).ok_or(Status::InvalidArgument)? {
+        DeviceKind::Mailbox => mailbox(vm),
+        DeviceKind::ManagementPorts => {
+            let count = u8::try_from(parameter).ok().filter(|count| (1..=PORTS_MAX).contains(&u64::from(*count)));
+            vm.set_ports(count.ok_or(Status::InvalidArgument)?);
+            Ok(())
+        }
+        DeviceKind::Watchdog => {
+            vm.add_watchdog();
+            Ok(())
+        }
+        DeviceKind::StolenTime => stolen_time(vm),
+    }
+}
+
+/// Gives a VM its mailbox page.
+fn mailbox(vm: &Vm) -> Result<(), Status> {
+    if vm.mailbox.lock().is_attached() {
+        return Err(Status::Exists);
+    }
+    let page = page(vm, MAILBOX_BASE, Access::ReadWrite)?;
+    vm.mailbox.lock().attach(page);
+    Ok(())
+}
+
+/// Gives a VM its page of stolen time.
+fn stolen_time(vm: &Vm) -> Result<(), Status> {
+    if vm.stolen_time.is_attached() {
+        return Err(Status::Exists);
+    }
+    vm.stolen_time.attach(page(vm, STOLEN_TIME_BASE, Access::Read)?);
+    Ok(())
+}
+
+/// A page that a VM shares with EL2.
+fn page(vm: &Vm, ipa: u64, access: Access) -> Result<Pa, Status> {
+    let mut control = vm.control.lock();
+    let stage2 = control.stage2.as_mut().ok_or(Status::WrongState)?;
+    let mut frames = frames();
+    let page = frames.allocate(FRAME_SIZE, Owner::Mailboxes).map_err(|_| Status::NoMemory)?;
+    let range = PaRange { start: page, size: FRAME_SIZE };
+    if stage2.map(Ipa(ipa), range, access, &mut Tables { frames: &mut frames }).is_err() {
+        frames.free(range, Owner::Mailboxes);
+        return Err(Status::NoMemory);
+    }
+    Ok(page)
+}
+
+/// Gives a VM memory that it shares.
+pub fn share(handle: u64, name: [u64; 4], region: u64, results: &mut Results) -> Result<(), Status> {
+    let (id, vm) = building(handle)?;
+    let name = Label::from_registers(name).ok_or(Status::InvalidArgument)?;
+    let region = SharedRegion::from_register(region).ok_or(Status::InvalidArgument)?;
+    results[0] = shared::share(id, vm, name, region)?;
+    sos::progress();
+    Ok(())
+}

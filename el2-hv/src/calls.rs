@@ -24,8 +24,8 @@ use crate::{NOTES, SOS, VMS, console, kept, query, report, sos};
 
 /// Bytes that are copied between two looks for interrupts.
 const COPY_STEP: u64 = 16 * 1024;
-/// Bytes of RAM that one `vm_memory` gives out at most, so that its stay at EL2 is bounded.
-const MEMORY_STEP: u64 = 8 << 20;
+/// Bytes of RAM that one `vm_memory` gives out at most; between two blocks there is a look for interrupts.
+const MEMORY_STEP: u64 = 32 << 20;
 
 /// Results of a call: x1 to x3.
 type Results = [u64; 3];
@@ -133,30 +133,40 @@ fn memory(handle: u64, ipa: u64, bytes: u64, results: &mut Results) -> Result<()
     if outside || !(ipa | bytes).is_multiple_of(MEMORY_ALIGNMENT) {
         return Err(Status::InvalidArgument);
     }
+    let mut done = 0;
+    while done < bytes {
+        match give_block(id, vm, ipa + done) {
+            Ok(()) => done += MEMORY_ALIGNMENT,
+            // What was done is said first; the next call meets it again.
+            Err(_) if done > 0 => break,
+            Err(status) => return Err(status),
+        }
+        if done == MEMORY_STEP || crate::interrupts::look() {
+            break;
+        }
+    }
+    results[0] = done;
+    if done < bytes { Err(Status::Again) } else { Ok(()) }
+}
+
+/// Gives a VM a block of RAM at `ipa`.
+fn give_block(id: VmId, vm: &Vm, ipa: u64) -> Result<(), Status> {
     let mut control = vm.control.lock();
     let control = &mut *control;
     let stage2 = control.stage2.as_mut().ok_or(Status::WrongState)?;
     let mut frames = frames();
-    let mut size = MEMORY_STEP.min(1 << bytes.ilog2());
-    let block = loop {
-        match frames.allocate(size, Owner::Vm(id)) {
-            Ok(block) => break block,
-            Err(_) if size > MEMORY_ALIGNMENT => size /= 2,
-            Err(_) => return Err(Status::NoMemory),
-        }
-    };
-    let range = PaRange { start: block, size };
+    let start = frames.allocate(MEMORY_ALIGNMENT, Owner::Vm(id)).map_err(|_| Status::NoMemory)?;
+    let range = PaRange { start, size: MEMORY_ALIGNMENT };
     if let Err(error) = stage2.map(Ipa(ipa), range, Access::Ram, &mut Tables { frames: &mut frames }) {
-        // Nothing of it is mapped: the block goes in whole or not at all.
+        // Nothing of it is mapped.
         frames.free(range, Owner::Vm(id));
         return Err(match error {
             hv_core::stage2::MapError::Mapped(_) => Status::Exists,
             _ => Status::NoMemory,
         });
     }
-    control.memory += size;
-    results[0] = size;
-    if size < bytes { Err(Status::Again) } else { Ok(()) }
+    control.memory += range.size;
+    Ok(())
 }
 
 /// The physical range behind `ipa` of a VM, as far as it is contiguous, at most `bytes`.
@@ -181,7 +191,7 @@ fn copy_in(handle: u64, [target, source, bytes]: [u64; 3], results: &mut Results
         ram::copy_clean(to.start, from.start, to.size);
         done += to.size;
         // What waits is served when the caller runs again; it goes on from here.
-        if hv_arch::cpu::interrupt_pending() {
+        if crate::interrupts::look() {
             break;
         }
     }

@@ -15,9 +15,10 @@ use hv_core::timer::{TimerKey, TimerQueue};
 use leave::{let_go, off, park, save};
 
 use crate::machine::{Machine, machine};
+use crate::sos::Load;
 use crate::vcpu::{self, Loaded};
 use crate::vm::Phase;
-use crate::{SCHEDULER, TIMERS, VCPUS, VMS, exits, interrupts, vm};
+use crate::{SCHEDULER, TIMERS, VCPUS, VMS, exits, interrupts, sos, stay, vm};
 
 /// SGI: look at the running vCPU's attention.
 pub const SGI_ATTENTION: IntId = IntId(0);
@@ -202,6 +203,7 @@ impl QueueLock for RunQueue {
 pub fn run(mut local: Local) -> ! {
     let mut resident: Option<Loaded> = None;
     loop {
+        stay::show(local.id);
         let Turn { pick, until, kick } = SCHEDULER.pick(local.id, counter::now_relaxed());
         act(kick);
         local.review_at = until;
@@ -226,8 +228,9 @@ fn idle(local: &mut Local, resident: &mut Option<Loaded>) {
     expect_next(local, resident);
     local.program();
     while !local.reschedule {
+        stay::left(local.id);
         hv_arch::cpu::wait_for_interrupt();
-        while hv_arch::cpu::interrupt_pending() && !local.reschedule {
+        while interrupts::look() && !local.reschedule {
             if interrupts::while_idle(local, resident.as_mut()) {
                 serve_resident(local, resident);
                 return;
@@ -268,9 +271,16 @@ fn turn(local: &mut Local, resident: &mut Option<Loaded>, id: VcpuId) {
             local.program();
             return vm::reap(local, id);
         }
-        Phase::Loading if !crate::sos::load() => {
-            SCHEDULER.remove(id, counter::now_relaxed());
-            return crate::sos::load_failed();
+        Phase::Loading => {
+            local.program();
+            match sos::load(local) {
+                Load::Done => {}
+                Load::Later => return act(SCHEDULER.release(local.id, id, counter::now_relaxed())),
+                Load::Failed => {
+                    SCHEDULER.remove(id, counter::now_relaxed());
+                    return sos::load_failed();
+                }
+            }
         }
         _ => {}
     }
@@ -315,7 +325,10 @@ fn serve(local: &mut Local, loaded: &mut Loaded) -> Next {
         {
             stays_out
         } else {
-            match guest::enter(&mut loaded.core.registers) {
+            stay::left(local.id);
+            let trap = guest::enter(&mut loaded.core.registers);
+            stay::entered(local.id, &trap, loaded);
+            match trap {
                 Trap::Sync => exits::handle(local, loaded),
                 Trap::Interrupt => interrupts::while_running(local, loaded),
                 Trap::SError => exits::serror(loaded),

@@ -3,9 +3,9 @@
 use hv_board::gicv3::{SPURIOUS, cpu as gic};
 use hv_core::addr::IntId;
 
-use crate::console;
 use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF};
 use crate::vcpu::{Loaded, Reason};
+use crate::{console, stay};
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -16,6 +16,13 @@ pub const MAINTENANCE: IntId = IntId(25);
 
 /// Between two goes at a port whose guest has more for it than is taken at one.
 const PAUSE_NS: u64 = 100_000;
+
+/// Whether an interrupt waits for this CPU.
+#[inline]
+pub fn look() -> bool {
+    stay::looked();
+    hv_arch::cpu::interrupt_pending()
+}
 
 /// An interrupt took the CPU from a guest.
 #[inline]
@@ -99,10 +106,15 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     false
 }
 
-/// An interrupt came while this CPU takes a VM down. Whether the work is to make room for others.
-pub fn while_reaping(local: &mut Local) -> bool {
-    while_idle(local, None);
-    core::mem::take(&mut local.reschedule) && local.review()
+/// Serves what interrupts wait for this CPU while it builds or takes down a VM. Whether that work is to make way.
+pub fn make_way(local: &mut Local) -> bool {
+    while look() {
+        while_idle(local, None);
+        if core::mem::take(&mut local.reschedule) && local.review() {
+            return true;
+        }
+    }
+    false
 }
 
 /// What was put off: the service partition's new deadline, a switch of the console.

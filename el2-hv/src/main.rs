@@ -26,6 +26,9 @@ mod query;
 mod report;
 mod shared;
 mod sos;
+#[cfg_attr(feature = "stays", path = "stay.rs")]
+#[cfg_attr(not(feature = "stays"), path = "no_stay.rs")]
+mod stay;
 mod stolen;
 mod vcpu;
 mod vm;

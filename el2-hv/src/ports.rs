@@ -1,5 +1,6 @@
 //! Management ports: frames as bytes on a virtio console, and their way to and from the mailbox's logic.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use guest_virtio::console::{Console, ConsoleEffect, MAX_PORTS, PortEvent, PortId};
@@ -8,12 +9,13 @@ use guest_virtio::queue::Backlog;
 use hv_abi::guest_map::VIRTIO_SPI;
 use hv_abi::mailbox::{Frame, FrameHeader, HEADER_SIZE, SLOT_SIZE, Slot};
 use hv_arch::ram::{self, NoNewTables};
-use hv_core::addr::{Ipa, VmId};
+use hv_core::addr::{Ipa, Pa, VmId};
 use hv_core::frames::MAX_VMS;
 use hv_core::stage2::Stage2;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::sos::{self, SosControl, Taken};
+use crate::vm::Vm;
 use crate::{SOS, VMS, cpu, devices, mailbox};
 
 /// Bytes that are taken from a port in one piece.
@@ -46,6 +48,11 @@ struct PortBuffers {
 
 impl PortBuffers {
     const EMPTY: Self = Self { coming: [0; SLOT_SIZE], come: 0, going: [0; SLOT_SIZE], going_len: 0, gone: 0 };
+
+    /// Nothing comes or goes; bytes of old frames are behind what is counted, where nobody reads.
+    const fn empty(&mut self) {
+        (self.come, self.going_len, self.gone) = (0, 0, 0);
+    }
 
     /// Bytes that the frame which is coming still lacks: of its header, then of its body. `None` for a header that cannot be read.
     fn missing(&self) -> Option<usize> {
@@ -80,36 +87,61 @@ impl PortBuffers {
 }
 
 impl Ports {
-    /// No ports.
+    /// No ports: all zero, so that the image's file need not hold it.
     pub const fn new() -> Self {
-        Self { console: Console::new(1), ports: [PortBuffers::EMPTY; MAX_PORTS] }
+        Self { console: Console::NONE, ports: [PortBuffers::EMPTY; MAX_PORTS] }
     }
 
     /// A fresh device with `count` ports.
     pub fn reset(&mut self, count: u8) {
-        self.console = Console::new(count);
-        self.ports = [PortBuffers::EMPTY; MAX_PORTS];
+        self.console.restart(count);
+        self.ports.iter_mut().for_each(PortBuffers::empty);
     }
 }
 
-/// A guest's memory, by its tables.
-struct Ram(Stage2);
+/// A guest's memory, by its tables; for one operation, during which a block that was found stays where it is.
+struct Ram {
+    tables: Stage2,
+    /// The blocks that were found last, mostly one with rings and one with buffers: IPA, address, bytes.
+    found: [Cell<(u64, Pa, u64)>; 2],
+}
 
 impl Ram {
+    fn of(vm: &Vm) -> Self {
+        Self { tables: vm.tables(), found: [const { Cell::new((0, Pa(0), 0)) }; 2] }
+    }
+
+    /// Where `ipa` is, and how many bytes follow it there, if the guest may write them.
+    #[inline]
+    fn find(&self, ipa: u64) -> Option<(Pa, u64)> {
+        for block in &self.found {
+            let (start, pa, size) = block.get();
+            let offset = ipa.wrapping_sub(start);
+            if offset < size {
+                return Some((Pa(pa.0 + offset), size - offset));
+            }
+        }
+        let found = self.tables.translate(Ipa(ipa), &NoNewTables).filter(|found| found.writable)?;
+        let [last, before] = &self.found;
+        let block = (ipa - found.offset, Pa(found.pa.0 - found.offset), found.offset + found.remaining);
+        before.set(last.replace(block));
+        Some((found.pa, found.remaining))
+    }
+
     /// Calls `piece` for each contiguous part of a range that the guest may use.
     fn each(
         &self,
         ipa: u64,
         length: usize,
-        mut piece: impl FnMut(hv_core::addr::Pa, usize, usize) -> bool,
+        mut piece: impl FnMut(Pa, usize, usize) -> bool,
     ) -> Result<(), GuestMemoryError> {
         let mut done = 0;
         while done < length {
             let error = GuestMemoryError { ipa, length };
             let at = ipa.checked_add(done as u64).ok_or(error)?;
-            let found = self.0.translate(Ipa(at), &NoNewTables).filter(|found| found.writable).ok_or(error)?;
-            let count = (length - done).min(usize::try_from(found.remaining).unwrap_or(usize::MAX));
-            if !piece(found.pa, done, count) {
+            let (pa, remaining) = self.find(at).ok_or(error)?;
+            let count = (length - done).min(usize::try_from(remaining).unwrap_or(usize::MAX));
+            if !piece(pa, done, count) {
                 return Err(error);
             }
             done += count;
@@ -165,7 +197,7 @@ fn signal(id: VmId) {
 /// Control messages, and ports that were opened or closed by them.
 fn control(id: VmId) {
     let vm = &VMS[id.index()];
-    let memory = Ram(vm.tables());
+    let memory = Ram::of(vm);
     let mut sos = SOS.lock();
     let mut ports = vm.ports();
     // The control queues hold 16 buffers each; a driver that refills them meanwhile notifies again.
@@ -210,7 +242,7 @@ pub fn go_on(id: VmId) {
 /// Takes frames from a port until it is empty, has nothing complete, or the frame has to wait.
 fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
     let vm = &VMS[id.index()];
-    let memory = Ram(vm.tables());
+    let memory = Ram::of(vm);
     for _ in 0..PIECES {
         let mut guard = vm.ports();
         let Ports { console, ports } = &mut *guard;
@@ -271,7 +303,7 @@ pub fn give(id: VmId, port: PortId, slot: &Slot) -> bool {
 /// Sends what is left of the frame that is going.
 fn push(id: VmId, port: PortId) {
     let vm = &VMS[id.index()];
-    let memory = Ram(vm.tables());
+    let memory = Ram::of(vm);
     let mut guard = vm.ports();
     let Ports { console, ports } = &mut *guard;
     let Some(buffers) = ports.get_mut(usize::from(port.number())) else {

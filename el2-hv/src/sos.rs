@@ -20,7 +20,7 @@ use hv_core::sos::{Action, Alarm, Event, LifeEnd, SosLife, SosTimes, State};
 use answer::{error_slot, refuse};
 pub use end::{forget_vm, load_failed, scrubbed, stopped, vm_ended, vm_gone};
 pub use events::{deadline_passed, set_alarm};
-pub use load::{Image, extra, load};
+pub use load::{Image, Load, extra, load};
 
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
@@ -32,6 +32,7 @@ pub struct SosControl {
     life: SosLife,
     requests: Requests,
     image: Option<Image>,
+    loading: load::Loading,
     /// The board was powered on, and no life has agreed to end since.
     power_on: bool,
     /// A life has been told so.
@@ -68,6 +69,7 @@ impl SosControl {
             life: SosLife::new(SosTimes { idle: 0, boot: 0, busy: 0 }),
             requests: Requests::new(),
             image: None,
+            loading: load::Loading::BEGIN,
             power_on: false,
             power_on_told: 0,
             ended: [false; hv_core::frames::MAX_VMS],
@@ -182,12 +184,8 @@ impl SosControl {
     }
 
     fn begin_life(&mut self) {
-        let life = self.life.account().lives;
-        match &self.woken_by {
-            Some(label) => log::info!("sos: life {life}, woken by {label}"),
-            None => log::info!("sos: life {life}, woken by hv"),
-        }
         self.drain_wanted = false;
+        self.loading = load::Loading::BEGIN;
         if !load::claim(self.image.as_ref()) {
             report::fatal(format_args!("the service partition cannot be powered on: no vCPU is free"));
         }

@@ -21,7 +21,6 @@ use hv_core::reclaim::Reclaim;
 use hv_core::sched::MAX_CPUS;
 use hv_core::stage2::Stage2;
 use hv_core::vgic::{Kicks, Vgic};
-use spin::Once;
 
 use crate::devices::Serial;
 use crate::mailbox::Mailbox;
@@ -51,7 +50,7 @@ pub struct Vm {
     /// Mailbox page and rings.
     pub mailbox: Mutex<Mailbox>,
     /// Management ports.
-    ports: Once<Mutex<Ports>>,
+    ports: Mutex<Ports>,
     /// Serial line, clock and watchdog.
     pub serial: Mutex<Serial>,
     /// Virtual GIC.
@@ -145,7 +144,7 @@ impl Vm {
             generation: AtomicU32::new(0),
             control: Mutex::new(Control::new()),
             mailbox: Mutex::new(Mailbox::new()),
-            ports: Once::new(),
+            ports: Mutex::new(Ports::new()),
             serial: Mutex::new(Serial::new()),
             gic: Mutex::new(Vgic::UNUSED),
             vcpus: [const { AtomicU16::new(0) }; MAX_VCPUS],
@@ -247,7 +246,7 @@ impl Vm {
 
     /// Its management ports, locked.
     pub fn ports(&self) -> MutexGuard<'_, Ports> {
-        self.ports.call_once(|| Mutex::new(Ports::new())).lock()
+        self.ports.lock()
     }
 
     /// Whether it has management ports.

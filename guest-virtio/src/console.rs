@@ -87,8 +87,19 @@ pub struct Console {
 }
 
 impl Console {
+    /// No device, until [`Console::restart`]: all zero, for a static table.
+    pub const NONE: Self =
+        Self { transport: Transport::new(Profile::NONE), ports: [Port::new(); MAX_PORTS], port_count: 0 };
+
     /// A console with `port_count` ports, 1 to [`MAX_PORTS`]; other numbers count as the nearest.
-    pub const fn new(port_count: u8) -> Self {
+    pub fn new(port_count: u8) -> Self {
+        let mut console = Self::NONE;
+        console.restart(port_count);
+        console
+    }
+
+    /// Becomes the same as [`Console::new`].
+    pub fn restart(&mut self, port_count: u8) {
         let port_count = match port_count {
             0 => 1,
             1..=3 => port_count,
@@ -103,7 +114,9 @@ impl Console {
             queues: 2 * (port_count as u16 + 1),
             queue_size_max: QUEUE_SIZE_MAX,
         };
-        Self { transport: Transport::new(profile), ports: [Port::new(); MAX_PORTS], port_count }
+        self.transport.restart(profile);
+        self.ports = [Port::new(); MAX_PORTS];
+        self.port_count = port_count;
     }
 
     /// Answers a read of `size` bytes (1, 2, 4 or 8) at `offset` into the slot.

@@ -44,6 +44,11 @@ pub struct Profile {
     pub queue_size_max: u16,
 }
 
+impl Profile {
+    /// No device, until [`Transport::restart`]: all zero, for a static table.
+    pub const NONE: Self = Self { id: Id::Reserved, offered: 0, required: 0, queues: 0, queue_size_max: 0 };
+}
+
 /// The feature bits that every device here offers (§6).
 pub const RING_FEATURES: u64 = feature_bits(F::VERSION_1) | feature_bits(F::INDIRECT_DESC) | feature_bits(F::EVENT_IDX);
 
@@ -101,6 +106,16 @@ impl<const QUEUES: usize> Transport<QUEUES> {
             queue_sel: 0,
             queues: [const { Queue::new() }; QUEUES],
         }
+    }
+
+    /// Becomes this device, as after power-on.
+    pub fn restart(&mut self, profile: Profile) {
+        self.profile = profile;
+        self.status = DeviceStatus::empty();
+        self.interrupt = InterruptStatus::empty();
+        (self.pulse, self.accepted, self.accepted_unknown) = (false, 0, false);
+        (self.device_features_sel, self.driver_features_sel, self.queue_sel) = (0, 0, 0);
+        self.queues.iter_mut().for_each(Queue::reset);
     }
 
     /// Answers a read of `size` bytes (1, 2, 4 or 8) at `offset` into the slot. `config` is the
@@ -251,7 +266,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
     /// negotiation and DRIVER_OK without FEATURES_OK.
     fn write_status(&mut self, value: u32) -> Effect {
         if value == 0 {
-            *self = Self::new(self.profile);
+            self.restart(self.profile);
             return Effect::Reset;
         }
         let was_live = self.is_live();

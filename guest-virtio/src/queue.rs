@@ -100,7 +100,7 @@ const RING: u64 = 4;
 const USED_ENTRY: u64 = size_of::<UsedElem>() as u64;
 
 /// One queue.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Queue {
     areas: Areas,
     size: u16,
@@ -112,8 +112,15 @@ pub struct Queue {
     next_used: u16,
     /// `next_used` when the device last decided whether to notify the driver.
     decided_at: u16,
-    /// A chain that was taken and put back.
-    held: Option<Chain>,
+    /// A chain that was taken and put back, where there is one.
+    held: Chain,
+    is_held: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Queue {
@@ -121,7 +128,31 @@ impl Queue {
     pub const fn new() -> Self {
         let areas = Areas { descriptor: 0, driver: 0, device: 0 };
         let features = RingFeatures { indirect: false, event_index: false };
-        Self { areas, size: 0, ready: false, features, next_available: 0, next_used: 0, decided_at: 0, held: None }
+        let (ready, is_held) = (false, false);
+        Self {
+            areas,
+            size: 0,
+            ready,
+            features,
+            next_available: 0,
+            next_used: 0,
+            decided_at: 0,
+            held: Chain::NONE,
+            is_held,
+        }
+    }
+
+    /// As after a reset.
+    pub const fn reset(&mut self) {
+        self.areas = Areas { descriptor: 0, driver: 0, device: 0 };
+        self.features = RingFeatures { indirect: false, event_index: false };
+        (self.size, self.ready, self.is_held) = (0, false, false);
+        (self.next_available, self.next_used, self.decided_at) = (0, 0, 0);
+    }
+
+    /// The chain that was put back.
+    fn take_held(&mut self) -> Option<Chain> {
+        core::mem::take(&mut self.is_held).then(|| self.held.clone())
     }
 
     /// Whether the driver has enabled the queue.
@@ -182,7 +213,7 @@ impl Queue {
     /// # Errors
     /// If the queue is off, or the available ring lies or is not in RAM.
     pub fn pop(&mut self, memory: &dyn GuestMemory) -> Result<Option<Chain>, QueueError> {
-        if let Some(chain) = self.held.take() {
+        if let Some(chain) = self.take_held() {
             return Ok(Some(chain));
         }
         if self.available(memory)? == 0 {
@@ -198,7 +229,7 @@ impl Queue {
 
     /// Puts a chain back: the next [`Queue::pop`] returns it, as far consumed as it is.
     pub const fn hold(&mut self, chain: Chain) {
-        self.held = Some(chain);
+        (self.held, self.is_held) = (chain, true);
     }
 
     /// Number of chains that the driver has made available and the device has not taken, not
@@ -224,7 +255,7 @@ impl Queue {
     /// # Errors
     /// As [`Queue::available`].
     pub fn backlog(&self, memory: &dyn GuestMemory) -> Result<Backlog, QueueError> {
-        let waiting = self.available(memory)? > 0 || self.held.is_some();
+        let waiting = self.available(memory)? > 0 || self.is_held;
         Ok(if waiting { Backlog::Waiting } else { Backlog::Empty })
     }
 
@@ -265,7 +296,7 @@ impl Queue {
     /// As [`Queue::pop`], [`Queue::push_used`] and [`Queue::arm`].
     pub fn discard(&mut self, memory: &dyn GuestMemory) -> Result<Backlog, QueueError> {
         let waiting = self.available(memory)?;
-        if let Some(chain) = self.held.take() {
+        if let Some(chain) = self.take_held() {
             self.push_used(memory, chain, 0)?;
         }
         for _ in 0..waiting {

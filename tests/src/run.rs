@@ -145,9 +145,14 @@ impl Run {
         panic!("no escape leads to the console of {name}");
     }
 
+    /// Tells QEMU's monitor.
+    pub fn monitor(&mut self, command: &str) {
+        self.monitor.write_all(format!("{command}\n").as_bytes()).expect("QEMU reads its monitor");
+    }
+
     /// Presses the board's reset button.
     pub fn reset(&mut self) {
-        self.monitor.write_all(b"system_reset\n").expect("QEMU reads its monitor");
+        self.monitor("system_reset");
     }
 
     /// Closes QEMU's standard input, as a script that has nothing more to say.

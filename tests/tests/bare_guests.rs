@@ -30,6 +30,12 @@ fn big_arrives_whole() {
 }
 
 #[test]
+fn el2s_copies_are_those_of_bytes_at_every_size_and_alignment() {
+    let mut run = boot("copies", "", Board::default().cpus(1));
+    run.expect("COPIES ok", seconds(60));
+}
+
+#[test]
 fn equal_asids_never_mix() {
     let mut run = boot("asid", "rounds=100000", Board::default().cpus(2));
     run.expect("ASID PASS", seconds(60));

@@ -8,8 +8,7 @@ use std::process::Command;
 
 /// Rounds of everything that is measured many times.
 const ROUNDS: u32 = 1000;
-const LOCAL: &str =
-    "psci_version,hvc_unknown,doorbell,gicd_typer,sysreg_id,uart_char,sgi_self,vtimer,wfi_wake_alone,sgi_cross";
+const LOCAL: &str = "psci_version,hvc_unknown,doorbell,gicd_typer,sysreg_id,uart_char,sgi_self,vtimer,wfi_wake_alone,wake_idle,sgi_cross";
 const SERVICES: &str = "sos_warm_vm_list,sos_ram,sos_cold_vm_list,info";
 /// Kernel command line of both runs of the ratio.
 const QUIET: &str = "console=ttyAMA0 quiet nokaslr";
@@ -95,6 +94,10 @@ fn every_figure_is_within_its_limit() {
     };
 
     switches(&mut measured);
+    quiet(&mut measured);
+    measured.set("rt_jitter_pinned", jitter("cpu-affinity = <1>; cpu-pinned;", 2));
+    measured.set("rt_jitter_reserved", jitter("cpu-reservation = <200 1000>;", 1));
+    stays(&mut measured);
     linux(&mut measured, origin);
     print!("{}", measured.lines());
     println!("\n{}", measured.table());
@@ -121,6 +124,99 @@ fn switches(measured: &mut Measured) {
         let mut run = Board::counting(1).boot(&System::new(&description));
         record(name, counts(&mut run, "TURN "), measured);
     }
+    let picks =
+        ["pick_next_4", "pick_next_64", "pick_next_256"].map(|name| measured.get(name).unwrap_or(f64::INFINITY));
+    let (least, most) =
+        picks.iter().fold((f64::INFINITY, 0.0), |(a, b): (f64, f64), pick| (a.min(*pick), b.max(*pick)));
+    measured.set("pick_next_spread", most / least);
+}
+
+/// Latest less earliest wake of a guest that sleeps a millisecond ten thousand times, beside guests that compute and one
+/// that lets the service partition come and go.
+fn jitter(properties: &str, cpus: u32) -> f64 {
+    let load = || Guest::bare("switch", "role=load").vcpus(2).memory(16 << 20);
+    let asks = Guest::bare("client", "ask=vm-list,await-off repeat=1000000").granted();
+    let real_time = Guest::bare("bench", "rounds=10000 run=rt_jitter").having(properties);
+    let description = Description::with("bench", real_time).and("busy", load()).and("busier", load()).and("asks", asks);
+    let system = System::new(&description.partition(|partition| partition.idle_timeout_ms = 20));
+    let mut run = Board::counting(cpus).boot(&system);
+    let text = output(&mut run);
+    print_statistics(&text);
+    let value = |line: &str, word: usize| line.split_whitespace().nth(word).and_then(|value| value.parse::<f64>().ok());
+    let of = |start: &str, word| text.lines().find(|line| line.starts_with(start)).and_then(|line| value(line, word));
+    let (Some(least), Some(most)) = (of("BENCH rt_jitter ", 2), of("STAT rt_jitter ", 4)) else { panic!("{text}") };
+    assert!(run.log.text().matches("sos: life ").count() > 10, "the service partition cycles");
+    most - least
+}
+
+/// Exits of a guest that owns a CPU and computes for a second; what EL2 executes in a second while all guests sleep.
+fn quiet(measured: &mut Measured) {
+    let asks = Guest::bare("client", "ask=await-off,sleep:100,vcpus,sleep:1000,vcpus,stay").granted();
+    let pinned = Guest::bare("switch", "role=load").memory(16 << 20).having("cpu-affinity = <1>; cpu-pinned;");
+    let description = Description::with("asks", asks).and("pinned", pinned);
+    let mut run = Board::counting(2).boot(&System::new(&description));
+    let mut exits = || {
+        let text = run.expect("CLIENT vcpus: ok", seconds(LONG));
+        let line = text.lines().rfind(|line| line.starts_with("CLIENT vcpu pinned 0 on 1 ")).expect("pinned");
+        let counts = line.split_once("exits [").and_then(|(_, counts)| counts.split_once(']')).expect("exits").0;
+        counts.split(", ").map(|count| count.parse::<f64>().expect("a count")).sum::<f64>()
+    };
+    let before = exits();
+    measured.set("pinned_exits", exits() - before);
+
+    let mut description = Description::with("sleeper1", Guest::bare("tiny", "").memory(16 << 20));
+    for number in 2..=16 {
+        description = description.and(&format!("sleeper{number}"), Guest::bare("tiny", "").memory(16 << 20));
+    }
+    let system = System::new(&description.partition(|partition| partition.idle_timeout_ms = 20));
+    let log = system.directory().join("executed.log");
+    let more = ["-D", artifact::text(&log)].map(String::from).to_vec();
+    let mut run = Board { more, ..Board::default() }.boot(&system);
+    run.expect_log("sos: off", seconds(60));
+    run.expect("tiny: vcpus", seconds(60));
+    let count = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+    run.monitor("log exec,nochain");
+    std::thread::sleep(seconds(1));
+    let executed = count();
+    // That what is executed is seen: a key wakes the guest that has the console.
+    run.send("x");
+    run.expect("tiny: got 'x'", seconds(20));
+    run.monitor("log none");
+    assert!(count() > executed, "QEMU logs what it executes");
+    measured.set("idle_el2", executed as f64);
+}
+
+/// The longest stay at EL2 without a look for interrupts, while Debian boots and manages a guest: by the measuring build.
+fn stays(measured: &mut Measured) {
+    let tiny = Guest::bare("tiny", "").manual();
+    let system = System::new(&Description::with("debian", Guest::debian(1)).and("tiny", tiny));
+    let board = Board { kernel: Some(artifact::measuring_image()), ..Board::counting(1) };
+    let mut shell = Shell::enter(board.boot(&system));
+    for command in [
+        "vm list",
+        "hv info",
+        "top",
+        "vm create a --from tiny",
+        "vm start a",
+        "vm pause a",
+        "vm resume a",
+        "vm set a --weight 50",
+        "vm reboot a",
+        "vm show a",
+        "vm logs debian >/dev/null",
+        "vm stop a",
+        "vm destroy a",
+        "hv log >/dev/null",
+        "sos status",
+    ] {
+        shell.command(&format!("hvctl {command}")).ok();
+    }
+    shell.await_off();
+    let log = shell.run.log.text();
+    let line = log.lines().rfind(|line| line.contains("stay: ")).expect("a stay");
+    println!("{line}");
+    let words = line.split_whitespace().skip_while(|word| *word != "stay:");
+    measured.set("masked_max", words.skip(1).find_map(|word| word.parse().ok()).expect("its length"));
 }
 
 /// The numbers behind `start` on a guest's console.
@@ -211,12 +307,4 @@ fn counting_initrd(directory: &std::path::Path) -> PathBuf {
     let script = "#!/bin/busybox sh\n/bin/busybox echo dormouse-init $(/bin/hvctl debug counter)\nexec /bin/busybox sh /real-init\n";
     std::fs::write(&init, script).expect("init");
     artifact::initrd(directory, &[("/init", &init)])
-}
-
-#[test]
-#[ignore = "long; make bench runs it"]
-fn switches_only() {
-    let mut measured = Measured::default();
-    switches(&mut measured);
-    print!("{}", measured.lines());
 }

@@ -14,6 +14,7 @@ pub mod debug;
 pub mod frames;
 pub mod guest;
 pub mod lock;
+mod mem;
 pub mod paging;
 pub mod ram;
 pub mod serror;

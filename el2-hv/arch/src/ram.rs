@@ -4,13 +4,14 @@
 //! are checked against what is RAM and against where EL2's own objects live, so that no caller can
 //! break one of those; a wrong address is our bug and stops the board with a report.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
 use hv_core::ledger::Witness;
-use hv_core::stage2::TableMemory;
+use hv_core::stage2::{TableMemory, VALID};
 
-use crate::{cache, frames};
+use crate::{cache, frames, mem};
 
 /// Lowest and highest RAM address, and EL2's own range in it.
 static LOW: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -75,9 +76,9 @@ pub unsafe fn constant(range: PaRange) -> &'static [u8] {
 /// Bytes that are scrubbed between two looks for interrupts.
 const SCRUB_STEP: u64 = 16 << 10;
 
-/// Zeroes whole frames, cleaned to memory, as far as interrupts allow, but a step at least: how many bytes.
-/// [`crate::cache::finish`] waits for them.
-pub fn scrub(range: PaRange) -> u64 {
+/// Zeroes whole frames, cleaned to memory, until `look` finds that an interrupt waits, but a step at least: how many
+/// bytes. [`crate::cache::finish`] waits for them.
+pub fn scrub(range: PaRange, look: impl Fn() -> bool) -> u64 {
     check(range.start, range.size);
     let zeroing = cache::Zeroing::find();
     // `check` has seen that nothing here goes beyond the address space.
@@ -87,7 +88,7 @@ pub fn scrub(range: PaRange) -> u64 {
         // SAFETY: `check` has passed: RAM, and no Rust object lives there.
         unsafe { cache::scrub(zeroing, Pa(at), Pa(next)) };
         at = next;
-        if crate::cpu::interrupt_pending() {
+        if look() {
             break;
         }
     }
@@ -98,7 +99,7 @@ pub fn scrub(range: PaRange) -> u64 {
 pub fn zero(range: PaRange) {
     let mut left = range;
     while left.size > 0 {
-        let done = scrub(left);
+        let done = scrub(left, || false);
         left = PaRange { start: Pa(left.start.0 + done), size: left.size - done };
     }
     cache::finish();
@@ -119,7 +120,7 @@ pub fn copy_clean(to: Pa, from: Pa, size: u64) {
     check(to, size);
     check(from, size);
     // SAFETY: `check` has passed for both.
-    unsafe { cache::copy(to.0, from.0, size) };
+    unsafe { mem::copy(to.0, from.0, size) };
     cache::clean_to_poc(to, size);
 }
 
@@ -141,7 +142,7 @@ pub fn read(at: Pa, into: &mut [u8]) {
         _ => {}
     }
     // SAFETY: the source passed `check`; the target is an exclusive slice.
-    unsafe { cache::copy(into.as_mut_ptr() as u64, at.0, into.len() as u64) };
+    unsafe { mem::copy(into.as_mut_ptr() as u64, at.0, into.len() as u64) };
 }
 
 /// Copies bytes into RAM, in the same way.
@@ -163,7 +164,7 @@ pub fn write(at: Pa, from: &[u8]) {
         _ => {}
     }
     // SAFETY: the target passed `check`; the source is a shared slice.
-    unsafe { cache::copy(at.0, from.as_ptr() as u64, from.len() as u64) };
+    unsafe { mem::copy(at.0, from.as_ptr() as u64, from.len() as u64) };
 }
 
 /// A 32-bit word that a guest writes too.
@@ -214,6 +215,10 @@ impl<W: Witness> TableMemory for Tables<'_, W> {
         write_entry(table, index, value);
     }
 
+    fn fill(&mut self, table: Pa, places: Range<u64>, entry: u64, step: u64) -> u64 {
+        fill_entries(table, places, entry, step)
+    }
+
     fn allocate(&mut self) -> Option<Pa> {
         self.frames.allocate(FRAME_SIZE, hv_core::frames::Owner::Tables).ok()
     }
@@ -232,6 +237,10 @@ impl TableMemory for NoNewTables {
     #[inline]
     fn write(&mut self, table: Pa, index: u64, value: u64) {
         write_entry(table, index, value);
+    }
+
+    fn fill(&mut self, table: Pa, places: Range<u64>, entry: u64, step: u64) -> u64 {
+        fill_entries(table, places, entry, step)
     }
 
     fn allocate(&mut self) -> Option<Pa> {
@@ -257,6 +266,26 @@ fn find_entry(table: Pa, index: u64) -> Option<u64> {
     let rest = eights.get((index / 8) as usize..)?;
     let found = rest.iter().position(|eight| !empty(eight))? as u64;
     (index.max((index / 8 + found) * 8)..512).find(|index| entry(index) != 0)
+}
+
+/// [`TableMemory::fill`], with one check and one barrier for the whole table.
+fn fill_entries(table: Pa, places: Range<u64>, entry: u64, step: u64) -> u64 {
+    check(table, FRAME_SIZE);
+    // SAFETY: `check` has passed for the frame, which is aligned and holds 512 entries; atomics are how they are written.
+    let entries: &[AtomicU64; 512] = unsafe { &*(table.0 as *const _) };
+    let places = entries.get(places.start as usize..places.end as usize).unwrap_or_default();
+    let mut value = entry;
+    let mut filled = 0;
+    for place in places {
+        if place.load(Ordering::Relaxed) & VALID != 0 {
+            break;
+        }
+        place.store(value, Ordering::Relaxed);
+        value = value.wrapping_add(step);
+        filled += 1;
+    }
+    crate::cpu::store_barrier();
+    filled
 }
 
 #[inline]

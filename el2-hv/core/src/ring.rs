@@ -105,9 +105,10 @@ impl<const N: usize> ByteRing<N> {
     pub fn read_at(&self, position: u64, into: &mut [u8]) -> (u64, usize) {
         let start = position.clamp(self.oldest, self.end);
         let count = into.len().min((self.end - start) as usize);
-        for (i, byte) in into.iter_mut().take(count).enumerate() {
-            *byte = self.bytes[(start as usize + i) & (N - 1)];
-        }
+        let (before, first) = self.bytes.split_at(start as usize & (N - 1));
+        let wrap = count.min(first.len());
+        into[..wrap].copy_from_slice(&first[..wrap]);
+        into[wrap..count].copy_from_slice(&before[..count - wrap]);
         (start, count)
     }
 }

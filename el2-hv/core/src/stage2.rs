@@ -5,6 +5,8 @@
 //! through [`TableMemory`] and never invalidates a TLB: it only adds entries where there were none,
 //! and takes them away from VMs that run nowhere, after which the caller invalidates the VMID.
 
+use core::ops::Range;
+
 use crate::addr::{FRAME_SIZE, Ipa, Pa, PaRange};
 use hv_abi::guest_map::IPA_BITS;
 
@@ -14,7 +16,7 @@ pub const ROOT_SIZE: u64 = 2 * FRAME_SIZE;
 /// Entries in a table.
 const ENTRIES: u64 = 512;
 /// Valid entry (bit 0).
-const VALID: u64 = 1;
+pub const VALID: u64 = 1;
 /// Table at levels 1 and 2, page at level 3 (bit 1).
 const TABLE_OR_PAGE: u64 = 1 << 1;
 /// Output address bits of a descriptor.
@@ -87,6 +89,16 @@ pub trait TableMemory {
     fn find(&self, table: Pa, index: u64) -> Option<u64> {
         (index..ENTRIES).find(|&index| self.read(table, index) != 0)
     }
+    /// Writes `entry` to those places of the table at `table`, each next one larger by `step`, up to the first that is
+    /// valid; how many.
+    #[inline]
+    fn fill(&mut self, table: Pa, places: Range<u64>, entry: u64, step: u64) -> u64 {
+        let count = places.end.saturating_sub(places.start);
+        let free = |done: &u64| self.read(table, places.start + done) & VALID == 0;
+        let free = (0..count).take_while(free).count() as u64;
+        (0..free).for_each(|done| self.write(table, places.start + done, entry + done * step));
+        free
+    }
 }
 
 /// Why a range could not be mapped.
@@ -108,6 +120,8 @@ pub enum MapError {
 pub struct Translation {
     /// The physical address.
     pub pa: Pa,
+    /// Bytes of the block before it.
+    pub offset: u64,
     /// Bytes from there to the end of the block.
     pub remaining: u64,
     /// Whether the VM may write there.
@@ -128,15 +142,18 @@ pub enum Piece {
 }
 
 /// Bits of IPA below an entry of `level`.
+#[inline(always)]
 const fn shift(level: u32) -> u32 {
     39 - 9 * level
 }
 
 /// The index of `ipa` in a table of `level`; at level 1 it reaches over both root tables.
+#[inline(always)]
 const fn index(ipa: u64, level: u32) -> u64 {
     if level == 1 { ipa >> shift(1) } else { ipa >> shift(level) & (ENTRIES - 1) }
 }
 
+#[inline(always)]
 const fn is_table(entry: u64, level: u32) -> bool {
     level < 3 && entry & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE
 }
@@ -160,6 +177,7 @@ impl Stage2 {
     }
 
     /// Entry and table address of `ipa` at `level`: at level 1 the index may lie in the second root table.
+    #[inline(always)]
     fn slot(table: Pa, ipa: u64, level: u32) -> (Pa, u64) {
         let index = index(ipa, level);
         (Pa(table.0 + index / ENTRIES * FRAME_SIZE), index % ENTRIES)
@@ -184,13 +202,38 @@ impl Stage2 {
         while at < end.0 {
             let target = pa.start.0 + (at - ipa.0);
             let level = Self::level_for(at | target, end.0 - at);
-            if let Err(error) = self.map_one(at, target, level, access.bits(), memory) {
+            let table = self.table_of(at, level, memory);
+            let (filled, done) = match table {
+                Ok(table) => {
+                    Self::fill((table, level), at, PaRange { start: Pa(target), size: end.0 - at }, access, memory)
+                }
+                Err(error) => (0, Err(error)),
+            };
+            at += filled;
+            if let Err(error) = done {
                 self.take_back(ipa.0, at, memory);
                 return Err(error);
             }
-            at += 1 << shift(level);
         }
         Ok(())
+    }
+
+    /// Fills a table of `level` from the entry of `ipa` on, as far as the table and `pa` go, with what begins at `pa`:
+    /// how many bytes. No entry behind the first can be one of a larger block: those begin with a table.
+    fn fill(
+        (table, level): (Pa, u32),
+        ipa: u64,
+        pa: PaRange,
+        access: Access,
+        memory: &mut impl TableMemory,
+    ) -> (u64, Result<(), MapError>) {
+        let kind = if level == 3 { TABLE_OR_PAGE } else { 0 };
+        let (page, slot) = Self::slot(table, ipa, level);
+        let count = (pa.size >> shift(level)).min(ENTRIES - slot);
+        let (entry, size) = (pa.start.0 | access.bits() | VALID | kind, 1 << shift(level));
+        let filled = memory.fill(page, slot..slot + count, entry, size);
+        let all = if filled == count { Ok(()) } else { Err(MapError::Mapped(Ipa(ipa + filled * size))) };
+        (filled * size, all)
     }
 
     /// Clears the entries from `start` to `end`, all of which were just written and never walked.
@@ -218,14 +261,8 @@ impl Stage2 {
         (1..3).find(|&level| addresses.is_multiple_of(1 << shift(level)) && size >= 1 << shift(level)).unwrap_or(3)
     }
 
-    fn map_one(
-        &mut self,
-        ipa: u64,
-        pa: u64,
-        level: u32,
-        bits: u64,
-        memory: &mut impl TableMemory,
-    ) -> Result<(), MapError> {
+    /// The table of `level` that `ipa` has an entry in, made where it is missing.
+    fn table_of(&mut self, ipa: u64, level: u32, memory: &mut impl TableMemory) -> Result<Pa, MapError> {
         let mut table = self.root;
         for upper in 1..level {
             let (page, slot) = Self::slot(table, ipa, upper);
@@ -240,13 +277,7 @@ impl Stage2 {
                 fresh
             };
         }
-        let (page, slot) = Self::slot(table, ipa, level);
-        if memory.read(page, slot) & VALID != 0 {
-            return Err(MapError::Mapped(Ipa(ipa)));
-        }
-        let kind = if level == 3 { TABLE_OR_PAGE } else { 0 };
-        memory.write(page, slot, pa | bits | VALID | kind);
-        Ok(())
+        Ok(table)
     }
 
     /// What `ipa` leads to: the walk that the hardware does.
@@ -269,6 +300,7 @@ impl Stage2 {
             let offset = ipa.0 & (size - 1);
             return Some(Translation {
                 pa: Pa((entry & ADDRESS & !(size - 1)) + offset),
+                offset,
                 remaining: size - offset,
                 writable: entry & WRITE != 0,
                 shared: entry & SHARED != 0,

@@ -74,11 +74,9 @@ pub fn reap(local: &mut Local, reaper: VcpuId) {
     // Nobody else needs it, so it is not locked while the work is done.
     let mut reclaim = core::mem::replace(&mut vm.control.lock().reclaim, Reclaim::NONE);
     loop {
-        while hv_arch::cpu::interrupt_pending() {
-            if crate::interrupts::while_reaping(local) {
-                vm.control.lock().reclaim = reclaim;
-                return cpu::act(SCHEDULER.release(local.id, reaper, counter::now_relaxed()));
-            }
+        if crate::interrupts::make_way(local) {
+            vm.control.lock().reclaim = reclaim;
+            return cpu::act(SCHEDULER.release(local.id, reaper, counter::now_relaxed()));
         }
         match reclaim.step(&mut Own(id)) {
             Progress::More => {}
@@ -121,7 +119,7 @@ impl Hands for Own {
     }
 
     fn scrub(&mut self, range: PaRange) -> u64 {
-        ram::scrub(range)
+        ram::scrub(range, crate::interrupts::look)
     }
 
     fn complete(&mut self) {

@@ -35,6 +35,11 @@ pub struct Segment {
     pub direction: Direction,
 }
 
+impl Segment {
+    /// All zero.
+    const NONE: Self = Self { ipa: 0, length: 0, direction: Direction::Readable };
+}
+
 /// What [`Chain::advance`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -59,7 +64,8 @@ pub struct Chain {
     left: u16,
     indirect: Indirect,
     writable_seen: bool,
-    current: Option<Segment>,
+    /// Of length 0 where there is none.
+    current: Segment,
 }
 
 /// Whether an indirect descriptor may come (§2.7.5.3).
@@ -71,10 +77,31 @@ enum Indirect {
 }
 
 impl Chain {
+    /// None: all zero, for a static table.
+    pub(super) const NONE: Self = Self {
+        head: 0,
+        table: 0,
+        entries: 0,
+        next: None,
+        left: 0,
+        indirect: Indirect::Refused,
+        writable_seen: false,
+        current: Segment::NONE,
+    };
+
     /// The chain from `head` in the queue's own table of `entries` descriptors.
     pub(super) const fn new(head: u16, table: u64, entries: u16, indirect: bool) -> Self {
         let indirect = if indirect { Indirect::Allowed } else { Indirect::Refused };
-        Self { head, table, entries, next: Some(head), left: entries, indirect, writable_seen: false, current: None }
+        Self {
+            head,
+            table,
+            entries,
+            next: Some(head),
+            left: entries,
+            indirect,
+            writable_seen: false,
+            current: Segment::NONE,
+        }
     }
 
     /// Index of the first descriptor: the chain's name in the used ring.
@@ -84,20 +111,21 @@ impl Chain {
 
     /// What is left of the current buffer; `None` before the first step and once consumed.
     pub const fn current(&self) -> Option<Segment> {
-        self.current
+        if self.current.length > 0 { Some(self.current) } else { None }
     }
 
     /// Whether nothing of the chain is left to read or to fill.
     pub const fn is_finished(&self) -> bool {
-        self.current.is_none() && self.next.is_none()
+        self.current.length == 0 && self.next.is_none()
     }
 
     /// Takes `count` bytes off the front of the current buffer, at most what it has left.
     pub fn consume(&mut self, count: u32) {
-        self.current = self.current.and_then(|segment| {
+        let rest = self.current().and_then(|segment| {
             let length = segment.length.checked_sub(count).filter(|&left| left > 0)?;
             Some(Segment { ipa: segment.ipa.wrapping_add(u64::from(count)), length, ..segment })
         });
+        self.current = rest.unwrap_or(Segment::NONE);
     }
 
     /// Reads the next descriptor, dropping what is left of the current buffer.
@@ -105,7 +133,7 @@ impl Chain {
     /// # Errors
     /// If the descriptor breaks a rule of virtio 1.2 §2.7.5 or is not in RAM.
     pub fn advance(&mut self, memory: &dyn GuestMemory) -> Result<Step, QueueError> {
-        self.current = None;
+        self.current = Segment::NONE;
         let Some(index) = self.next else {
             return Ok(Step::End);
         };
@@ -132,7 +160,7 @@ impl Chain {
             return Err(QueueError::Range { ipa, length });
         }
         let segment = Segment { ipa, length, direction };
-        self.current = Some(segment);
+        self.current = segment;
         Ok(Step::Segment(segment))
     }
 

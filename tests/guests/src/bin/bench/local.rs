@@ -2,7 +2,7 @@
 
 use crate::operations;
 use core::sync::atomic::{AtomicU32, Ordering};
-use hv_abi::guest_map::{GICD_BASE, PPI_VIRTUAL_TIMER, UART_BASE};
+use hv_abi::guest_map::{GICD_BASE, PPI_PHYSICAL_TIMER, PPI_VIRTUAL_TIMER, UART_BASE};
 use test_guests::{console, cpu, gic, timer};
 
 const PSCI_VERSION: u64 = 0x8400_0000;
@@ -57,4 +57,9 @@ pub(crate) fn vtimer() -> u64 {
 pub(crate) fn wfi_wake() -> u64 {
     gic::enable_ppi(PPI_VIRTUAL_TIMER);
     operations::timer_asleep(timer::ticks(ASLEEP_NS))
+}
+
+pub(crate) fn wake_idle() -> u64 {
+    gic::enable_ppi(PPI_PHYSICAL_TIMER);
+    operations::physical_timer_asleep(timer::ticks(ASLEEP_NS))
 }

@@ -34,6 +34,8 @@ const LOCAL: &[Metric] = &[
     ("vtimer", local::vtimer),
     ("wfi_wake_alone", local::wfi_wake),
     ("wfi_wake_shared", local::wfi_wake),
+    ("wake_idle", local::wake_idle),
+    ("rt_jitter", local::wfi_wake),
 ];
 
 fn main(machine: &Machine) {

@@ -123,7 +123,7 @@ impl Scene {
     fn boot(board: Board, mix: &Mix) -> Self {
         let mut shell = Shell::enter(board.boot(&mix.system()));
         shell.await_off();
-        let memory = shell.hvctl("hv info")["memory"].clone();
+        let memory = shell.memory();
         shell.command("(until [ -e /stop ]; do seq 1000 | md5sum; done | sort | uniq -c >/sums; touch /summed) &").ok();
         Self { shell, memory }
     }
@@ -162,8 +162,7 @@ impl Scene {
     fn all_came_back(&mut self) {
         let off = self.shell.await_off();
         assert_eq!((&off["failures"], &off["frames"]), (&0.into(), &0.into()), "{off}");
-        let memory = self.shell.hvctl("hv info")["memory"].clone();
-        assert_eq!(memory, self.memory, "memory afterwards, and before");
+        assert_eq!(self.shell.memory(), self.memory, "memory afterwards, and before");
     }
 
     fn log_is_short(&self) {

@@ -61,11 +61,12 @@ pub(crate) fn call(attacker: &mut Attacker<'_>) {
     }
 }
 
-/// CPU_SUSPEND with any power state, which an interrupt ends.
+/// CPU_SUSPEND with any power state that keeps the context, which an interrupt ends: from another one this vCPU would go
+/// on at the wild address, and crash its VM.
 pub(crate) fn suspend(attacker: &mut Attacker<'_>) {
     let code = attacker.assemble(&[CONDUITS[0]]);
     let function = CPU_SUSPEND | attacker.random.pick(&[0, SMC64]);
-    let power_state = attacker.random.pick(&[0, 1, 1 << 16, 1 << 30, u64::MAX]);
+    let power_state = attacker.random.pick(&[0, 1, 1 << 30, u64::MAX]) & !POWER_DOWN;
     let entry = attacker.wild_address();
     timer::arm(timer::now() + attacker.random.below(timer::ticks(SUSPEND_NS)));
     attacker.run(code, [u64::from(function), power_state, entry]);

@@ -147,7 +147,7 @@ impl Local {
                     let next = crate::devices::deadline_passed(vm);
                     self.watch_devices(vm, next);
                 }
-                (TimerKey::Physical(vcpu), Some(loaded)) if loaded.id == vcpu => loaded.set_physical_line(true),
+                (TimerKey::Physical(vcpu), Some(loaded)) if loaded.id == vcpu => loaded.physical_timer_fired(self),
                 (TimerKey::Virtual(vcpu) | TimerKey::Physical(vcpu), _) => wake(vcpu),
             }
         }

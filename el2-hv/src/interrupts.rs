@@ -73,7 +73,7 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
 
 /// An interrupt came while no guest runs here. A vCPU that sleeps with its registers in this CPU
 /// still has its timer here. Whether it goes on at once.
-pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
+pub fn while_idle(local: &mut Local, mut resident: Option<&mut Loaded>) -> bool {
     let id = gic::acknowledge();
     if id == SPURIOUS {
         return false;
@@ -91,7 +91,12 @@ pub fn while_idle(local: &mut Local, resident: Option<&mut Loaded>) -> bool {
     match id {
         SGI_SCHEDULE => local.reschedule = true,
         SGI_SELF => put_off(local),
-        HYPERVISOR_TIMER => local.reschedule |= local.timer_fired(resident),
+        HYPERVISOR_TIMER => {
+            local.reschedule |= local.timer_fired(resident.as_deref_mut());
+            if let Some(loaded) = resident.filter(|loaded| loaded.has_pending()) {
+                return local.wake_here(loaded.id);
+            }
+        }
         // It came as its vCPU went to sleep, and stays until the list registers are looked at.
         MAINTENANCE => match resident {
             Some(loaded) => {

@@ -78,8 +78,7 @@ pub fn ended(id: VmId, handle: VmHandle, label: Label, end: EndReason) {
     let mut kept = KEPT.lock();
     let Some(life) = kept.put(label, Life::clear) else { return };
     mem::swap(&mut life.history, &mut serial.history);
-    // That of the life before.
-    mem::replace(&mut serial.history, History::NONE).free();
+    // That of the life before goes with the VM's memory.
     let is_crash = matches!(end, EndReason::Crashed | EndReason::Watchdog);
     if !is_crash || life.crash.handle.get() != handle.0 {
         life.crash.zero();

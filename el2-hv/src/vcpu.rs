@@ -394,6 +394,14 @@ impl Loaded {
         let kicks = self.vm.gic.lock().set_line(IntId(PPI_PHYSICAL_TIMER), self.index, level);
         vm::notify_all(self.vm, kicks);
     }
+
+    /// The emulated physical timer is due, on the CPU that has the list registers.
+    pub fn physical_timer_fired(&mut self, local: &Local) {
+        let kicks = self.vm.gic.lock().set_line(IntId(PPI_PHYSICAL_TIMER), self.index, Level::High);
+        if kicks.contains(self.index) {
+            self.sync_gic(local);
+        }
+    }
 }
 
 impl Local {

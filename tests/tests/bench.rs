@@ -164,9 +164,11 @@ fn quiet(measured: &mut Measured) {
     let before = exits();
     measured.set("pinned_exits", exits() - before);
 
-    let mut description = Description::with("sleeper1", Guest::bare("tiny", "").memory(16 << 20));
+    // Their timers are due in hours.
+    let sleeper = || Guest::bare("tiny", "period-ms=10000000").memory(16 << 20);
+    let mut description = Description::with("sleeper1", sleeper());
     for number in 2..=16 {
-        description = description.and(&format!("sleeper{number}"), Guest::bare("tiny", "").memory(16 << 20));
+        description = description.and(&format!("sleeper{number}"), sleeper());
     }
     let system = System::new(&description.partition(|partition| partition.idle_timeout_ms = 20));
     let log = system.directory().join("executed.log");

@@ -209,7 +209,7 @@ fn control(id: VmId) {
     while let Some(event) = ports.console.poll_port_event() {
         let (PortEvent::Opened(port) | PortEvent::Closed(port)) = event;
         if let Some(buffers) = ports.ports.get_mut(usize::from(port.number())) {
-            *buffers = PortBuffers::EMPTY;
+            buffers.empty();
         }
         sos.forget_port(vm.handle(id), u16::from(port.number()) + 1);
     }

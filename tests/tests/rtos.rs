@@ -4,8 +4,8 @@ use dormouse_tests::{Board, Description, Entry, Guest, Run, Shell, System, artif
 
 /// How long the checks may take on a board that shares the host's CPUs.
 const CHECKS: u64 = 120;
-/// A slice of EL2's scheduler, in microseconds.
-const SLICE: u64 = 4000;
+/// A round of EL2's scheduler, in microseconds: everybody who competes runs once in each.
+const ROUND: u64 = 8000;
 
 /// What the guest measured.
 struct Measured {
@@ -46,8 +46,8 @@ fn beside_debian(board: &Board, commands: &[&str]) -> Measured {
     measured
 }
 
-#[test]
-fn freertos_passes_its_checks_on_qemus_own_machine() {
+/// FreeRTOS on QEMU's own machine.
+fn alone() -> Measured {
     // Only for its directory.
     let files = System::from_source("/dts-v1/; / { };");
     let board = Board {
@@ -57,10 +57,16 @@ fn freertos_passes_its_checks_on_qemus_own_machine() {
     };
     let mut run = board.boot_alone(&files);
     let measured = expect_checks(&mut run);
+    assert!(run.expect_end(seconds(20)).success());
+    measured
+}
+
+#[test]
+fn freertos_passes_its_checks_on_qemus_own_machine() {
+    let measured = alone();
     assert!(measured.late <= 10, "{} us", measured.late);
     let [a, b] = measured.shares;
     assert!(a.abs_diff(b) <= a / 100, "{a} {b}");
-    assert!(run.expect_end(seconds(20)).success());
 }
 
 #[test]
@@ -69,10 +75,12 @@ fn freertos_passes_its_checks_beside_debian() {
 }
 
 #[test]
-fn freertos_on_debians_only_cpu_is_late_by_the_others_slices_at_most() {
+fn freertos_on_debians_only_cpu_gets_its_third_and_waits_for_two_rounds_of_the_others_at_most() {
     let measured = beside_debian(&Board::counting(1), &["for cpu in 1 2; do while :; do :; done & done"]);
-    // Two vCPUs of Debian and the service partition's can be before it in the queue.
-    assert!(measured.late <= 3 * SLICE + SLICE / 8, "{} us", measured.late);
-    let [a, b] = measured.shares;
-    assert!(a.abs_diff(b) <= a / 2, "{a} {b}");
+    // First in one round and last in the next, both of them shared by three.
+    assert!(measured.late <= 2 * (ROUND - ROUND / 3), "{} us", measured.late);
+    // Both machines run one instruction in a nanosecond. How its tasks share that is FreeRTOS's own affair: its ticks
+    // come when it has the CPU, several at once.
+    let [ours, theirs] = [measured, alone()].map(|measured| measured.shares.iter().sum::<u64>());
+    assert!(ours * 100 >= theirs * 32, "{ours} of {theirs}");
 }

@@ -136,10 +136,6 @@ pub fn load(local: &mut Local) -> Load {
         (image, sos.loading)
     };
     loop {
-        if interrupts::make_way(local) {
-            SOS.lock().loading = loading;
-            return Load::Later;
-        }
         match step(&image, &mut loading) {
             Ok(true) => {}
             Ok(false) => break,
@@ -147,6 +143,10 @@ pub fn load(local: &mut Local) -> Load {
                 log::error!("sos: cannot be loaded: {error}");
                 return Load::Failed;
             }
+        }
+        if interrupts::make_way(local) {
+            SOS.lock().loading = loading;
+            return Load::Later;
         }
     }
     begin(&image);

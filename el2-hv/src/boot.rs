@@ -81,11 +81,11 @@ extern "C" fn hv_main(tree: u64) -> ! {
     block_dma(&board);
     let archive_range = archive_range(&board);
     let frames = describe_ram(&board, &parts, &tree_range, &archive_range);
-    open_gic(&board);
+    let distributor = open_gic(&board);
     let archive = check_archive(&archive_range);
     let description = read_description(archive);
     let facts = Facts { board: &board, archive: archive_range, started, image_crc, map_tables };
-    MACHINE.call_once(|| describe_machine(&facts, &description));
+    MACHINE.call_once(|| describe_machine(&facts, &description, distributor));
     greet(&board, &description);
     FRAMES.call_once(|| Mutex::new(frames));
     scrub_what_is_free(board.cold_ram);
@@ -224,7 +224,7 @@ fn find_room(banks: &[PaRange], size: u64, busy: impl Fn(&PaRange) -> Option<PaR
 }
 
 /// Brings up the distributor.
-fn open_gic(board: &Board) {
+fn open_gic(board: &Board) -> Distributor {
     let Gic::V3(gic) = &board.gic else { fatal!("the board's GIC is a GICv2, which this release does not drive") };
     // SAFETY: the tree says that the distributor is there, it is mapped as a device, and EL2 is its only driver.
     let distributor = unsafe { Distributor::new(gic.gicd.start) };
@@ -240,6 +240,7 @@ fn open_gic(board: &Board) {
             fatal!("UART: {error}");
         }
     }
+    distributor
 }
 
 fn check_archive(range: &PaRange) -> Archive<'static> {
@@ -268,7 +269,7 @@ struct Facts<'b> {
     map_tables: u64,
 }
 
-fn describe_machine(facts: &Facts<'_>, description: &ServicePartition<'_>) -> Machine {
+fn describe_machine(facts: &Facts<'_>, description: &ServicePartition<'_>, distributor: Distributor) -> Machine {
     let board = facts.board;
     let id_registers = IdRegisters::from_host(|register| cpu::id_register(register.crm() as u8, register.op2() as u8));
     let mmfr0 = cpu::id_register(7, 0);
@@ -298,6 +299,7 @@ fn describe_machine(facts: &Facts<'_>, description: &ServicePartition<'_>) -> Ma
         sgi,
         cpus: board.cpus.len().min(MAX_CPUS),
         uart_irqs: [irqs(0), irqs(1)],
+        distributor: Mutex::new(distributor),
         archive: facts.archive,
         when_idle: description.when_idle,
         power: Power::of(board),

@@ -28,6 +28,8 @@ pub const SGI_SCHEDULE: IntId = IntId(1);
 
 /// SGI to oneself: work that was put off, because locks were held where it came up.
 pub const SGI_SELF: IntId = IntId(2);
+/// SGI: look after what the [keeper](crate::keeper) does.
+pub const SGI_KEEP: IntId = IntId(3);
 
 /// Deadlines of one CPU: two for each vCPU, one for each VM, and one for the service partition's life.
 pub type Timers = TimerQueue<{ 2 * hv_core::sched::MAX_VCPUS_TOTAL + MAX_VMS + 1 }>;
@@ -139,10 +141,7 @@ impl Local {
         let mut loaded = loaded;
         while let Some(key) = self.timers.pop_expired(now) {
             match (key, loaded.as_deref_mut()) {
-                (TimerKey::ServicePartition, _) => {
-                    let next = crate::sos::deadline_passed();
-                    self.watch_sos(next);
-                }
+                (TimerKey::ServicePartition, _) => crate::keeper::called(self),
                 (TimerKey::Devices(vm), _) => {
                     let next = crate::devices::deadline_passed(vm);
                     self.watch_devices(vm, next);
@@ -185,7 +184,8 @@ pub fn interrupt_self() {
     send(hv_arch::cpu::current(), SGI_SELF);
 }
 
-fn send(cpu: CpuId, sgi: IntId) {
+/// Sends an interrupt to a CPU.
+pub fn send(cpu: CpuId, sgi: IntId) {
     if let Some(target) = machine().sgi.get(cpu.index()) {
         hv_board::gicv3::cpu::send_sgi(*target, sgi);
     }

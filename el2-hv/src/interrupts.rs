@@ -3,9 +3,9 @@
 use hv_board::gicv3::{SPURIOUS, cpu as gic};
 use hv_core::addr::IntId;
 
-use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF};
+use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_KEEP, SGI_SCHEDULE, SGI_SELF};
 use crate::vcpu::{Loaded, Reason};
-use crate::{console, stay};
+use crate::{console, keeper, stay};
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -53,6 +53,10 @@ fn other(local: &mut Local, loaded: &mut Loaded, id: IntId) -> Next {
             put_off(local);
             Next::Resume
         }
+        SGI_KEEP => {
+            keeper::called(local);
+            Next::Resume
+        }
         MAINTENANCE => {
             loaded.sync_gic(local);
             Next::Resume
@@ -91,6 +95,7 @@ pub fn while_idle(local: &mut Local, mut resident: Option<&mut Loaded>) -> bool 
     match id {
         SGI_SCHEDULE => local.reschedule = true,
         SGI_SELF => put_off(local),
+        SGI_KEEP => keeper::called(local),
         HYPERVISOR_TIMER => {
             local.reschedule |= local.timer_fired(resident.as_deref_mut());
             if let Some(loaded) = resident.filter(|loaded| loaded.has_pending()) {
@@ -122,18 +127,17 @@ pub fn make_way(local: &mut Local) -> bool {
     false
 }
 
-/// What was put off: the service partition's new deadline, a switch of the console.
+/// What was put off: a switch of the console, ports whose guest has more for them.
 fn put_off(local: &mut Local) {
     console::switch_if_wanted();
     let soon = hv_arch::counter::now() + local.machine.ticks(PAUSE_NS);
     crate::ports::with_more(|vm| local.watch_devices(vm, Some(soon)));
-    let deadline = crate::sos::deadline_passed();
-    local.watch_sos(deadline);
 }
 
 /// A device's interrupt.
 fn device(local: &Local, id: IntId) {
     if local.machine.uart_irqs.contains(&Some(id)) {
         console::interrupt();
+        keeper::got_interrupt(local);
     }
 }

@@ -3,7 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_arch::guest::TrapControls;
-use hv_board::gicv3::SgiTarget;
+use hv_arch::lock::Mutex;
+use hv_board::gicv3::{Distributor, SgiTarget};
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
 use hv_core::addr::{IntId, PaRange};
@@ -36,6 +37,8 @@ pub struct Machine {
     pub cpus: usize,
     /// The console's interrupt and that of the log's UART.
     pub uart_irqs: [Option<IntId>; 2],
+    /// What routes them.
+    pub distributor: Mutex<Distributor>,
     /// The boot archive.
     pub archive: PaRange,
     /// What the board does when nothing is left to do.

@@ -16,6 +16,7 @@ mod exits;
 mod firmware;
 mod history;
 mod interrupts;
+mod keeper;
 mod kept;
 mod log_ring;
 mod machine;

@@ -34,7 +34,7 @@ use wake::slot_of;
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
 use crate::vm::{self, SOS_VM};
-use crate::{SOS, VMS, cpu, devices, ports};
+use crate::{SOS, VMS, devices, keeper, ports};
 
 /// The service partition's state at EL2.
 pub struct SosControl {
@@ -171,8 +171,8 @@ impl SosControl {
         if let Ok(action) = self.life.on(event, machine().up_ns()) {
             self.perform(action);
         }
-        if self.life.deadline() != before && self.life.deadline().is_some() {
-            cpu::interrupt_self();
+        if self.life.deadline() != before {
+            keeper::call();
         }
     }
 

@@ -31,6 +31,15 @@ impl Cycles {
         cycles
     }
 
+    /// Their numbers, one after the other; from time to time one is said.
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.range.clone().inspect(|number| {
+            if *number % 500 == 0 {
+                println!("cycle {number}");
+            }
+        })
+    }
+
     /// The random numbers of cycle `number`.
     pub const fn random(&self, number: u64) -> Random {
         Random(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (number + 1).wrapping_mul(0xd134_2543_de82_ef95) | 1)
@@ -73,7 +82,7 @@ pub fn destroyed_at_any_moment(cycles: &Cycles) {
     // What EL2 keeps of the last life is the same from the first on.
     destroy_one(&mut shell, &mut cycles.random(u64::MAX - 1), 0);
     let before = at_rest(&mut shell);
-    for cycle in cycles.range.clone() {
+    for cycle in cycles.numbers() {
         destroy_one(&mut shell, &mut cycles.random(cycle), cycle);
     }
     assert_eq!(at_rest(&mut shell), before);
@@ -114,7 +123,7 @@ pub fn rebooted_from_inside(cycles: &Cycles) {
     let description = description.partition(|partition| partition.idle_timeout_ms = 100);
     let board = Board::default().clock(crate::Clock::Instructions);
     let mut run = board.boot(&System::new(&description));
-    for cycle in cycles.range.clone() {
+    for cycle in cycles.numbers() {
         run.expect("tiny: vcpus 1", seconds(60));
         run.expect("tiny: beat 21", seconds(60));
         assert_eq!(run.expect_vm_end("tiny", seconds(60)), "reset", "cycle {cycle}");
@@ -130,7 +139,7 @@ pub fn paused_at_any_moment(cycles: &Cycles) {
     shell.hvctl("vm create x --from storm --vcpus 4");
     shell.hvctl("vm start x");
     let uptime = |shell: &mut Shell| shell.hvctl("vm show x")["summary"]["uptime_ns"].as_u64().expect("it runs");
-    for cycle in cycles.range.clone() {
+    for cycle in cycles.numbers() {
         let random = &mut cycles.random(cycle);
         shell.command(&format!("usleep {} && hvctl vm pause x", random.below(20_000))).ok();
         let stood = uptime(&mut shell);
@@ -156,7 +165,7 @@ pub fn core_turned_off_and_on(cycles: &Cycles) {
     let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
     let start = shell.await_off();
     let before = shell.hvctl("hv info")["memory"].clone();
-    for cycle in cycles.range.clone() {
+    for cycle in cycles.numbers() {
         // At once after the end of the life before, and later.
         shell.command(&format!("usleep {}", cycles.random(cycle).below(20_000))).ok();
         assert!(shell.hvctl("vm list").as_array().is_some_and(|list| list.len() == 3), "cycle {cycle}");

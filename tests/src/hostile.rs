@@ -22,6 +22,8 @@ pub struct Mix {
     pub operations: u64,
     /// vCPUs of the hostile guest.
     pub vcpus: u32,
+    /// vCPUs of Debian.
+    pub linux: u32,
     /// What it may ask; with grants it has a mailbox and a management port.
     pub grants: &'static [&'static str],
     /// By how many milliseconds the witness's timer may be late.
@@ -37,6 +39,7 @@ impl Mix {
             seed,
             operations,
             vcpus: 3,
+            linux: 2,
             grants: ALL_GRANTS,
             late_ms: seconds(5).as_millis() as u32,
             time: seconds(120),
@@ -49,7 +52,7 @@ impl Mix {
         let hostile = Guest { grants: self.grants, ports: u32::from(!self.grants.is_empty()), ..hostile };
         let witness = Guest::bare("witness", &format!("seed={} limit-ms={}", self.seed, self.late_ms));
         let witness = Guest { grants: &["info"], ..witness.vcpus(2).memory(32 << 20) };
-        let description = Description::with("debian", Guest::debian(2)).and("witness", witness);
+        let description = Description::with("debian", Guest::debian(self.linux)).and("witness", witness);
         System::new(&description.and("hostile", hostile))
     }
 
@@ -109,7 +112,39 @@ impl Mix {
         scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));
         scene.end();
     }
+
+    /// Runs it for so many seconds, beside Debian with load on all its CPUs, which come and go meanwhile.
+    ///
+    /// # Panics
+    /// As [`Mix::run`]; if a timer of Debian was lost, or Debian complains.
+    pub fn run_beside_load(&self, board: Board, time: u64) {
+        let mut scene = Scene::begin(Board { seed: self.seed, ..board }, self);
+        scene.shell.run.expect("HOSTILE mix ", self.time);
+        scene.focus("debian");
+        for part in [LOAD, HOTPLUG, BEATS] {
+            scene.shell.command(part).ok();
+        }
+        for _ in 0..time.div_ceil(10) {
+            scene.shell.command("sleep 10").ok();
+        }
+        let late = scene.shell.command("hvctl vm show hostile | grep -c running");
+        assert_eq!(late.status, 0, "the hostile guest was there all the time: {}", late.output);
+        scene.shell.command("hvctl vm destroy hostile").ok();
+        scene.debian_kept_time(self.late_ms);
+        scene.end();
+    }
 }
+
+/// Each of Debian's CPUs has something to compute.
+const LOAD: &str = "for i in $(seq $(nproc)); do (until [ -e /stop ]; do :; done) & done";
+/// All its CPUs but the first go off and come on, with all that runs on them.
+const HOTPLUG: &str = "(cd /sys/devices/system/cpu; until [ -e /stop ]; do for on in 0 1; do for cpu in cpu[1-9]; do \
+                       echo $on >$cpu/online || touch /unplugged; done; done; echo; done >/cycles) &";
+/// The time, as often as a timer brings it.
+const BEATS: &str = "(until [ -e /stop ]; do cut -d' ' -f1 /proc/uptime; usleep 50000; done >/beats) &";
+/// What Linux says when a timer or a CPU was lost.
+const COMPLAINTS: &str =
+    "dmesg | grep -iE 'stall|lockup|hung|blocked for|unstable|nohz|stuck|failed to come|bug:|warning:'";
 
 /// A board on which a mix runs.
 struct Scene {
@@ -157,6 +192,22 @@ impl Scene {
         let list = self.shell.hvctl("vm list");
         let runs = |vm: &Value| vm["name"] == "debian" && vm["state"] == "running";
         assert!(list.as_array().is_some_and(|list| list.iter().any(runs)), "{list}");
+    }
+
+    /// No timer was lost, its CPUs came and went, and it has nothing to say about that.
+    fn debian_kept_time(&mut self, late_ms: u32) {
+        self.shell.command("touch /stop; wait").ok();
+        let beats = self.shell.command("cat /beats").ok();
+        let beats = beats.lines().filter_map(|beat| beat.parse::<f64>().ok()).collect::<Vec<_>>();
+        let gaps = beats.iter().zip(beats.iter().skip(1)).map(|(before, after)| after - before);
+        let longest = gaps.fold(0.0, f64::max);
+        assert!(longest * 1000.0 <= f64::from(late_ms), "{longest} s without a beat");
+        let cycles = self.shell.command("wc -l </cycles").ok().trim().parse::<u32>().unwrap_or(0);
+        println!("{} beats, the longest wait {longest} s; {cycles} times off and on", beats.len());
+        assert!(cycles > 0 && beats.len() > 10, "{cycles} {}", beats.len());
+        assert_eq!(self.shell.command("ls /unplugged").status, 1, "a CPU did not come or go");
+        let complaints = self.shell.command(COMPLAINTS);
+        assert_eq!(complaints.status, 1, "{}", complaints.output);
     }
 
     fn all_came_back(&mut self) {

@@ -73,6 +73,12 @@ fn a_guest_that_ends_amid_hostile_operations_leaves_nothing_behind() {
     Mix::new(5, 100_000).end_abruptly(Board::default(), &[ends, ends].concat());
 }
 
+#[test]
+fn debian_keeps_time_under_load_with_cpus_that_come_and_go_beside_hostile_operations() {
+    let mix = Mix { linux: 4, ..Mix::new(6, 400_000) };
+    mix.run_beside_load(Board::default(), 20);
+}
+
 fn asids(guests: u32, board: &Board) {
     let guest = |seed: u32| Guest::bare("asid", &format!("rounds=100000 seed={seed}")).vcpus(2);
     let mut description = Description::with("a1", guest(1));

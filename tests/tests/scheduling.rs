@@ -226,6 +226,27 @@ fn top_shows_shares_and_exits_and_what_was_set() {
 }
 
 #[test]
+fn a_vcpu_that_owns_the_first_cpu_is_disturbed_neither_by_keys_nor_by_the_service_partition() {
+    let pinned = Guest::bare("switch", "role=load").memory(16 << 20).having("cpu-affinity = <0>; cpu-pinned;");
+    let mut shell = Shell::enter(
+        Board::default().boot(&System::new(&Description::with("debian", Guest::debian(2)).and("pinned", pinned))),
+    );
+    // An interrupt that was on its way there is passed on.
+    shell.await_off();
+    shell.command("hvctl top -i 10 --json >/sample &").ok();
+    for _ in 0..5 {
+        assert!(shell.hvctl("vm list").is_array());
+    }
+    shell.await_off();
+    let sample: Value = serde_json::from_str(&shell.command("wait; cat /sample").ok()).expect("JSON");
+    let pinned = vm(&sample, "pinned");
+    assert!(pinned["cpu_percent"].as_f64().is_some_and(|share| share > 99.0), "{sample}");
+    assert_eq!(pinned["vcpus"][0]["cpu"], 0, "{sample}");
+    let exits = pinned["exits_per_s"].as_object().expect("rates").values();
+    assert_eq!(exits.filter_map(Value::as_f64).sum::<f64>(), 0.0, "{sample}");
+}
+
+#[test]
 fn top_needs_no_more_than_the_grant_info() {
     let debian = Guest { grants: &["info"], ports: 1, ..Guest::debian(1) };
     let mut shell = Shell::enter(Board::default().boot(&System::new(&Description::with("debian", debian))));

@@ -69,6 +69,15 @@ fn ten_million_hostile_operations_harm_nobody() {
 
 #[test]
 #[ignore = "long; make soak runs it"]
+fn debian_keeps_time_for_ten_minutes_under_load_beside_hostile_operations() {
+    let repeat = Repeat(seed());
+    println!("hostile operations of seed {}", repeat.0);
+    let mix = Mix { linux: 4, time: seconds(600), ..Mix::new(repeat.0, 10_000_000) };
+    mix.run_beside_load(Board::default(), 600);
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
 fn hostile_guests_of_many_seeds_harm_nobody() {
     for seed in 10..20 {
         let hostile =

@@ -11,7 +11,7 @@ use hv_core::addr::{CpuId, Pa};
 use hv_core::sched::MAX_CPUS;
 use spin::Once;
 
-use crate::cpu::{Local, SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, run};
+use crate::cpu::{Local, SGI_ATTENTION, SGI_KEEP, SGI_SCHEDULE, SGI_SELF, run};
 use crate::interrupts::{HYPERVISOR_TIMER, MAINTENANCE};
 use crate::machine::machine;
 use crate::{SCHEDULER, report, sos};
@@ -113,7 +113,7 @@ pub(super) fn join(id: CpuId, board: &Board) -> Local {
         Err(error) => fatal!("{error}"),
     };
     let timer = hv_core::addr::IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
-    let enabled = [SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, MAINTENANCE, HYPERVISOR_TIMER, timer];
+    let enabled = [SGI_ATTENTION, SGI_SCHEDULE, SGI_SELF, SGI_KEEP, MAINTENANCE, HYPERVISOR_TIMER, timer];
     if let Err(error) = redistributor.init(&enabled) {
         fatal!("{error}");
     }

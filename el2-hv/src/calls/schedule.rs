@@ -10,7 +10,7 @@ use hv_core::sched::{CpuMask, Params, Refused};
 use super::named;
 use crate::machine::machine;
 use crate::vm::Phase;
-use crate::{SCHEDULER, cpu, sos};
+use crate::{SCHEDULER, cpu, keeper, sos};
 
 /// Every vCPU of a VM.
 const ALL: u64 = u64::MAX;
@@ -35,6 +35,7 @@ pub fn set(handle: u64, vcpu: u64, registers: [u64; 3]) -> Result<(), Status> {
     let chosen = chosen.ok_or(Status::InvalidArgument)?;
     let (kick, outcome) = SCHEDULER.set_all(chosen, &params, counter::now_relaxed());
     cpu::act(kick);
+    keeper::call();
     outcome.map_err(status)?;
     if vcpu == 0 || vcpu == ALL {
         vm.control.lock().schedule(registers);

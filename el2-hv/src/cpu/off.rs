@@ -7,7 +7,7 @@ use hv_core::timer::TimerKey;
 
 use super::{Local, SGI_SELF, send, wake};
 use crate::machine::machine;
-use crate::{boot, ports, sos};
+use crate::{boot, keeper, ports, sos};
 
 /// Turns this CPU off, where nobody runs or waits, until [`boot::turn_on`]: it begins anew then. What firmware leaves to
 /// its caller is in DEN0022, 5.5: that no interrupt is for this CPU.
@@ -31,9 +31,9 @@ fn hand_over(local: &mut Local) {
         match key {
             TimerKey::Devices(vm) => ports::look_again(vm),
             TimerKey::Virtual(vcpu) | TimerKey::Physical(vcpu) => wake(vcpu),
-            TimerKey::ServicePartition => {}
+            TimerKey::ServicePartition => keeper::call(),
         }
     }
-    // The CPU that boots is never this one. It looks at the partition's deadlines as well, and at what was put off.
+    // What was put off is done there. The CPU that boots is never this one.
     send(CpuId(0), SGI_SELF);
 }

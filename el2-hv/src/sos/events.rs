@@ -10,7 +10,7 @@ use zerocopy::little_endian::U32;
 use super::SosControl;
 use crate::machine::machine;
 use crate::vm::SOS_VM;
-use crate::{SOS, VMS, cpu};
+use crate::{SOS, VMS, keeper};
 
 impl SosControl {
     /// Puts events that wait into its ring; whether there were any.
@@ -67,8 +67,7 @@ fn tell(kind: EventKind, vm: VmHandle) -> bool {
 /// `sos_alarm`.
 pub fn set_alarm(at: Option<u64>) {
     SOS.lock().alarm.set(at);
-    // The CPU looks at its deadlines anew.
-    cpu::interrupt_self();
+    keeper::call();
 }
 
 /// A deadline of its life, or its alarm, may have passed. Returns the next on the counter.

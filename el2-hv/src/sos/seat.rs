@@ -10,7 +10,7 @@ use hv_core::sos::seat::{CpuOn, Place, Power, Seat};
 use super::SosControl;
 use crate::machine::machine;
 use crate::vm::SOS_VM;
-use crate::{SCHEDULER, SOS, VMS, boot, cpu};
+use crate::{SCHEDULER, SOS, VMS, boot, cpu, keeper};
 
 /// The weight of its vCPU: hundreds of busy ones are not to hold up whoever manages them.
 const WEIGHT: u16 = 1000;
@@ -80,7 +80,7 @@ impl SosControl {
         };
         let place = self.seat.answered(answer, machine().up_ns());
         self.sit(place);
-        cpu::interrupt_self();
+        keeper::call();
     }
 
     /// Looks after a CPU that is to come.

@@ -7,7 +7,7 @@ use hv_core::sos::{Event, State};
 use super::{SosControl, load};
 use crate::machine::machine;
 use crate::vm::{self, SOS_VM};
-use crate::{cpu, report};
+use crate::{keeper, report};
 
 /// The slot of an asker.
 pub(super) fn slot_of(asker: VmHandle) -> VmId {
@@ -26,8 +26,8 @@ impl SosControl {
         if self.waker().is_some() {
             self.event(Event::Wake);
         } else {
-            // The CPU looks at its deadlines anew: one of them is that of the next token.
-            cpu::interrupt_self();
+            // One of the deadlines is that of the next token.
+            keeper::call();
         }
     }
 

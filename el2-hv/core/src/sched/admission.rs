@@ -14,7 +14,7 @@ const RESERVABLE: u64 = 900_000;
 
 impl<L: QueueLock> Scheduler<L> {
     /// CPUs that run and that nobody owns.
-    pub(super) fn open(&self) -> CpuMask {
+    pub fn open(&self) -> CpuMask {
         let owned = CpuMask(self.owned.load(Ordering::SeqCst));
         CpuMask(self.online.load(Ordering::SeqCst)).without(owned)
     }

@@ -4,6 +4,7 @@
 //! `role=busy`: computes, and prints when it got the CPU back `rounds` times: `BACK <count> ...`.
 //! `role=turns`: all vCPUs compute, and the times from the end of one's turn to the begin of the next one's are
 //! printed: `TURN <ticks> ...`. `role=load`: all vCPUs compute for ever.
+//! `role=metronome`: moves a deadline before it for ever, a microsecond away at most, and never meets it.
 #![no_std]
 #![no_main]
 
@@ -29,6 +30,7 @@ fn main(machine: &Machine) {
         Some("waiter") => wait(rounds),
         Some("busy") => compute(rounds),
         Some("turns") => turns(machine),
+        Some("metronome") => beat(),
         _ => {
             (1..machine.vcpus).for_each(|vcpu| cpu::start(vcpu, burn));
             println!("SWITCH load of {} vCPUs", machine.vcpus);
@@ -92,6 +94,13 @@ fn compute(rounds: usize) {
 fn burn(_: usize) {
     loop {
         away();
+    }
+}
+
+fn beat() -> ! {
+    loop {
+        timer::arm(timer::now() + timer::ticks(1000));
+        cpu::relax();
     }
 }
 

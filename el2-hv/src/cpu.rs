@@ -255,10 +255,15 @@ fn expect_next(local: &mut Local, resident: &mut Option<Loaded>) {
         return;
     }
     let_go(local, resident);
-    if SCHEDULER.adopt(local.id, vcpu) {
-        local.watch(vcpu, None);
-        *resident = Some(Loaded::load(local, vcpu));
+    if !SCHEDULER.adopt(local.id, vcpu) {
+        return;
     }
+    local.watch(vcpu, None);
+    // The timer may be an old one of a slot that is taken down or built: its tables are about to be another's.
+    if matches!(VMS[VCPUS[vcpu.index()].vm().index()].phase(), Phase::Dying | Phase::Loading) {
+        return act(SCHEDULER.release(local.id, vcpu, counter::now_relaxed()));
+    }
+    *resident = Some(Loaded::load(local, vcpu));
 }
 
 /// A vCPU's turn, from being picked to being let go.

@@ -106,8 +106,8 @@ impl Serial {
         }
     }
 
-    /// When [`deadline_passed`] has something to do: input waits for the line to settle, the alarm is set, or the
-    /// watchdog runs.
+    /// When [`deadline_passed`] has something to do: input waits for the line to settle, the alarm is set, the
+    /// watchdog runs, or a port has more.
     fn deadline(&self, id: VmId) -> Option<u64> {
         let settled = (self.uart.is_unsettled() && console::has_input_for(id))
             .then(|| self.touched.saturating_add(machine().ticks(SETTLE_NS)));
@@ -116,7 +116,8 @@ impl Serial {
             hv_arch::counter::now_relaxed().saturating_add(wait * machine().counter_hz)
         });
         let watchdog = self.watchdog.deadline().map(|at| at.saturating_add(VMS[id.index()].counter_offset()));
-        let first = [settled, alarm, watchdog].into_iter().flatten().fold(u64::MAX, u64::min);
+        let ports = ports::has_more(id).then(|| hv_arch::counter::now_relaxed() + machine().ticks(ports::PAUSE_NS));
+        let first = [settled, alarm, watchdog, ports].into_iter().flatten().fold(u64::MAX, u64::min);
         (first != u64::MAX).then_some(first)
     }
 

@@ -1,7 +1,7 @@
 //! Why a guest came to EL2, and what is done about it: one match.
 
 use hv_arch::{debug, guest};
-use hv_core::addr::Va;
+use hv_core::addr::{Va, VcpuIdx};
 use hv_core::debug::Hardware;
 use hv_core::exit::{
     self, Direction, Exit, MemoryAccess, MmioAccess, RareExit, Syndrome, SysRegAccess, WfxKind, decode,
@@ -13,6 +13,7 @@ use hv_core::vgic::SgiRegister;
 
 use crate::cpu::{Local, Next};
 use crate::vcpu::{Loaded, Reason};
+use crate::vm::Vm;
 use crate::{devices, firmware, vm};
 
 /// Serves a synchronous exit. What a guest does often is here; the rest is out of the way.
@@ -247,17 +248,18 @@ fn take(loaded: &mut Loaded, exception: GuestException) -> Next {
 #[cold]
 pub fn serror(loaded: &mut Loaded) -> Next {
     loaded.vcpu.exits.count(Reason::Other);
-    if is_to_know(loaded, SError::taken(guest::esr())) {
+    let error = SError::taken(guest::esr());
+    say_serror(loaded.vm, loaded.index, &error);
+    if error.harms() {
         guest::pend_serror();
     }
     Next::Resume
 }
 
-/// Says that an SError has come of what a vCPU did, and whether the guest is to get it.
+/// Says that an SError has come of what a vCPU did.
 #[cold]
-pub fn is_to_know(loaded: &Loaded, error: SError) -> bool {
-    if loaded.vm.may_complain() {
-        log::warn!("vm {}: vcpu {}: SError, syndrome {:#x}", loaded.vm.name(), loaded.index, error.syndrome());
+pub fn say_serror(vm: &Vm, vcpu: VcpuIdx, error: &SError) {
+    if vm.may_complain() {
+        log::warn!("vm {}: vcpu {vcpu}: SError, syndrome {:#x}", vm.name(), error.syndrome());
     }
-    error.harms()
 }

@@ -5,7 +5,7 @@ use hv_core::addr::IntId;
 
 use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_KEEP, SGI_SCHEDULE, SGI_SELF};
 use crate::vcpu::{Loaded, Reason};
-use crate::{console, keeper, stay};
+use crate::{console, keeper, ports, stay};
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -13,9 +13,6 @@ const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
 pub const HYPERVISOR_TIMER: IntId = IntId(26);
 /// Maintenance interrupt of the virtual CPU interface.
 pub const MAINTENANCE: IntId = IntId(25);
-
-/// Between two goes at a port whose guest has more for it than is taken at one.
-const PAUSE_NS: u64 = 100_000;
 
 /// Whether an interrupt waits for this CPU.
 #[inline]
@@ -130,8 +127,8 @@ pub fn make_way(local: &mut Local) -> bool {
 /// What was put off: a switch of the console, ports whose guest has more for them.
 fn put_off(local: &mut Local) {
     console::switch_if_wanted();
-    let soon = hv_arch::counter::now() + local.machine.ticks(PAUSE_NS);
-    crate::ports::with_more(|vm| local.watch_devices(vm, Some(soon)));
+    let soon = hv_arch::counter::now() + local.machine.ticks(ports::PAUSE_NS);
+    ports::with_more(|vm| local.watch_devices(vm, Some(soon)));
 }
 
 /// A device's interrupt.

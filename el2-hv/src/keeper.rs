@@ -29,8 +29,9 @@ pub fn called(local: &mut Local) {
         return call();
     }
     local.watch_sos(sos::deadline_passed());
-    if ROUTED.swap(local.id.0, Ordering::Relaxed) != local.id.0 {
+    if ROUTED.load(Ordering::Relaxed) != local.id.0 {
         let mut distributor = local.machine.distributor.lock();
+        ROUTED.store(local.id.0, Ordering::Relaxed);
         for irq in local.machine.uart_irqs.into_iter().flatten() {
             // The same interrupts were routed at boot.
             let _ = distributor.route(irq, hv_arch::cpu::mpidr());

@@ -24,6 +24,9 @@ const BUDGET: usize = 4096;
 /// so that a guest that always has more does not keep a CPU from others.
 const PIECES: usize = 8;
 
+/// Between two goes at a port that has more, in nanoseconds.
+pub const PAUSE_NS: u64 = 100_000;
+
 /// Ports of these VMs have more.
 static MORE: [AtomicBool; MAX_VMS] = [const { AtomicBool::new(false) }; MAX_VMS];
 /// Of some VM.
@@ -224,10 +227,15 @@ fn receive(id: VmId, port: PortId) {
 
 /// The VMs whose ports had more, once each: [`go_on`] is to be called for them.
 pub fn with_more(mut found: impl FnMut(VmId)) {
-    if ANY_MORE.swap(false, Ordering::Relaxed) {
+    if ANY_MORE.swap(false, Ordering::Acquire) {
         let waiting = MORE.iter().enumerate().filter(|(_, more)| more.load(Ordering::Relaxed));
         waiting.for_each(|(id, _)| found(VmId(id as u8)));
     }
+}
+
+/// Whether [`go_on`] has something to do.
+pub fn has_more(id: VmId) -> bool {
+    MORE[id.index()].load(Ordering::Relaxed)
 }
 
 /// Goes on with the ports of a VM, if they had more.
@@ -282,7 +290,7 @@ fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
 /// What a VM's devices do by time, its ports among them, is looked at where work that was put off is done next.
 pub fn look_again(id: VmId) {
     MORE[id.index()].store(true, Ordering::Relaxed);
-    ANY_MORE.store(true, Ordering::Relaxed);
+    ANY_MORE.store(true, Ordering::Release);
 }
 
 /// Sends a frame to a port; whether there was room for it.

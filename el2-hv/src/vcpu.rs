@@ -13,6 +13,7 @@ use hv_arch::{debug, serror};
 use hv_core::addr::{CpuId, IntId, VcpuId, VcpuIdx, VmId};
 use hv_core::counter::earlier;
 use hv_core::debug::DebugState;
+use hv_core::serror::SError;
 use hv_core::timer::PhysicalTimer;
 use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerLine, Refill, SgiRegister};
 
@@ -217,31 +218,44 @@ impl Loaded {
         let kicks = self.leave_gic(local);
         vm::notify_all(self.vm, kicks);
         self.core.interface.save();
-        self.leave_registers();
+        let error = self.leave_registers();
         local.watch(self.id, self.next_deadline());
+        self.let_go(error);
     }
 
     /// Takes nothing with it: the vCPU never runs again in this life.
     pub fn discard(mut self, local: &mut Local) {
         let given = self.leave_gic(local);
-        self.leave_registers();
+        let error = self.leave_registers();
         local.watch(self.id, None);
         local.watch_physical(self.id, None);
         self.set_physical_line(false);
         let kicks = self.vm.gic.lock().power_off(self.index);
         vm::notify_all(self.vm, given.union(kicks));
+        self.let_go(error);
     }
 
-    /// Stores its registers, and leaves nothing of it in this CPU that acts on the next vCPU.
-    fn leave_registers(&mut self) {
+    /// Stores its registers, and leaves nothing of it in this CPU that acts on the next vCPU: an SError that was on its
+    /// way has come by now.
+    fn leave_registers(&mut self) -> Option<SError> {
         self.core.context.save();
         if self.core.debug.is_armed() {
             debug::clear();
         }
-        if let Some(error) = serror::synchronize()
-            && crate::exits::is_to_know(self, error)
-        {
+        let error = serror::synchronize()?;
+        if error.harms() {
             self.core.context.pend_serror();
+        }
+        Some(error)
+    }
+
+    /// Other CPUs may have it. What there is to say is said after that: who starts a vCPU holds its VM's control and waits
+    /// for this.
+    fn let_go(self, error: Option<SError>) {
+        let Self { vm, index, core, .. } = self;
+        drop(core);
+        if let Some(error) = error {
+            crate::exits::say_serror(vm, index, &error);
         }
     }
 

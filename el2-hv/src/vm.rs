@@ -29,7 +29,7 @@ use crate::shared::Slots;
 use crate::stolen::StolenTime;
 use crate::{VCPUS, VMS, vcpu};
 
-pub use build::{CreateError, begin_loading, create, loaded, set_up, start};
+pub use build::{CreateError, begin_loading, create, loaded, reset_devices, set_up, start};
 pub use hv_core::life::{Event, Phase};
 pub use life::{crashed, destroy_half_built, end, pause, power, resume, vcpu_leaves, vcpu_left};
 pub use reap::{begin_dying, destroy, reap};

@@ -39,7 +39,7 @@ impl<T, const N: usize> Shelf<T, N> {
     /// The place for a name, which is the newest now: its own, or that of the oldest, where `make_way` empties what
     /// others have left. `None` on a shelf without places.
     pub fn put(&mut self, name: Label, make_way: impl FnOnce(&mut T)) -> Option<&mut T> {
-        self.time += 1;
+        self.time = self.time.saturating_add(1);
         let own = self.places.iter().position(|place| place.name == Some(name));
         // Of places without a name none was ever put: they come first.
         let oldest = || (0..N).min_by_key(|place| self.places[*place].since);

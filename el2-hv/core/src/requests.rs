@@ -270,15 +270,18 @@ impl Requests {
             if open.progress != Progress::Started {
                 continue;
             }
-            if open.repeatable && !open.crashed && !open.replied && self.waiting != u128::MAX {
-                open.crashed = how == LifeOver::Failed;
+            let (asker, slot) = (open.asker, open.slot);
+            let again = open.repeatable && !open.crashed && !open.replied;
+            open.crashed = how == LifeOver::Failed;
+            open.progress = Progress::Failed(HvErrorKind::SosFailed);
+            // Within its share: a first frame of every other VM has a place always.
+            if again
+                && self.has_room_for(asker.vm)
+                && let Ok(frame) = Frame::parse(&slot.header)
+                && let Some(open) = self.open[index].as_mut()
+            {
                 open.progress = Progress::Waiting;
-                let (asker, slot) = (open.asker, open.slot);
-                if let Ok(frame) = Frame::parse(&slot.header) {
-                    self.push(index, asker, &frame, &slot);
-                }
-            } else {
-                open.progress = Progress::Failed(HvErrorKind::SosFailed);
+                self.push(index, asker, &frame, &slot);
             }
         }
         self.drop_frames(|_, open| matches!(open.progress, Progress::Failed(_)));

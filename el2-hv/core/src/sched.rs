@@ -546,12 +546,15 @@ impl<L: QueueLock> Scheduler<L> {
     /// the same as a wake and a pick while nobody else waits.
     #[inline]
     pub fn resume(&self, cpu: CpuId, vcpu: VcpuId, now: u64) -> bool {
-        let resumed = self.cpu(cpu).queue.with(|queue| queue.resume(&self.entities, vcpu, now));
-        if resumed {
-            self.cpu(cpu).idle.store(false, Ordering::Relaxed);
-            self.cpu(cpu).unwatched.store(true, Ordering::Relaxed);
-        }
-        resumed
+        let here = self.cpu(cpu);
+        here.queue.with(|queue| {
+            let resumed = queue.resume(&self.entities, vcpu, now);
+            if resumed {
+                here.idle.store(false, Ordering::Relaxed);
+                here.unwatched.store(true, Ordering::Relaxed);
+            }
+            resumed
+        })
     }
 
     /// `cpu`, where nobody is resident, takes a sleeping vCPU's registers in before it wakes. Whether it may: no other

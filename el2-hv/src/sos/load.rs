@@ -127,6 +127,8 @@ pub fn load(local: &mut Local) -> Load {
         let sos = SOS.lock();
         let Some(image) = sos.image else { return Load::Failed };
         if sos.loading == Loading::BEGIN {
+            // Not before: a guest's exit may have begun this life.
+            vm::reset_devices(SOS_VM);
             let life = sos.life.account().lives;
             match &sos.woken_by {
                 Some(label) => log::info!("sos: life {life}, woken by {label}"),

@@ -61,7 +61,8 @@ impl SosControl {
             Place::Shared => cpu::act(SCHEDULER.set(vcpu, &params, now).unwrap_or(hv_core::sched::Kick::NONE)),
             Place::Core(cpu) => cpu::act(SCHEDULER.seat(vcpu, cpu, &params, now)),
             Place::TurnOn(cpu) => {
-                cpu::act(SCHEDULER.seat(vcpu, cpu, &params, now));
+                // It looks at its queue when it comes; until then no interrupt is to be for it (DEN0022, 5.5).
+                cpu::act(SCHEDULER.seat(vcpu, cpu, &params, now).but(cpu));
                 self.turn_on(cpu);
             }
         }

@@ -52,13 +52,15 @@ fn set_up_with_tables(id: VmId, label: Label, vcpus: u8) -> bool {
         return false;
     };
     let done = set_up(id, label, vcpus, root);
-    if !done {
+    if done {
+        reset_devices(id);
+    } else {
         frames().free(PaRange { start: root, size: hv_core::stage2::ROOT_SIZE }, Owner::Tables);
     }
     done
 }
 
-/// Fills a slot; whether there were vCPUs for it.
+/// Fills a slot, which may hold what is left of other devices; whether there were vCPUs for it.
 pub fn set_up(id: VmId, label: Label, vcpus: u8, root: Pa) -> bool {
     let vm = &VMS[id.index()];
     if !claim_vcpus(id, vm, vcpus) {
@@ -71,11 +73,16 @@ pub fn set_up(id: VmId, label: Label, vcpus: u8, root: Pa) -> bool {
     control.power = VmPower::new(usize::from(vcpus)).unwrap_or(VmPower::NONE);
     drop(control);
     vm.root.store(root.0, Ordering::Relaxed);
-    vm.gic.lock().reset(vcpus);
-    vm.serial.lock().reset();
     vm.complaints.store(0, Ordering::Relaxed);
     vm.last_here.iter().for_each(|last| last.store(NO_VCPU, Ordering::Relaxed));
     true
+}
+
+/// The devices of a slot that was set up are as they are at reset.
+pub fn reset_devices(id: VmId) {
+    let vm = &VMS[id.index()];
+    vm.gic.lock().reset(vm.vcpu_count());
+    vm.serial.lock().reset();
 }
 
 fn claim_vcpus(id: VmId, vm: &Vm, count: u8) -> bool {

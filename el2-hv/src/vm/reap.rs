@@ -84,6 +84,11 @@ pub fn reap(local: &mut Local, reaper: VcpuId) {
             Progress::Foreign(frame, owner) => panic!("vm {id}: maps {frame} of {owner:?}"),
         }
     }
+    // Of a VM that was never started: nobody keeps it.
+    let history = core::mem::replace(&mut vm.serial.lock().history, History::NONE);
+    history.free();
+    // Whoever is to run does so when this turn is over, which is soon.
+    let _ = crate::interrupts::make_way(local);
     SCHEDULER.remove(reaper, counter::now_relaxed());
     local.took_sos_down = id == SOS_VM;
     finish(id);
@@ -144,9 +149,6 @@ fn finish(id: VmId) {
     if id != SOS_VM {
         let leaked = bytes_of(Owner::Vm(id));
         assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
-        // Of a VM that was never started: nobody keeps it.
-        let history = core::mem::replace(&mut vm.serial.lock().history, History::NONE);
-        history.free();
         sos::forget_vm(id, handle);
     }
     super::build::free_vcpus(vm);

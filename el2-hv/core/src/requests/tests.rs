@@ -295,6 +295,31 @@ fn a_first_request_of_each_vm_has_a_place_whatever_the_others_hold() {
 }
 
 #[test]
+fn what_a_life_leaves_to_the_next_takes_nobodys_place_away() {
+    let mut store = Requests::new();
+    let vm = |index: u8| Asker { vm: VmHandle::new(index, 1), port: 0 };
+    // Many are in progress, and then as many frames wait as may.
+    for index in 1..12 {
+        for id in 1..6 {
+            assert_eq!(offer(&mut store, vm(index), id, Flags::REPEAT_SAFE), Offer::Taken);
+            let _ = deliver(&mut store);
+        }
+    }
+    for index in 1..12 {
+        while offer(&mut store, vm(index), 0, Flags::MORE) == Offer::Taken {}
+    }
+    store.life_over(LifeOver::Failed);
+    check(&store);
+    for index in 12..MAX_VMS as u8 {
+        assert_eq!(offer(&mut store, vm(index), 0, Flags::default()), Offer::Taken, "vm {index}");
+    }
+    let delivered = deliver(&mut store);
+    for index in 12..MAX_VMS as u8 {
+        assert!(delivered.contains(&(vm(index).vm, 0, 0)), "vm {index}");
+    }
+}
+
+#[test]
 fn an_answer_before_the_end_of_the_message_closes_it_and_swallows_the_rest() {
     let mut store = Requests::new();
     let _ = offer(&mut store, ANN, 9, Flags::MORE);

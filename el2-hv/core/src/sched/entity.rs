@@ -1,6 +1,9 @@
 //! What the scheduler knows of a vCPU.
 
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use super::params::{Bandwidth, Class, CpuMask, Params, Weight};
 use crate::addr::{CpuId, VcpuId};
@@ -138,12 +141,13 @@ impl Entity {
 
     #[inline]
     pub(super) fn home(&self) -> CpuId {
-        CpuId(self.home.load(Relaxed))
+        CpuId(self.home.load(Acquire))
     }
 
+    /// From here on another lock guards it: what was changed under the one before is visible to whoever finds it there.
     #[inline]
     pub(super) fn set_home(&self, cpu: CpuId) {
-        self.home.store(cpu.0, Relaxed);
+        self.home.store(cpu.0, Release);
     }
 
     #[inline]

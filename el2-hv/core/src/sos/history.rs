@@ -91,7 +91,7 @@ impl Ledger {
         self.waker = payer.0;
         *self.life() = Life { number, woken_by: payer.1, began: now, ..Life::NONE };
         if let Some(sum) = self.sum(payer) {
-            sum.wakes += 1;
+            sum.wakes = sum.wakes.saturating_add(1);
         }
     }
 
@@ -114,9 +114,11 @@ impl Ledger {
     /// A request of `payer` is answered.
     pub fn answered(&mut self, payer: Payer, cpu: u64) {
         self.charge(payer, cpu);
-        self.life().requests += 1;
+        let life = self.life();
+        // A life may last for years.
+        life.requests = life.requests.saturating_add(1);
         if let Some(sum) = self.sum(payer) {
-            sum.requests += 1;
+            sum.requests = sum.requests.saturating_add(1);
         }
     }
 

@@ -29,7 +29,7 @@ test: setup ## Run everything: host tests, then the real image in QEMU
 	@$(MAKE) --no-print-directory image rtos
 	$(HARNESS) -- --test-threads=2
 
-models: image ## Run the tests in QEMU on every model of CPU, one after the other
+models: image rtos ## Run the tests in QEMU on every model of CPU, one after the other
 	for cpu in $(MODELS); do echo "== $$cpu"; DORMOUSE_CPU=$$cpu $(HARNESS) -- --test-threads=2; done
 
 check: programs rtos ## Format, lints, system descriptions, no FP register in EL2

@@ -112,7 +112,7 @@ impl<'a> Manager<'a> {
     fn show<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
         let (mut spec, origin) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
         let vm = find_vm(hypervisor, name)?;
-        if let Some(vm) = vm.as_ref().filter(|vm| vm.state() == Some(VmState::Running)) {
+        if let Some(vm) = vm.as_ref().filter(|vm| vm.is_alive()) {
             spec.cpu = vm.cpu(hypervisor)?;
         }
         let end = notes::last_end(hypervisor, name)?;
@@ -182,11 +182,12 @@ impl<'a> Manager<'a> {
         Ok(Reply::Done)
     }
 
-    /// Changes what a VM's vCPUs get of the CPUs: of a VM that runs at once, of a created one for its next starts as well.
+    /// Changes what a VM's vCPUs get of the CPUs: of a VM that runs or is paused at once, of a created one for its next
+    /// starts as well.
     fn set<H: Hypervisor>(&mut self, hypervisor: &mut H, change: VmSet) -> Result<Reply, Error> {
         let name = change.name.clone();
         let spec = self.find(hypervisor, &name)?;
-        let vm = find_vm(hypervisor, &name)?.filter(|vm| vm.state() == Some(VmState::Running));
+        let vm = find_vm(hypervisor, &name)?.filter(Vm::is_alive);
         let before = match (&spec, &vm) {
             (_, Some(vm)) => vm.cpu(hypervisor)?,
             (Some((spec, Origin::Created)), None) => spec.cpu.clone(),

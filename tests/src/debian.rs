@@ -41,7 +41,7 @@ pub struct Shell {
 }
 
 /// How long Debian may take to its shell.
-const BOOT: u64 = 120;
+const BOOT: u64 = 300;
 /// Bytes of all rings at most: those of EL2, of consoles that live, of 8 that have ended.
 const RINGS_MAX: u64 = 2 << 20;
 /// How long a command may take.

@@ -4,9 +4,9 @@ use dormouse_tests::description::ALL_GRANTS;
 use dormouse_tests::{Board, Description, Guest, Run, Shell, System, artifact, seconds};
 
 const FAILINGS: [&str; 2] = ["crash", "spin"];
-/// A create and a start of `big` make more privileged calls than the one: its VM, its memory, three copies
 /// Lives that may end, idle, before a create and start are through.
 const TRIES: u32 = 50;
+/// A create and a start of `big` make more privileged calls than the one: its VM, its memory, three copies
 /// of the image and one of the tree, its vCPU, its start, a note. And fewer than the other.
 const CALLS_MIN: u32 = 9;
 const CALLS_MAX: u32 = 60;

@@ -36,8 +36,10 @@ fn debian_sees_nothing_of_a_pause_but_its_clock_which_the_rtc_puts_right() {
     assert_eq!(shell.command("hvctl vm pause two").output, "hvctl: vm \"two\" is paused\n");
     shell.command("sleep 6").ok();
     assert_eq!(uptime_ns(&mut shell, "two"), stood, "its time stands still");
+    shell.command("hvctl vm set two --weight 7").ok();
     assert_eq!(shell.command("hvctl vm resume two").ok(), "two: resumed\n");
     assert_eq!(shell.command("hvctl vm resume two").output, "hvctl: vm \"two\" is not paused\n");
+    assert_eq!(shell.hvctl("vm show two")["spec"]["cpu"]["weight"], 7, "what was set in the pause");
     let (ended, date) = (clock(&mut shell, UPTIME), clock(&mut shell, "date +%s"));
     shell.run.focus("two");
     let (after, date_after) = (clock(&mut shell, UPTIME), clock(&mut shell, "date +%s"));

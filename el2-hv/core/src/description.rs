@@ -190,7 +190,7 @@ impl<'a> ServicePartition<'a> {
                     _ => return Err(wrong("\"shared\" or \"core\"")),
                 }
             }
-            // Not the CPU that boots: interrupts of devices go there.
+            // Not the CPU that boots, to which a CPU that goes off leaves what was put off.
             "core-cpu" => {
                 let cpu = within(MAX_CPUS as u32 - 1).ok_or(wrong("32 bits, 1 to 7"))?;
                 self.power.cpu = Some(CpuId(cpu as u8));

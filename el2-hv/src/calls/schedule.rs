@@ -18,7 +18,7 @@ const ALL: u64 = u64::MAX;
 /// Sets what a vCPU of a VM gets, or all of them.
 pub fn set(handle: u64, vcpu: u64, registers: [u64; 3]) -> Result<(), Status> {
     let (_, vm) = named(handle)?;
-    if !matches!(vm.phase(), Phase::Building | Phase::Running) {
+    if vm.phase() != Phase::Building && !vm.phase().is_alive() {
         return Err(Status::WrongState);
     }
     let machine = machine();

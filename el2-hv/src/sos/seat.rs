@@ -23,7 +23,7 @@ impl SosControl {
         }
         let online = SCHEDULER.online();
         let cpu = power.cpu.unwrap_or(CpuId(machine().cpus as u8 - 1));
-        // The CPU that boots gets the devices' interrupts.
+        // To the CPU that boots one that goes off leaves what was put off.
         if cpu == CpuId(0) || cpu.index() >= machine().cpus || !online.contains(cpu) {
             return log::warn!(
                 "sos:     power = \"core\": CPU {cpu} is not there, or boots: it shares the guests' CPUs"

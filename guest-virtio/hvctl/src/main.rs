@@ -51,7 +51,9 @@ fn main() -> ExitCode {
 
 /// Prints what a command gives.
 fn show(output: &Output) -> ExitCode {
-    if let Err(error) = stdout().lock().write_all(&output.text) {
+    let mut out = stdout().lock();
+    // What is behind the last line would be written at the end of the program, where nobody looks at errors.
+    if let Err(error) = out.write_all(&output.text).and_then(|()| out.flush()) {
         return complain(&Error::Output(error));
     }
     match &output.doubt {

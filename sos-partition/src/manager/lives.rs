@@ -32,15 +32,17 @@ impl Manager<'_> {
             log::info!("{end}");
             keep_end(hypervisor, &end);
         }
-        // Whatever becomes of the notes, memory is returned.
+        // Whatever becomes of the notes or of one of them, memory is returned and who is due begins again.
         let restarts = self.set_alarm(hypervisor);
+        let mut first_error = Ok(());
         for vm in ended {
-            vm.destroy(hypervisor)?;
+            let destroyed = vm.destroy(hypervisor);
+            first_error = first_error.and(destroyed);
         }
         if restarts? {
             self.restart_due(hypervisor, now);
         }
-        Ok(())
+        first_error
     }
 
     /// How a VM ended, and when it begins another life.
@@ -52,8 +54,13 @@ impl Manager<'_> {
         }
         let (restarts, in_row) = before.map_or((0, 0), |end| (end.restarts, end.in_row));
         let mut end = LastEnd { restarts, ..vm.ended(vm.end()) };
-        let Ok(Some((spec, _))) = self.find(hypervisor, vm.name()) else {
-            return end;
+        let spec = match self.find(hypervisor, vm.name()) {
+            Ok(Some((spec, _))) => spec,
+            Ok(None) => return end,
+            Err(error) => {
+                log::error!("vm {:?}: not started again: {error}", end.name);
+                return end;
+            }
         };
         match judge(policy(&spec), vm.end(), end.uptime_ns, in_row) {
             Verdict::Restarts { wait_s, in_row } => (end.in_row, end.due) = (in_row, Some(self.after(now, wait_s))),
@@ -144,6 +151,9 @@ impl Manager<'_> {
             was_due = end.due.is_some();
             (end.restarts, end.in_row, end.due) = (0, 0, None);
         })?;
+        if was_due {
+            self.set_alarm(hypervisor)?;
+        }
         Ok(was_due)
     }
 
@@ -186,7 +196,7 @@ impl Manager<'_> {
         }
     }
 
-    /// Stops all VMs, the one that was started last first, then powers the board off or resets it. A guest cannot be
+    /// Stops all VMs, the one that has run for the shortest time first, then powers the board off or resets it. A guest cannot be
     /// asked to leave by itself: its machine has no power key. So none is waited for.
     pub(super) fn end_board<H: Hypervisor>(&mut self, hypervisor: &mut H, power: BoardPower) -> Result<Reply, Error> {
         let mut alive: Vec<Vm> = vms(hypervisor)?.into_iter().filter(Vm::is_alive).collect();

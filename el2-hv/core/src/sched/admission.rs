@@ -188,7 +188,7 @@ impl<L: QueueLock> Scheduler<L> {
         if let Class::Fair { .. } = params.class {
             return Ok(None);
         }
-        // A reserved one goes where most is free, a pinned one to the last CPU: interrupts of devices come to the first.
+        // A reserved one goes where most is free, a pinned one to the last CPU: interrupts of devices come to the first that nobody owns.
         let (mut best, mut least, mut why) = (None, u64::MAX, Refused::Overcommitted);
         for cpu in candidates.iter() {
             let others = self.reserved_at(cpu, vcpu);

@@ -106,6 +106,7 @@ fn a_restart_that_waits_is_called_off_by_a_stop_and_a_start_does_not_wait_for_it
         } else {
             assert_eq!(life.ask(&start("raw")), Reply::Done);
         }
+        assert_eq!(life.el2.0.borrow().alarm, None, "nobody is woken for nothing");
         let handle = life.el2.vm("raw").map(|_| life.el2.handle("raw"));
         life.now = 100 * SECOND;
         life.event(EventKind::Alarm, VmHandle::default());

@@ -1,5 +1,7 @@
 //! Sleeps as deep as PSCI knows: CPU_SUSPEND with the context lost, woken by the timer, then SYSTEM_SUSPEND, woken by
 //! the clock's alarm, then SYSTEM_RESET2. With a second vCPU that stands in SYSTEM_SUSPEND's way.
+//!
+//! Bootargs: `rounds=` of CPU_SUSPEND (5).
 #![no_std]
 #![no_main]
 
@@ -12,17 +14,18 @@ use test_guests::{Machine, cpu, gic, guest, power, println, read_register, timer
 
 guest!(main);
 
-const ROUNDS: u32 = 5;
 const ROUND_NS: u64 = 20_000_000;
 /// A value that a vCPU which lost its context does not have any more.
 const MARK: u64 = 0x5afe_c0de;
 
 static ROUND: AtomicU32 = AtomicU32::new(0);
+static ROUNDS: AtomicU32 = AtomicU32::new(0);
 static DUE: AtomicU64 = AtomicU64::new(0);
 /// The second vCPU may go.
 static LEAVES: AtomicBool = AtomicBool::new(false);
 
-fn main(_: &Machine) {
+fn main(machine: &Machine) {
+    ROUNDS.store(machine.number("rounds", 5) as u32, Ordering::Relaxed);
     gic::init_distributor();
     gic::init_cpu();
     gic::enable_ppi(PPI_VIRTUAL_TIMER);
@@ -56,10 +59,11 @@ fn woken_by_timer(_: usize) {
     }
     timer::disarm();
     gic::end(interrupt);
-    if ROUND.fetch_add(1, Ordering::Relaxed) + 1 < ROUNDS {
+    let rounds = ROUNDS.load(Ordering::Relaxed);
+    if ROUND.fetch_add(1, Ordering::Relaxed) + 1 < rounds {
         return sleep_a_round();
     }
-    println!("SUSPEND cpu {ROUNDS} rounds");
+    println!("SUSPEND cpu {rounds} rounds");
     suspend_system();
 }
 

@@ -19,8 +19,10 @@
 //! Nothing ticks: the scheduler names a time to look again only while somebody waits, or a bandwidth is counted.
 
 mod admission;
+mod balance;
 mod entity;
 mod list;
+mod outcome;
 mod params;
 mod queue;
 
@@ -28,11 +30,13 @@ use core::ops::Index;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use crate::addr::{CpuId, VcpuId};
+use balance::Whom;
 pub use entity::State;
 use entity::{Entity, Place};
+pub use outcome::{Account, Block, Kick, Pick, Review, Turn};
 pub use params::{Bandwidth, Class, CpuMask, Params, Refused, WEIGHT_DEFAULT, WEIGHT_MAX, Weight};
 pub use queue::Queue;
-use queue::{Arrival, Doing, Lengths, Totals, Verdict, is_before};
+use queue::{Arrival, Doing, Lengths, Verdict};
 
 /// Physical CPUs that EL2 runs on at most.
 pub const MAX_CPUS: usize = 8;
@@ -105,84 +109,6 @@ impl<L: QueueLock> Cpu<L> {
     }
 }
 
-/// Whom to kick after a change: those CPUs look at the scheduler again.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Kick(CpuMask);
-
-impl Kick {
-    /// Nobody.
-    pub const NONE: Self = Self(CpuMask::NONE);
-
-    const fn cpu(cpu: CpuId) -> Self {
-        Self(CpuMask::one(cpu))
-    }
-
-    const fn union(self, other: Self) -> Self {
-        Self(CpuMask(self.0.0 | other.0.0))
-    }
-
-    /// Whether nobody is to be kicked.
-    #[inline]
-    pub const fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All but this one.
-    pub const fn but(self, cpu: CpuId) -> Self {
-        Self(self.0.without(CpuMask::one(cpu)))
-    }
-
-    /// The CPUs.
-    pub const fn cpus(self) -> CpuMask {
-        self.0
-    }
-}
-
-/// What a CPU does next.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pick {
-    /// Nothing: it waits for an interrupt.
-    Idle,
-    /// It runs this vCPU.
-    Run(VcpuId),
-    /// It is to [release](Scheduler::release) this vCPU, whose registers it has: that one runs elsewhere.
-    Evict(VcpuId),
-}
-
-/// What a CPU does next, and until when.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Turn {
-    /// What it does.
-    pub pick: Pick,
-    /// When it must ask again.
-    pub until: Option<u64>,
-    /// Who could help.
-    pub kick: Kick,
-}
-
-/// What becomes of the vCPU that runs.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Review {
-    /// It goes on, until then.
-    Stays(Option<u64>),
-    /// It is to be [released](Scheduler::release), and another picked.
-    Leaves,
-}
-
-/// What became of a vCPU that wanted to sleep.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Block {
-    /// It sleeps.
-    Blocked,
-    /// It was woken meanwhile: it goes on.
-    Woken,
-}
-
 /// What a CPU finds in its own queue.
 enum Look {
     Turn(Turn),
@@ -190,28 +116,6 @@ enum Look {
     RoundOver,
     /// Nobody: it is idle from now on.
     Idle(Option<u64>),
-}
-
-/// Whom a CPU takes over from others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Whom {
-    /// Those that wait in its round or an earlier one.
-    OfThisRound,
-    /// All that wait: the CPU has nobody.
-    Anybody,
-}
-
-/// What a vCPU does, and has had so far, in ticks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Account {
-    /// What it does.
-    pub state: State,
-    /// The CPU that has it, or had it last.
-    pub cpu: CpuId,
-    /// It ran.
-    pub ran: u64,
-    /// It could have run.
-    pub waited: u64,
 }
 
 /// All queues and vCPUs.
@@ -273,11 +177,6 @@ impl<L: QueueLock> Scheduler<L> {
         });
     }
 
-    /// The CPU of `among` with the least to do.
-    fn lightest(&self, among: CpuMask) -> Option<CpuId> {
-        among.iter().min_by_key(|cpu| self.cpu(*cpu).weight.load(Ordering::Relaxed))
-    }
-
     /// Something arrived for a vCPU.
     pub fn wake(&self, vcpu: VcpuId, now: u64) -> Kick {
         let sent = self.at_home(vcpu, |queue, entity| match entity.state() {
@@ -328,35 +227,6 @@ impl<L: QueueLock> Scheduler<L> {
                 Kick::NONE
             }
         }
-    }
-
-    /// An idle CPU of `among` for somebody whose waiting has been [shown](Cpu::show). It is to be kicked.
-    ///
-    /// A CPU that goes idle says so, and looks at who waits anywhere after that; here it is the other way round. So
-    /// one of both sees the other.
-    fn take_idle(&self, among: CpuMask) -> Option<CpuId> {
-        let idle = |cpu: &CpuId| {
-            let flag = &self.cpu(*cpu).idle;
-            flag.load(Ordering::SeqCst) && flag.swap(false, Ordering::SeqCst)
-        };
-        among.iter().find(idle)
-    }
-
-    /// Sends a vCPU that could run, and is in no list and no CPU, to a CPU that may run it.
-    fn send(&self, vcpu: VcpuId, now: u64) -> Kick {
-        let entity = &self.entities[vcpu];
-        let allowed = entity.allowed(self.open());
-        let target = self.lightest(allowed).unwrap_or(entity.home());
-        // Under the lock of the queue that it leaves: whoever looks at it there has done so before, or looks at the target.
-        self.at_home(vcpu, |_, entity| entity.set_home(target));
-        self.cpu(target).change(|queue| {
-            if entity.state() != State::Queued {
-                return Kick::NONE;
-            }
-            queue.count_in(entity);
-            queue.enqueue(&self.entities, vcpu, Arrival::Moved, now);
-            self.who_runs(queue, entity)
-        })
     }
 
     /// What `cpu` does next. It runs nothing now: what it ran has blocked, was released or removed. Where it runs another
@@ -413,76 +283,6 @@ impl<L: QueueLock> Scheduler<L> {
         Turn { pick: Pick::Run(vcpu), until, kick: self.watched(queue, cpu, until) }
     }
 
-    /// Notes whether `cpu` comes back by itself; a CPU that does not could help where somebody waits.
-    fn watched(&self, queue: &Queue, cpu: CpuId, until: Option<u64>) -> Kick {
-        self.cpu(cpu).unwatched.store(until.is_none(), Ordering::Relaxed);
-        if until.is_none() || queue.waiting == 0 {
-            return Kick::NONE;
-        }
-        let alone = |cpu: &CpuId| self.cpu(*cpu).unwatched.load(Ordering::Relaxed);
-        let alone = self.open().iter().filter(alone).fold(CpuMask::NONE, CpuMask::with);
-        match queue.any_for(&self.entities, alone) {
-            Some(helper) => {
-                self.cpu(helper).unwatched.store(false, Ordering::Relaxed);
-                Kick::cpu(helper)
-            }
-            None => Kick::NONE,
-        }
-    }
-
-    fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for cpu in self.open().iter() {
-            let cpu = self.cpu(cpu);
-            totals.weight += u64::from(cpu.weight.load(Ordering::Relaxed));
-            totals.vcpus += u64::from(cpu.runnable.load(Ordering::Relaxed));
-            totals.cpus += 1;
-        }
-        totals
-    }
-
-    /// Takes somebody who waits at another CPU into `cpu`'s queue.
-    fn take_over(&self, cpu: CpuId, whom: Whom, now: u64) -> bool {
-        let others = self.open().without(CpuMask::one(cpu));
-        if !self.open().contains(cpu) || others.is_empty() {
-            return false;
-        }
-        let round = self.cpu(cpu).round.load(Ordering::Relaxed);
-        let hungry = whom == Whom::Anybody;
-        for other in others.iter() {
-            let there = self.cpu(other);
-            let its = there.round.load(Ordering::Relaxed);
-            if there.waiting.load(Ordering::SeqCst) == 0 || !hungry && is_before(round, its) {
-                continue;
-            }
-            let found = there.change(|queue| {
-                // The next round of a CPU that is late is one that this CPU has begun.
-                let vcpu = queue.spare(&self.entities, cpu, hungry || is_before(queue.round, round))?;
-                queue.unlink(&self.entities, vcpu);
-                queue.count_out(&self.entities[vcpu]);
-                self.entities[vcpu].set_home(cpu);
-                Some((vcpu, queue.round))
-            });
-            if let Some((vcpu, round)) = found {
-                self.receive(cpu, vcpu, round, now);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// A vCPU that was taken over comes into `cpu`'s queue.
-    fn receive(&self, cpu: CpuId, vcpu: VcpuId, round: u32, now: u64) {
-        self.cpu(cpu).change(|queue| {
-            queue.join(round);
-            let entity = &self.entities[vcpu];
-            if entity.state() == State::Queued {
-                queue.count_in(entity);
-                queue.enqueue(&self.entities, vcpu, Arrival::Moved, now);
-            }
-        });
-    }
-
     /// `cpu` was kicked, or its time has come, while it runs a vCPU.
     pub fn review(&self, cpu: CpuId, now: u64) -> (Review, Kick) {
         let here = self.cpu(cpu);
@@ -521,25 +321,6 @@ impl<L: QueueLock> Scheduler<L> {
     pub fn give_way(&self, cpu: CpuId) -> Review {
         let leaves = self.cpu(cpu).queue.with(Queue::give_way);
         if leaves { Review::Leaves } else { Review::Stays(None) }
-    }
-
-    /// Whether somebody waits at another CPU who could run on `cpu` as well, if not in this round.
-    fn could_help(&self, cpu: CpuId) -> bool {
-        let one = CpuMask::one(cpu);
-        let waits = |other: &CpuId| {
-            let there = self.cpu(*other);
-            there.waiting.load(Ordering::Relaxed) > 0
-                && there.queue.with(|queue| queue.any_for(&self.entities, one).is_some())
-        };
-        self.open().contains(cpu) && self.open().without(one).iter().any(|other| waits(&other))
-    }
-
-    /// The round of a CPU where somebody waits, if `cpu` is one of those that could help.
-    fn waits_elsewhere(&self, cpu: CpuId) -> Option<u32> {
-        let open = self.open();
-        let waits = |other: &CpuId| self.cpu(*other).waiting.load(Ordering::Relaxed) > 0;
-        let other = open.without(CpuMask::one(cpu)).iter().find(waits)?;
-        open.contains(cpu).then(|| self.cpu(other).round.load(Ordering::Relaxed))
     }
 
     /// Wakes the vCPU that sleeps with its registers in `cpu`, which is idle; whether it may go on there at once. It is

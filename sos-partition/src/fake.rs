@@ -14,7 +14,7 @@ use hv_abi::mailbox::{
     SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
 use hv_abi::message::Fault;
-use hv_abi::record::{CrashRecord, EndReason, QueryKind, VmRecord, VmState};
+use hv_abi::record::{CrashRecord, EndReason, VmRecord, VmState};
 use hv_abi::{Status, VmHandle};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -391,10 +391,6 @@ impl Hypervisor for El2 {
         let mut state = self.enter("vm_grant")?;
         state.building(vm)?.grants = grants;
         Ok(())
-    }
-
-    fn hv_query(&mut self, _: QueryKind, _: u64) -> Result<Vec<u8>, Status> {
-        self.enter("hv_query").map(|_| Vec::new())
     }
 
     fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {

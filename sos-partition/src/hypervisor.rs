@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, Scheduling, SharedRegion};
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
-use hv_abi::record::{CrashRecord, QueryKind, VmRecord};
+use hv_abi::record::{CrashRecord, VmRecord};
 use hv_abi::{Status, VmHandle};
 
 /// A global note as EL2 keeps it.
@@ -96,12 +96,6 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status.
     fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status>;
-
-    /// `hv_query`: the record's bytes.
-    ///
-    /// # Errors
-    /// EL2's status.
-    fn hv_query(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Status>;
 
     /// `hv_config`.
     ///

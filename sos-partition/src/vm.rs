@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 
+use hv_abi::handle::label_text;
 use hv_abi::message::{CpuShare, VmPhase, VmSpec, VmSummary};
 use hv_abi::record::{EndReason, VmRecord, VmState};
 use hv_abi::{Status, VmHandle};
@@ -171,10 +172,4 @@ pub(crate) fn summary(spec: &VmSpec, vm: Option<&Vm>) -> VmSummary {
         },
         Vm::summary,
     )
-}
-
-/// The text of a zero-padded label.
-fn label_text(label: &[u8]) -> &str {
-    let end = label.iter().position(|&byte| byte == 0).unwrap_or(label.len());
-    core::str::from_utf8(&label[..end]).unwrap_or_default()
 }

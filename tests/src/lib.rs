@@ -25,7 +25,7 @@ pub mod system;
 pub use board::{Board, CPUS, Clock, Entry, Reset};
 pub use debian::Shell;
 pub use description::{Description, Guest, Partition};
-pub use hostile::Mix;
+pub use hostile::{Mix, SUM};
 pub use run::Run;
 pub use system::System;
 

@@ -34,6 +34,12 @@ impl fmt::Display for VmHandle {
 /// Longest label in bytes.
 pub const LABEL_MAX: usize = 31;
 
+/// The text of a zero-padded label in a record; empty where it is no text.
+pub fn label_text(bytes: &[u8]) -> &str {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    core::str::from_utf8(&bytes[..end]).unwrap_or_default()
+}
+
 /// A VM's label: at most [`LABEL_MAX`] of `[a-z0-9-]`, padded with zeroes. EL2 prints it and
 /// compares it with other labels, and with nothing else.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,8 +98,7 @@ impl Label {
 
     /// The label as text.
     pub fn as_str(&self) -> &str {
-        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(LABEL_MAX);
-        core::str::from_utf8(&self.0[..end]).unwrap_or_default()
+        label_text(&self.0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `hvctl sos history`: the last lives of the service partition, and who they were for.
 
+use hv_abi::handle::label_text;
 use hv_abi::record::{AskerRecord, HistoryHeader, LIFE_ENDS, PastLife, QueryKind};
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -91,7 +92,7 @@ impl Life {
         let name = LIFE_ENDS.get(end as usize);
         Self {
             life: record.life.get(),
-            woken_by: label(&record.woken_by),
+            woken_by: label_text(&record.woken_by).to_owned(),
             began_ns: record.began_ns.get(),
             on_ns: record.on_ns.get(),
             cpu_ns: record.cpu_ns.get(),
@@ -104,18 +105,12 @@ impl Life {
 impl Asker {
     fn of(record: &AskerRecord) -> Self {
         Self {
-            name: label(&record.label),
+            name: label_text(&record.label).to_owned(),
             wakes: record.wakes.get(),
             requests: record.requests.get(),
             cpu_ns: record.cpu_ns.get(),
         }
     }
-}
-
-/// A name, zero padded.
-fn label(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 /// For people.

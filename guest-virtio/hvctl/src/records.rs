@@ -2,6 +2,7 @@
 //!
 //! Names of fields and units here are what scripts rely on: bytes and nanoseconds as numbers.
 
+use hv_abi::handle::label_text;
 use hv_abi::record::{HvInfo, LogHeader, SOS_STATES, SosStatus};
 use serde::Serialize;
 use zerocopy::FromBytes;
@@ -41,13 +42,12 @@ impl Sos {
         let state = record.state.get();
         let name = SOS_STATES.get(state as usize);
         let (on_ns, up_ns) = (record.on_ns.get(), record.up_ns.get());
-        let end = record.woken_by.iter().position(|&byte| byte == 0);
-        let woken_by = &record.woken_by[..end.unwrap_or(record.woken_by.len())];
+        let woken_by = label_text(&record.woken_by);
         Ok(Self {
             state: name.map_or_else(|| format!("unknown ({state})"), |&name| name.to_owned()),
             lives: record.lives.get(),
             failures: record.failures.get(),
-            woken_by: (!woken_by.is_empty()).then(|| String::from_utf8_lossy(woken_by).into_owned()),
+            woken_by: (!woken_by.is_empty()).then(|| woken_by.to_owned()),
             wake_to_answer_ns: record.wake_to_answer_ns.get(),
             on_ns,
             up_ns,

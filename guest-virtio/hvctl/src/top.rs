@@ -5,6 +5,7 @@
 use std::io::{Write, stdout};
 use std::thread::sleep;
 
+use hv_abi::handle::label_text;
 use hv_abi::record::{EXITS, QueryKind, VCPU_STATES, VcpuRecord, VcpusHeader};
 use serde::{Serialize, Serializer};
 use zerocopy::FromBytes;
@@ -125,8 +126,7 @@ const WHAT: &str = "list of vCPUs";
 /// Takes the vCPUs of one answer; the position of the next.
 fn take(reply: &[u8], all: &mut Vec<Reading>) -> Result<u64, Error> {
     let (header, mut rest) = VcpusHeader::read_from_prefix(reply).map_err(|_| Error::Reply(WHAT))?;
-    let end = header.label.iter().position(|&byte| byte == 0).unwrap_or(header.label.len());
-    let vm = String::from_utf8_lossy(&header.label[..end]).into_owned();
+    let vm = label_text(&header.label).to_owned();
     while !rest.is_empty() {
         let (record, behind) = VcpuRecord::read_from_prefix(rest).map_err(|_| Error::Reply(WHAT))?;
         all.push(Reading { vm: vm.clone(), handle: header.handle.get(), up_ns: header.up_ns.get(), record });

@@ -1,13 +1,11 @@
 //! Privileged calls by HVC (`hv_abi::call`, DEN0028).
 
-use alloc::vec::Vec;
 use core::arch::asm;
 
 use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, Scheduling, SharedRegion};
 use hv_abi::handle::Label;
-use hv_abi::mailbox::BODY_MAX;
 use hv_abi::message::Fault;
-use hv_abi::record::{CrashRecord, QueryKind};
+use hv_abi::record::CrashRecord;
 use hv_abi::{Status, VmHandle};
 use sos_partition::Hypervisor;
 use sos_partition::hypervisor::{Note, QueryAnswer};
@@ -124,12 +122,6 @@ impl Hypervisor for El2 {
 
     fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status> {
         self.call(Call::VmGrant, [vm.0, grants.0]).map(|_| ())
-    }
-
-    fn hv_query(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Status> {
-        let arguments = [kind as u64, argument, ANSWERS.ipa(), BODY_MAX as u64];
-        let [written, ..] = self.call(Call::HvQuery, arguments)?;
-        Ok(ANSWERS.bytes(written))
     }
 
     fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {

@@ -4,6 +4,7 @@ use crate::Answer;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
+use hv_abi::handle::label_text;
 use hv_abi::mailbox::HvErrorKind;
 use hv_abi::message::{Reply, VmSummary, decode};
 use hv_abi::record::{HvInfo, LogHeader, QueryKind, SOS_STATES, SosStatus, VCPU_STATES, VcpuRecord, VcpusHeader};
@@ -54,8 +55,7 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
 /// Prints vCPUs; the position of the next.
 pub(crate) fn vcpus(bytes: &[u8]) -> Result<u64, String> {
     let header: VcpusHeader = read(bytes)?;
-    let end = header.label.iter().position(|&byte| byte == 0).unwrap_or(0);
-    let name = String::from_utf8_lossy(&header.label[..end]);
+    let name = label_text(&header.label);
     for record in bytes[size_of::<VcpusHeader>()..].chunks(size_of::<VcpuRecord>()) {
         let record: VcpuRecord = read(record)?;
         let state = VCPU_STATES.get(usize::from(record.state)).copied().unwrap_or("?");
@@ -78,14 +78,13 @@ fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, String> {
 
 fn status(status: &SosStatus) {
     let state = SOS_STATES.get(status.state.get() as usize).copied().unwrap_or("?");
-    let end = status.woken_by.iter().position(|&byte| byte == 0).unwrap_or(0);
     println!(
         "CLIENT sos state {state} lives {} failures {} requests {} frames {} woken-by {}",
         status.lives,
         status.failures,
         status.requests,
         status.frames,
-        String::from_utf8_lossy(&status.woken_by[..end]),
+        label_text(&status.woken_by),
     );
 }
 

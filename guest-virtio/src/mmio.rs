@@ -50,7 +50,7 @@ impl Profile {
 }
 
 /// The feature bits that every device here offers (§6).
-pub const RING_FEATURES: u64 = feature_bits(F::VERSION_1) | feature_bits(F::INDIRECT_DESC) | feature_bits(F::EVENT_IDX);
+const RING_FEATURES: u64 = feature_bits(F::VERSION_1) | feature_bits(F::INDIRECT_DESC) | feature_bits(F::EVENT_IDX);
 
 /// The low 64 of the specification's 128 feature bits; the registers can select more, and they
 /// read zero.

@@ -13,7 +13,7 @@ use hv_abi::VmHandle;
 use hv_abi::mailbox::{Frame, MESSAGE_MAX, OPEN_MAX};
 
 /// Bytes of incomplete requests, all together.
-pub const BYTES_MAX: usize = MESSAGE_MAX + 256 * 1024;
+const BYTES_MAX: usize = MESSAGE_MAX + 256 * 1024;
 /// How long a request may stand still.
 pub const PATIENCE_SECONDS: u64 = 5;
 

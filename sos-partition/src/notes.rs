@@ -18,11 +18,11 @@ use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 
 /// Note of created specs: a `Vec<VmSpec>`.
-pub const SPECS: u64 = 0;
+const SPECS: u64 = 0;
 /// Note of ends: a `Vec<LastEnd>`, oldest first.
 pub const ENDS: u64 = 1;
 /// Ends that are kept; the oldest gives way.
-pub const ENDS_MAX: usize = 64;
+const ENDS_MAX: usize = 64;
 /// How often a change is tried against others that change the note meanwhile.
 const TRIES: u32 = 8;
 

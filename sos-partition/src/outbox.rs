@@ -13,7 +13,7 @@ use crate::assembly::Asker;
 /// How long a receiver may leave a frame waiting.
 pub const PATIENCE_SECONDS: u64 = 1;
 /// Replies that may be parked for one VM; the oldest gives way.
-pub const PARKED_MAX: usize = 8;
+const PARKED_MAX: usize = 8;
 
 #[derive(Debug)]
 struct Reply {

@@ -11,7 +11,7 @@ const LONG_LIFE_NS: u64 = 10_000_000_000;
 /// Wait before the second restart in a row, in seconds; it doubles.
 const WAIT_FIRST_S: u64 = 1;
 /// Longest wait, in seconds.
-pub const WAIT_MOST_S: u64 = 60;
+const WAIT_MOST_S: u64 = 60;
 
 /// What a spec says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

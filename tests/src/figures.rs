@@ -20,7 +20,7 @@ const fn figure(name: &'static str, what: &'static str, limit: f64, peers: &'sta
 }
 
 /// Every figure.
-pub const FIGURES: &[Figure] = &[
+const FIGURES: &[Figure] = &[
     figure("psci_version", "PSCI_VERSION", 120.0, "211 / 486 / 1739"),
     figure("hvc_unknown", "an unknown SMCCC call", 140.0, "211 / 486 / 1739"),
     figure("doorbell", "mailbox doorbell with nothing to do", 200.0, "-"),

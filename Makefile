@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test models check bench soak image rtos gdb fuzz miri clean setup programs
+.PHONY: help run test stays models check bench soak image rtos gdb fuzz miri clean setup programs
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -28,6 +28,10 @@ test: setup ## Run everything: host tests, then the real image in QEMU
 	cargo test
 	@$(MAKE) --no-print-directory image rtos
 	$(HARNESS) -- --test-threads=2
+
+stays: image rtos ## Run the tests with the build that says how long a CPU stays at EL2
+	DORMOUSE_STAYS=1 $(HARNESS) -- --nocapture --test-threads=2 | tee build/stays.log
+	@grep -o 'stay: .*' build/stays.log | sort -k2 -n | tail -n 1
 
 models: image rtos ## Run the tests in QEMU on every model of CPU, one after the other
 	for cpu in $(MODELS); do echo "== $$cpu"; DORMOUSE_CPU=$$cpu $(HARNESS) -- --test-threads=2; done

@@ -131,10 +131,14 @@ pub fn checked_image() -> (PathBuf, PathBuf) {
 
 /// The build of EL2 that says how long a CPU stays there.
 pub fn measuring_image() -> PathBuf {
-    let elf = present(build_with("dormouse", "aarch64-unknown-none-softfloat", "stays").join("dormouse"));
-    let image = target().join("stays/dormouse.img");
-    image_tool(&["el2", text(&elf), text(&image)]);
-    image
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let elf = present(build_with("dormouse", "aarch64-unknown-none-softfloat", "stays").join("dormouse"));
+        let image = target().join("stays/dormouse.img");
+        image_tool(&["el2", text(&elf), text(&image)]);
+        image
+    };
+    IMAGE.get_or_init(build).clone()
 }
 
 /// Builds `package` with `feature`, in a directory of its own; where its programs are.

@@ -2,7 +2,7 @@
 
 use crate::artifact;
 use crate::debugger::Debugger;
-use crate::run::Run;
+use crate::run::{Run, STAYS};
 use crate::system::System;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -142,7 +142,7 @@ impl Board {
 
     /// Boots `system` under a debugger: the board stands still until it lets it run.
     pub fn boot_debugged(&self, system: &System) -> (Run, Debugger) {
-        let kernel = self.kernel.clone().unwrap_or_else(|| artifact::built("dormouse.img"));
+        let kernel = self.image();
         let (mut run, debugger) = Run::start_debugged(&self.arguments(&kernel, Some(&system.archive())), self.seed);
         run.files = Some(system.keep());
         (run, debugger)
@@ -157,7 +157,7 @@ impl Board {
 
     /// Boots with `archive` as the initrd, or none.
     pub fn start(&self, archive: Option<&Path>) -> Run {
-        let kernel = self.kernel.clone().unwrap_or_else(|| artifact::built("dormouse.img"));
+        let kernel = self.image();
         Run::start(&self.arguments(&kernel, archive), self.seed)
     }
 
@@ -183,6 +183,13 @@ impl Board {
     }
 
     /// QEMU's arguments, serial lines excepted.
+    /// The image that it boots; with `DORMOUSE_STAYS`, and in counted instructions, the measuring one.
+    fn image(&self) -> PathBuf {
+        let measures = self.clock == Clock::Instructions && std::env::var_os(STAYS).is_some();
+        let usual = || if measures { artifact::measuring_image() } else { artifact::built("dormouse.img") };
+        self.kernel.clone().unwrap_or_else(usual)
+    }
+
     fn arguments(&self, kernel: &Path, archive: Option<&Path>) -> Vec<String> {
         let machine = match self.entry {
             Entry::El1 => "virt,gic-version=3",

@@ -233,10 +233,18 @@ const ENDS: [&str; 5] = ["powered off", "reset", "crashed", "stopped", "watchdog
 /// What every fatal line of EL2 contains.
 pub const FATAL: &str = "dormouse: fatal:";
 
+/// Set to have the measuring image in all runs in counted instructions; each says its longest stay at EL2 then.
+pub const STAYS: &str = "DORMOUSE_STAYS";
+
 impl Drop for Run {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.report());
+        }
+        if std::env::var_os(STAYS).is_some()
+            && let Some(stay) = self.log.text().lines().rfind(|line| line.contains("stay: "))
+        {
+            println!("STAY {stay}");
         }
         // QEMU keeps nothing that it would have to put in order.
         let _ = self.child.kill();

@@ -170,8 +170,8 @@ fn stolen(shell: &mut Shell) -> u64 {
     line.split_whitespace().nth(8).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line}"))
 }
 
-/// Two seconds of work in a shell, and how long it has taken.
-const WORK: &str = "uptime() { cut -d' ' -f1 /proc/uptime | tr -d .; }; begun=$(uptime); end=$((begun + 200)); \
+/// A second of work in a shell, and how long it has taken.
+const WORK: &str = "uptime() { cut -d' ' -f1 /proc/uptime | tr -d .; }; begun=$(uptime); end=$((begun + 100)); \
                     while [ $(uptime) -lt $end ]; do :; done; echo $(($(uptime) - begun))";
 
 #[test]

@@ -43,8 +43,10 @@ pub struct Local {
     /// Its redistributor.
     pub redistributor: Redistributor,
     timers: MutexGuard<'static, Timers>,
-    /// When the scheduler is to be asked again.
+    /// When the scheduler is to be asked again: somebody waits, or a bandwidth is counted.
     review_at: Option<u64>,
+    /// WFE comes to EL2.
+    wfe_traps: bool,
     /// What the hardware timer is set to.
     programmed: Option<u64>,
     /// Somebody asked this CPU to look at the scheduler.
@@ -87,6 +89,7 @@ impl Local {
             redistributor,
             timers,
             review_at: None,
+            wfe_traps: false,
             programmed: None,
             reschedule: false,
             released: false,
@@ -115,6 +118,15 @@ impl Local {
     pub fn watch_sos(&mut self, deadline: Option<u64>) {
         self.set(TimerKey::ServicePartition, deadline);
         self.program();
+    }
+
+    /// Notes when the scheduler is to be asked again. Until then who waits in WFE gives way, if there is anybody.
+    fn review_by(&mut self, until: Option<u64>) {
+        self.review_at = until;
+        if self.wfe_traps != until.is_some() {
+            self.wfe_traps = until.is_some();
+            guest::trap_wfe(self.wfe_traps);
+        }
     }
 
     fn set(&mut self, key: TimerKey, deadline: Option<u64>) {
@@ -210,7 +222,7 @@ pub fn run(mut local: Local) -> ! {
         stay::show(local.id);
         let Turn { pick, until, kick } = SCHEDULER.pick(local.id, counter::now_relaxed());
         act(kick);
-        local.review_at = until;
+        local.review_by(until);
         let released = core::mem::take(&mut local.released);
         match pick {
             Pick::Run(vcpu) => turn(&mut local, &mut resident, vcpu),
@@ -422,7 +434,7 @@ impl Local {
         act(kick);
         match review {
             Review::Stays(until) => {
-                self.review_at = until;
+                self.review_by(until);
                 self.program();
                 false
             }

@@ -44,13 +44,16 @@ pub struct Ports {
 struct PortBuffers {
     coming: [u8; SLOT_SIZE],
     come: usize,
+    /// Bytes of the frame that is coming, by its header, once that has come; 0 where it cannot be read.
+    whole: usize,
     going: [u8; SLOT_SIZE],
     going_len: usize,
     gone: usize,
 }
 
 impl PortBuffers {
-    const EMPTY: Self = Self { coming: [0; SLOT_SIZE], come: 0, going: [0; SLOT_SIZE], going_len: 0, gone: 0 };
+    const EMPTY: Self =
+        Self { coming: [0; SLOT_SIZE], come: 0, whole: 0, going: [0; SLOT_SIZE], going_len: 0, gone: 0 };
 
     /// Nothing comes or goes; bytes of old frames are behind what is counted, where nobody reads.
     const fn empty(&mut self) {
@@ -62,9 +65,14 @@ impl PortBuffers {
         if self.come < HEADER_SIZE {
             return Some(HEADER_SIZE - self.come);
         }
-        let (header, _) = FrameHeader::read_from_prefix(&self.coming).ok()?;
-        let frame = Frame::parse(&header).ok()?;
-        (HEADER_SIZE + frame.length).checked_sub(self.come)
+        self.whole.checked_sub(self.come)
+    }
+
+    /// What its header says of the bytes of the frame that is coming.
+    fn read_header(&mut self) {
+        let header = FrameHeader::read_from_prefix(&self.coming).ok();
+        let frame = header.and_then(|(header, _)| Frame::parse(&header).ok());
+        self.whole = frame.map_or(0, |frame| HEADER_SIZE + frame.length);
     }
 
     /// Takes bytes as far as the frame lacks them.
@@ -78,6 +86,9 @@ impl PortBuffers {
             self.coming[self.come..self.come + piece.len()].copy_from_slice(piece);
             self.come += piece.len();
             used += piece.len();
+            if self.come == HEADER_SIZE {
+                self.read_header();
+            }
         }
         used
     }

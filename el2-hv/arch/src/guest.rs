@@ -5,6 +5,8 @@
 
 use core::arch::{asm, global_asm};
 
+use hv_core::trap_config::{HCR_TWE, HCR_VSE};
+
 use crate::tlb::TCR_NO_WALKS;
 use crate::{mrs, msr, vectors};
 
@@ -248,7 +250,7 @@ impl VcpuContext {
             msr!("s3_4_c12_c1_1", self.deferred_serror);
         }
         if self.serror != 0 {
-            msr!("hcr_el2", mrs!("hcr_el2") | VIRTUAL_SERROR);
+            msr!("hcr_el2", mrs!("hcr_el2") | HCR_VSE);
         }
         // SAFETY: the pointer is to a whole FpState; EL2 itself uses none of these registers.
         unsafe { fp_restore(&raw const self.fp) };
@@ -276,9 +278,9 @@ impl VcpuContext {
         msr!("cntv_ctl_el0", 0);
         self.tcr = mrs!("tcr_el1");
         let hcr = mrs!("hcr_el2");
-        self.serror = hcr & VIRTUAL_SERROR;
+        self.serror = hcr & HCR_VSE;
         if self.serror != 0 {
-            msr!("hcr_el2", hcr & !VIRTUAL_SERROR);
+            msr!("hcr_el2", hcr & !HCR_VSE);
         }
         self.el1.save();
         if has_ras() {
@@ -303,7 +305,7 @@ impl VcpuContext {
 
     /// A virtual SError is pending for this vCPU, which is stored.
     pub fn pend_serror(&mut self) {
-        self.serror = VIRTUAL_SERROR;
+        self.serror = HCR_VSE;
     }
 }
 
@@ -381,12 +383,15 @@ impl TrapControls {
     }
 }
 
-/// HCR_EL2.VSE.
-const VIRTUAL_SERROR: u64 = 1 << 8;
-
 /// A virtual SError is pending for the loaded vCPU from now on; the CPU clears it when it is taken.
 pub fn pend_serror() {
-    msr!("hcr_el2", mrs!("hcr_el2") | VIRTUAL_SERROR);
+    msr!("hcr_el2", mrs!("hcr_el2") | HCR_VSE);
+}
+
+/// Whether WFE of a guest on this CPU comes to EL2, from the next entry on.
+pub fn trap_wfe(traps: bool) {
+    let others = mrs!("hcr_el2") & !HCR_TWE;
+    msr!("hcr_el2", if traps { others | HCR_TWE } else { others });
 }
 
 /// SCTLR_EL1 and VBAR_EL1 of the loaded vCPU: what an exception entry looks at.

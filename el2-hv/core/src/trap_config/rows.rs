@@ -36,7 +36,11 @@ pub const HCR_ROWS: &[Field] = &[
     field("BSU", (10, 2), 0b01, "barriers reach the Inner Shareable domain at least, for the same reason"),
     off("DC", 12, "the guest's stage 1 decides; with its MMU off it sees Device memory, as on hardware"),
     on("TWI", 13, "WFI gives the CPU away"),
-    off("TWE", 14, "WFE does not: it is short, and mostly in spin locks; the time slice bounds it"),
+    off(
+        "TWE",
+        14,
+        "WFE while others wait for the CPU: it is set and cleared as they come and go. Alone a vCPU waits in it at no cost",
+    ),
     off(
         "TID0, TID1, TID2",
         15,

@@ -6,7 +6,7 @@ use dormouse_tests::cycles::{
 
 #[test]
 fn vms_destroyed_at_any_moment_leave_nothing() {
-    destroyed_at_any_moment(&Cycles::new(30));
+    destroyed_at_any_moment(&Cycles::new(100));
 }
 
 #[test]

@@ -182,14 +182,15 @@ impl Board {
         self
     }
 
-    /// QEMU's arguments, serial lines excepted.
-    /// The image that it boots; with `DORMOUSE_STAYS`, and in counted instructions, the measuring one.
+    /// The image that it boots; with `DORMOUSE_STAYS`, and in counted instructions, the measuring one. Of several CPUs
+    /// each counts what the others execute as well.
     fn image(&self) -> PathBuf {
-        let measures = self.clock == Clock::Instructions && std::env::var_os(STAYS).is_some();
+        let measures = self.clock == Clock::Instructions && self.cpus == 1 && std::env::var_os(STAYS).is_some();
         let usual = || if measures { artifact::measuring_image() } else { artifact::built("dormouse.img") };
         self.kernel.clone().unwrap_or_else(usual)
     }
 
+    /// QEMU's arguments, serial lines excepted.
     fn arguments(&self, kernel: &Path, archive: Option<&Path>) -> Vec<String> {
         let machine = match self.entry {
             Entry::El1 => "virt,gic-version=3",

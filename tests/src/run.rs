@@ -108,13 +108,22 @@ impl Run {
     /// # Panics
     /// If it does not say so within `time`.
     pub fn expect_vm_end(&mut self, vm: &str, time: Duration) -> &'static str {
-        let ended = |text: &str| {
+        self.expect_vm_ends(&[vm], time)[0]
+    }
+
+    /// Waits until EL2's log says that all of `vms` have ended, in whatever order; how they have.
+    ///
+    /// # Panics
+    /// If it does not say so within `time`.
+    pub fn expect_vm_ends(&mut self, vms: &[&str], time: Duration) -> Vec<&'static str> {
+        let ended = |text: &str, vm: &str| {
             let ends = ENDS.iter().filter_map(|end| Some((end_of(text, &format!("] vm {vm}: {end}"))?, *end)));
             ends.min()
         };
-        let found = self.log.wait(time, |text| ended(text).map(|(length, _)| length));
-        let text = found.unwrap_or_else(|missing| fail("EL2's log", &format!("end of {vm}"), missing, time));
-        ended(&text).map_or("", |(_, end)| end)
+        let all = |text: &str| vms.iter().try_fold(0, |last, vm| Some(ended(text, vm)?.0.max(last)));
+        let found = self.log.wait(time, all);
+        let text = found.unwrap_or_else(|missing| fail("EL2's log", &format!("end of {vms:?}"), missing, time));
+        vms.iter().filter_map(|vm| Some(ended(&text, vm)?.1)).collect()
     }
 
     /// Waits for a whole line of the console that begins with `start`; the line.
@@ -233,7 +242,7 @@ const ENDS: [&str; 5] = ["powered off", "reset", "crashed", "stopped", "watchdog
 /// What every fatal line of EL2 contains.
 pub const FATAL: &str = "dormouse: fatal:";
 
-/// Set to have the measuring image in all runs in counted instructions; each says its longest stay at EL2 then.
+/// Set to have the measuring image in all runs of one CPU in counted instructions; each says its longest stay at EL2 then.
 pub const STAYS: &str = "DORMOUSE_STAYS";
 
 impl Drop for Run {

@@ -18,9 +18,7 @@ fn number(line: &str, name: &str) -> u64 {
 fn verdict(run: &mut Run) -> String {
     let report = run.expect_line("DEBUG rounds", seconds(120));
     run.expect("DEBUG PASS", seconds(20));
-    for name in ["d0", "d1"] {
-        assert_eq!(run.expect_vm_end(name, seconds(120)), "powered off");
-    }
+    assert_eq!(run.expect_vm_ends(&["d0", "d1"], seconds(120)), ["powered off"; 2]);
     report
 }
 

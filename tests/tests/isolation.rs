@@ -81,18 +81,15 @@ fn debian_keeps_time_under_load_with_cpus_that_come_and_go_beside_hostile_operat
 
 fn asids(guests: u32, board: &Board) {
     let guest = |seed: u32| Guest::bare("asid", &format!("rounds=100000 seed={seed}")).vcpus(2);
-    let mut description = Description::with("a1", guest(1));
-    for seed in 2..=guests {
-        description = description.and(&format!("a{seed}"), guest(seed));
-    }
+    let others = (2..=guests).map(|seed| (format!("a{seed}"), seed)).collect::<Vec<_>>();
+    let description = Description::with("a1", guest(1));
+    let description = others.iter().fold(description, |all, (name, seed)| all.and(name, guest(*seed)));
     let system = System::new(&description);
     let mut run = board.boot(&system);
     run.expect("ASID PASS", seconds(300));
     // The others' verdicts are on their own consoles.
-    for seed in 2..=guests {
-        let name = format!("a{seed}");
-        assert_eq!(run.expect_vm_end(&name, seconds(300)), "powered off");
-    }
+    let names = others.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+    assert_eq!(run.expect_vm_ends(&names, seconds(300)), vec!["powered off"; names.len()]);
     let log = run.log.text();
     assert!(!log.contains("crashed"), "{log}");
 }

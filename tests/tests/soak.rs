@@ -36,14 +36,14 @@ fn a_thousand_lives_each_turn_their_cpu_on_and_off() {
 }
 
 /// Says how to repeat what has failed.
-struct Repeat(u32);
+struct Repeat(&'static str, u32);
 
 impl Drop for Repeat {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let test = "ten_million_hostile_operations_harm_nobody";
+            let Self(test, seed) = self;
             let tail = format!("cargo test --release -p dormouse-tests --test soak {test} -- --ignored --nocapture");
-            eprintln!("to repeat: DORMOUSE_SEED={} {tail}", self.0);
+            eprintln!("to repeat: DORMOUSE_SEED={seed} {tail}");
         }
     }
 }
@@ -61,18 +61,18 @@ fn seed() -> u32 {
 #[test]
 #[ignore = "long; make soak runs it"]
 fn ten_million_hostile_operations_harm_nobody() {
-    let repeat = Repeat(seed());
-    println!("hostile operations of seed {}", repeat.0);
-    let mix = Mix { time: seconds(7200), ..Mix::new(repeat.0, 10_000_000) };
+    let repeat = Repeat("ten_million_hostile_operations_harm_nobody", seed());
+    println!("hostile operations of seed {}", repeat.1);
+    let mix = Mix { time: seconds(7200), ..Mix::new(repeat.1, 10_000_000) };
     mix.run(Board::default());
 }
 
 #[test]
 #[ignore = "long; make soak runs it"]
 fn debian_keeps_time_for_ten_minutes_under_load_beside_hostile_operations() {
-    let repeat = Repeat(seed());
-    println!("hostile operations of seed {}", repeat.0);
-    let mix = Mix { linux: 4, time: seconds(600), ..Mix::new(repeat.0, 10_000_000) };
+    let repeat = Repeat("debian_keeps_time_for_ten_minutes_under_load_beside_hostile_operations", seed());
+    println!("hostile operations of seed {}", repeat.1);
+    let mix = Mix { linux: 4, time: seconds(600), ..Mix::new(repeat.1, 10_000_000) };
     mix.run_beside_load(Board::default(), 600);
 }
 

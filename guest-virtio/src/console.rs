@@ -291,7 +291,7 @@ impl Console {
                 break;
             };
             let message = control::receive(&mut chain, memory)?;
-            queue.push_used(memory, chain, 0)?;
+            queue.push_used(memory, chain.head(), 0)?;
             if let Some(message) = message {
                 self.handle(message, memory)?;
             }

@@ -1,5 +1,5 @@
 //! What guests see of shared devices, from the device's side: the virtio-mmio transport, split
-//! virtqueues, a multiport console, the two PrimeCells of QEMU's `virt` machine, and a watchdog.
+//! virtqueues, disks, a multiport console, the two PrimeCells of QEMU's `virt` machine, and a watchdog.
 //!
 //! Each device is a plain value that can stand in a static table: it is made by a `const fn`,
 //! never allocates, and answers each access with a bounded amount of work. It decides and
@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod blk;
 pub mod console;
 pub mod memory;
 pub mod mmio;

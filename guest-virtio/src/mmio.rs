@@ -15,7 +15,7 @@ mod register;
 #[cfg(test)]
 mod tests;
 
-pub use register::{CONFIG_SIZE, DORMOUSE_VENDOR, read_empty_slot};
+pub use register::{CONFIG as CONFIG_BASE, CONFIG_SIZE, DORMOUSE_VENDOR, read_empty_slot};
 
 use crate::queue::{Queue, RingFeatures};
 use virtio_spec::mmio::InterruptStatus;
@@ -88,6 +88,7 @@ pub struct Transport<const QUEUES: usize> {
     device_features_sel: u32,
     driver_features_sel: u32,
     queue_sel: u32,
+    generation: u32,
     queues: [Queue; QUEUES],
 }
 
@@ -104,6 +105,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
             device_features_sel: 0,
             driver_features_sel: 0,
             queue_sel: 0,
+            generation: 0,
             queues: [const { Queue::new() }; QUEUES],
         }
     }
@@ -134,7 +136,7 @@ impl<const QUEUES: usize> Transport<QUEUES> {
             register::QUEUE_READY => self.selected().map_or(0, |queue| queue.is_ready().into()),
             register::INTERRUPT_STATUS => u32::from(self.interrupt.bits()),
             register::STATUS => u32::from(self.status.bits()),
-            // ConfigGeneration among them: no configuration here ever changes (§2.5.3).
+            register::CONFIG_GENERATION => self.generation,
             _ => register::read_fixed(offset),
         };
         u64::from(value)
@@ -193,14 +195,36 @@ impl<const QUEUES: usize> Transport<QUEUES> {
         self.pulse = true;
     }
 
+    /// Tells the driver that the configuration space has changed: a new generation, so that a read in several steps is
+    /// seen to be torn, and a notification if it is running (§2.5.1).
+    pub fn config_changed(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.notify_of_config();
+    }
+
     /// Gives up on what the driver does: DEVICE_NEEDS_RESET, and a configuration change
     /// notification if the driver is running (§2.1.2).
     pub fn fail(&mut self) {
         self.status.insert(DeviceStatus::DEVICE_NEEDS_RESET);
+        self.notify_of_config();
+    }
+
+    fn notify_of_config(&mut self) {
         if self.status.contains(DeviceStatus::DRIVER_OK) {
             self.interrupt.insert(InterruptStatus::CONFIGURATION_CHANGE_NOTIFICATION);
             self.pulse = true;
         }
+    }
+
+    /// Whether this write takes buffers back from the device: a reset, or the stop of a queue. The device must not
+    /// touch them afterwards, so one that has handed them on waits before it performs the write (§2.4.1).
+    pub fn takes_buffers_back(&self, offset: u64, size: u8, value: u64) -> bool {
+        size == 4
+            && match offset {
+                register::STATUS => value as u32 == 0,
+                register::QUEUE_READY => value & 1 == 0 && self.selected().is_some_and(Queue::is_ready),
+                _ => false,
+            }
     }
 
     /// Whether the slot's SPI must be pulsed now; true once for all causes since the last call.

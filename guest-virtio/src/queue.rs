@@ -27,13 +27,16 @@ pub enum QueueError {
     /// An area is misaligned (virtio 1.2 §2.7, table of alignments) or wraps the address space.
     #[error("queue: area at {0:#x} is misaligned or wraps")]
     Area(u64),
-    /// The available index is further ahead than the queue has entries.
-    #[error("queue: available index {index} is more than the queue's size after {expected}")]
+    /// The available index promises more chains than the queue has entries, those that the device has not given back
+    /// counted (§2.7.13.1).
+    #[error("queue: available index {index} with {in_flight} chains in flight and {expected} next")]
     AvailableIndex {
         /// The index read.
         index: u16,
         /// The next entry the device was going to take.
         expected: u16,
+        /// Chains that were taken and not given back.
+        in_flight: u16,
     },
     /// A head or a link names a descriptor outside its table.
     #[error("queue: descriptor {0} is outside its table")]
@@ -41,6 +44,9 @@ pub enum QueueError {
     /// More descriptors than the table has: a loop, or a chain longer than §2.7.5.3.1 allows.
     #[error("queue: chain from descriptor {0} does not end")]
     Endless(u16),
+    /// A chain with less than every request of the device's has.
+    #[error("queue: chain from descriptor {0} is too short for a request")]
+    Short(u16),
     /// A descriptor of no bytes, or one that wraps the address space.
     #[error("queue: descriptor for {length} bytes at {ipa:#x}")]
     Range {
@@ -232,19 +238,24 @@ impl Queue {
         (self.held, self.is_held) = (chain, true);
     }
 
+    /// Chains that were taken and not given back, one put back among them: at most the queue's size.
+    const fn in_flight(&self) -> u16 {
+        self.next_available.wrapping_sub(self.next_used)
+    }
+
     /// Number of chains that the driver has made available and the device has not taken, not
     /// counting a chain put back.
     ///
     /// # Errors
-    /// If the queue is off, or the index is more than the queue's size ahead or not in RAM.
+    /// If the queue is off, or the index promises more than the queue has entries or is not in RAM.
     pub fn available(&self, memory: &dyn GuestMemory) -> Result<u16, QueueError> {
         if !self.ready {
             return Err(QueueError::NotReady);
         }
         let index = memory.read_u16(self.areas.driver.wrapping_add(INDEX))?;
-        let count = index.wrapping_sub(self.next_available);
-        if count > self.size {
-            return Err(QueueError::AvailableIndex { index, expected: self.next_available });
+        let (count, in_flight) = (index.wrapping_sub(self.next_available), self.in_flight());
+        if count > self.size.saturating_sub(in_flight) {
+            return Err(QueueError::AvailableIndex { index, expected: self.next_available, in_flight });
         }
         memory.fence_acquire();
         Ok(count)
@@ -272,16 +283,17 @@ impl Queue {
         self.backlog(memory)
     }
 
-    /// Gives a chain back to the driver, `written` bytes of it filled by the device.
+    /// Gives the chain from `head` back to the driver, `written` bytes of it filled by the device. Only a chain that was
+    /// taken is given back, and only once.
     ///
     /// # Errors
     /// If the queue is off or the used ring is not in RAM.
-    pub fn push_used(&mut self, memory: &dyn GuestMemory, chain: Chain, written: u32) -> Result<(), QueueError> {
+    pub fn push_used(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), QueueError> {
         if !self.ready {
             return Err(QueueError::NotReady);
         }
         // struct virtq_used_elem: id, then len, 32 bits each (§2.7.8).
-        let element = u64::from(written) << 32 | u64::from(chain.head());
+        let element = u64::from(written) << 32 | u64::from(head);
         memory.write_u64(self.device_entry(self.next_used), element)?;
         self.next_used = self.next_used.wrapping_add(1);
         memory.fence_release();
@@ -297,13 +309,13 @@ impl Queue {
     pub fn discard(&mut self, memory: &dyn GuestMemory) -> Result<Backlog, QueueError> {
         let waiting = self.available(memory)?;
         if let Some(chain) = self.take_held() {
-            self.push_used(memory, chain, 0)?;
+            self.push_used(memory, chain.head(), 0)?;
         }
         for _ in 0..waiting {
             let Some(chain) = self.pop(memory)? else {
                 break;
             };
-            self.push_used(memory, chain, 0)?;
+            self.push_used(memory, chain.head(), 0)?;
         }
         self.arm(memory)
     }

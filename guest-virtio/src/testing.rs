@@ -178,6 +178,11 @@ impl DriverQueue {
         }
     }
 
+    /// The head that the next chain will have.
+    pub(crate) fn next_head(&self) -> Option<u16> {
+        self.free.front().copied()
+    }
+
     /// Makes a chain available; returns its head, or `None` if the table has no room.
     pub(crate) fn add(&mut self, memory: &VecMemory, buffers: &[Buffer], layout: Layout) -> Option<u16> {
         let direct = match layout {

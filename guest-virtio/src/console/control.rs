@@ -180,5 +180,5 @@ pub(super) fn send(
         left = rest;
     }
     let written = message.length - left.len();
-    queue.push_used(memory, chain, written as u32)
+    queue.push_used(memory, chain.head(), written as u32)
 }

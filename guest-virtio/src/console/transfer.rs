@@ -67,7 +67,7 @@ pub(super) fn drain(
             continue;
         };
         match drain_chain(&mut chain, memory, &mut left, sink)? {
-            Progress::Finished => queue.push_used(memory, chain, 0)?,
+            Progress::Finished => queue.push_used(memory, chain.head(), 0)?,
             Progress::Stopped => {
                 queue.hold(chain);
                 break Backlog::Waiting;
@@ -127,7 +127,7 @@ pub(super) fn fill(queue: &mut Queue, memory: &dyn GuestMemory, bytes: &[u8]) ->
             queue.hold(chain);
             break;
         }
-        queue.push_used(memory, chain, written as u32)?;
+        queue.push_used(memory, chain.head(), written as u32)?;
     }
     Ok(allowed - left.bytes)
 }

@@ -35,7 +35,9 @@ pub(super) const QUEUE_DEVICE_LOW: u64 = 0x0a0;
 pub(super) const QUEUE_DEVICE_HIGH: u64 = 0x0a4;
 pub(super) const SHM_LEN_LOW: u64 = 0x0b0;
 pub(super) const SHM_BASE_HIGH: u64 = 0x0bc;
-pub(super) const CONFIG: u64 = 0x100;
+pub(super) const CONFIG_GENERATION: u64 = 0x0fc;
+/// Where the configuration space begins.
+pub const CONFIG: u64 = 0x100;
 
 /// Bytes of the configuration space that a slot has room for.
 pub const CONFIG_SIZE: u64 = VIRTIO_STRIDE - CONFIG;

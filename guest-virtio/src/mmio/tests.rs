@@ -402,3 +402,31 @@ fn random_writes_keep_the_device_lawful() {
         }
     }
 }
+
+#[test]
+fn a_new_configuration_has_a_new_generation_and_is_told_to_a_running_driver_only() {
+    let mut quiet = device();
+    let before = get(&quiet, 0xfc);
+    quiet.config_changed();
+    assert_ne!(get(&quiet, 0xfc), before);
+    assert!(!quiet.take_pulse());
+    let mut device = running();
+    device.config_changed();
+    assert!(device.take_pulse());
+    assert_eq!(get(&device, 0x60), 2);
+    assert!(device.is_live());
+}
+
+#[test]
+fn only_a_reset_and_the_stop_of_a_queue_take_buffers_back() {
+    let mut device = running();
+    assert!(device.takes_buffers_back(0x70, 4, 0));
+    assert!(device.takes_buffers_back(0x70, 4, 0x1_0000_0000), "a register has 32 bits");
+    assert!(!device.takes_buffers_back(0x70, 1, 0), "an access that is ignored");
+    assert!(!device.takes_buffers_back(0x70, 4, 15));
+    for (queue, expected) in [(0, true), (1, false), (7, false)] {
+        let _ = set(&mut device, 0x30, queue);
+        assert_eq!(device.takes_buffers_back(0x44, 4, 0), expected, "queue {queue}");
+        assert!(!device.takes_buffers_back(0x44, 4, 1));
+    }
+}

@@ -85,7 +85,7 @@ fn disabled_queue_does_nothing() {
     queue.hold(chain.clone());
     queue.disable();
     assert_eq!(queue.pop(&memory), Err(QueueError::NotReady));
-    assert_eq!(queue.push_used(&memory, chain, 0), Err(QueueError::NotReady));
+    assert_eq!(queue.push_used(&memory, chain.head(), 0), Err(QueueError::NotReady));
     assert_eq!(queue.should_notify(&memory), Err(QueueError::NotReady));
     assert_eq!(queue.arm(&memory), Err(QueueError::NotReady));
 }
@@ -258,9 +258,30 @@ fn available_index_that_runs_ahead_is_a_lie() {
         for lie in [9, 100, 0x7fff, 0xffff] {
             let index = start.wrapping_add(lie);
             memory.write_u16(driver.driver + 2, index).unwrap();
-            let expected = QueueError::AvailableIndex { index, expected: start };
+            let expected = QueueError::AvailableIndex { index, expected: start, in_flight: 0 };
             assert_eq!(queue.pop(&memory), Err(expected), "{lie}");
         }
+    }
+}
+
+#[test]
+fn chains_that_the_device_still_has_count_against_the_ring() {
+    for start in [0, 0xfff8] {
+        let (memory, mut driver, mut queue) = pair(8, BOTH, start);
+        let add = |driver: &mut DriverQueue| {
+            driver.add(&memory, &[Buffer::readable(DATA, 1)], Layout::Direct).unwrap();
+        };
+        (0..5).for_each(|_| add(&mut driver));
+        let chains: Vec<_> = (0..5).map(|_| queue.pop(&memory).unwrap().unwrap()).collect();
+        (0..3).for_each(|_| add(&mut driver));
+        assert_eq!(queue.available(&memory), Ok(3), "five taken and three waiting fill the ring");
+        // A head that is in flight is offered once more.
+        driver.publish(&memory, chains[0].head());
+        let (index, expected) = (start.wrapping_add(9), start.wrapping_add(5));
+        let lie = QueueError::AvailableIndex { index, expected, in_flight: 5 };
+        assert_eq!(queue.pop(&memory), Err(lie));
+        queue.push_used(&memory, chains[0].head(), 0).unwrap();
+        assert_eq!(queue.available(&memory), Ok(4));
     }
 }
 
@@ -325,7 +346,7 @@ fn interrupt_suppression_follows_the_flag_without_event_index() {
         assert_eq!(queue.should_notify(&memory), Ok(false), "nothing given back");
         driver.add(&memory, &[Buffer::writable(DATA, 1)], Layout::Direct).unwrap();
         let chain = queue.pop(&memory).unwrap().unwrap();
-        queue.push_used(&memory, chain, 1).unwrap();
+        queue.push_used(&memory, chain.head(), 1).unwrap();
         assert_eq!(queue.should_notify(&memory), Ok(flag == 0));
         driver.take_used(&memory).unwrap();
     }
@@ -356,7 +377,7 @@ fn interrupts_follow_the_event_index_and_ignore_the_flag() {
         for _ in 0..batch {
             driver.add(&memory, &[Buffer::writable(DATA, 1)], Layout::Direct).unwrap();
             let chain = queue.pop(&memory).unwrap().unwrap();
-            queue.push_used(&memory, chain, 1).unwrap();
+            queue.push_used(&memory, chain.head(), 1).unwrap();
         }
         let event = driver.used.wrapping_add(random.below(6) as u16).wrapping_sub(1);
         driver.set_used_event(&memory, event);
@@ -380,7 +401,7 @@ fn armed_driver_kicks_for_its_next_buffer_and_unarmed_one_does_not() {
         // Arming late tells the device of both.
         assert_eq!(queue.arm(&memory), Ok(Backlog::Waiting));
         while let Some(chain) = queue.pop(&memory).unwrap() {
-            queue.push_used(&memory, chain, 0).unwrap();
+            queue.push_used(&memory, chain.head(), 0).unwrap();
         }
         assert_eq!(queue.arm(&memory), Ok(Backlog::Empty));
         while driver.take_used(&memory).is_some() {}
@@ -434,7 +455,7 @@ impl Model {
             Move::GiveBack { written } => {
                 if let Some(chain) = self.popped.pop_front() {
                     self.given_back.push_back((chain.head(), written));
-                    self.queue.push_used(&self.memory, chain, written).unwrap();
+                    self.queue.push_used(&self.memory, chain.head(), written).unwrap();
                 }
             }
             Move::HoldAndPopAgain => {
@@ -522,7 +543,7 @@ fn corrupted_rings_never_panic_and_cost_a_bounded_number_of_accesses() {
             assert!(memory.take_accesses() <= 2);
             let _ = walk(&mut chain, &memory);
             assert!(memory.take_accesses() <= 16 + usize::from(MAX_INDIRECT));
-            let _ = queue.push_used(&memory, chain, random.next() as u32);
+            let _ = queue.push_used(&memory, chain.head(), random.next() as u32);
             let _ = (queue.should_notify(&memory), queue.arm(&memory));
             assert!(memory.take_accesses() <= 5);
         }

@@ -41,7 +41,7 @@ impl Default for Partition {
         Self {
             memory: 4 << 20,
             idle_timeout_ms: 2000,
-            boot_timeout_ms: 2000,
+            boot_timeout_ms: 30_000,
             max_busy_ms: 10_000,
             power: "power = \"shared\";",
             when_idle: "poweroff",

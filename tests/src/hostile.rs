@@ -42,7 +42,7 @@ impl Mix {
             linux: 2,
             grants: ALL_GRANTS,
             late_ms: seconds(5).as_millis() as u32,
-            time: seconds(120),
+            time: seconds(360),
         }
     }
 

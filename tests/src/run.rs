@@ -103,6 +103,16 @@ impl Run {
         found.unwrap_or_else(|missing| fail("EL2's log", needle, missing, time))
     }
 
+    /// Waits until EL2's log has said all of `needles`, in whatever order.
+    ///
+    /// # Panics
+    /// If it does not come within `time`.
+    pub fn expect_log_of_all(&mut self, needles: &[String], time: Duration) {
+        let all = |text: &str| needles.iter().try_fold(0, |last, needle| Some(end_of(text, needle)?.max(last)));
+        let found = self.log.wait(time, all);
+        found.unwrap_or_else(|missing| fail("EL2's log", &format!("{needles:?}"), missing, time));
+    }
+
     /// Waits until EL2's log says that `vm` has ended; how it has.
     ///
     /// # Panics

@@ -127,6 +127,7 @@ fn random_privileged_calls_beside_guests_leave_both_accounts_equal_and_every_fra
         run.expect_log("vm debian: started", seconds(120));
         let mut shell = Shell::enter(run);
         assert_eq!(shell.run.expect_vm_end("hostile", seconds(240)), "powered off");
+        shell.run.expect_log("vm hostile: memory returned", seconds(60));
         await_off(&mut shell);
         let free = shell.memory();
         for life in 1..=LIVES {

@@ -104,6 +104,7 @@ fn refusals_name_the_object_and_have_an_exit_code() {
 #[test]
 fn the_partition_is_off_without_frames_after_the_idle_time() {
     let (_system, mut shell) = shell(&description());
+    shell.await_off();
     shell.hvctl("vm list");
     let on = shell.hvctl("sos status");
     assert_ne!(on["state"], "off");

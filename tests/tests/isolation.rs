@@ -12,7 +12,7 @@ fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &
     let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
     let system = System::new(&description);
     let mut shell = Shell::enter(Board { seed, ..Board::default() }.boot(&system));
-    assert_eq!(shell.run.expect_vm_end("hostile", seconds(240)), "powered off");
+    assert_eq!(shell.run.expect_vm_end("hostile", seconds(600)), "powered off");
     let list = shell.hvctl("vm list");
     assert!(
         list.as_array().is_some_and(|list| list.iter().any(|vm| vm["name"] == "debian" && vm["state"] == "running")),

@@ -52,7 +52,7 @@ fn a_crash_and_what_was_said_before_outlive_the_vm_and_the_partition_until_the_n
 
 #[test]
 fn where_a_guest_hangs_is_shown_when_its_watchdog_has_ended_it() {
-    let mut shell = shell(&beside("tiny", Guest::bare("tiny", "period-ms=50 watchdog-ms=300").watched()));
+    let mut shell = shell(&beside("tiny", Guest::bare("tiny", "period-ms=50 watchdog-ms=2000").watched()));
     assert_eq!(end_tiny(&mut shell, "h"), "watchdog expired");
     let crash = shell.hvctl("vm show tiny")["crash"].clone();
     let pc = crash["vcpu"]["pc"].as_u64().unwrap_or_default();

@@ -3,7 +3,7 @@
 use dormouse_tests::{Board, Description, Entry, Guest, Run, SUM, Shell, System, artifact, seconds};
 
 /// How long the checks may take on a board that shares the host's CPUs.
-const CHECKS: u64 = 120;
+const CHECKS: u64 = 360;
 /// A round of EL2's scheduler, in microseconds: everybody who competes runs once in each.
 const ROUND: u64 = 8000;
 

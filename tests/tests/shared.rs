@@ -87,5 +87,6 @@ fn what_a_guest_does_to_what_it_shares_harms_nobody_else() {
     for name in ["first", "second"] {
         said(&mut shell, name, "SHARED attacked");
     }
+    shell.run.expect_log_of_all(&["first", "second"].map(|name| format!("vm {name}: memory returned")), seconds(60));
     assert_eq!(guests(&mut shell), before, "every frame came back");
 }

@@ -60,6 +60,19 @@ fn busy(shell: &mut Shell) -> (f64, Vec<u64>) {
     (vm["cpu_percent"].as_f64().expect("cpu_percent"), cpus)
 }
 
+/// The same until it is so; a CPU that the host does not run for a while is taken for one that waits.
+fn await_busy(shell: &mut Shell, fits: impl Fn(f64, &[u64]) -> bool) {
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let (share, on) = busy(shell);
+        if fits(share, &on) {
+            return;
+        }
+        seen.push((share, on));
+    }
+    panic!("{seen:?}");
+}
+
 /// Debian beside a guest with as many busy vCPUs as there are CPUs.
 fn beside_busy(power: &'static str, idle_timeout_ms: u32) -> Shell {
     let guest = Guest::bare("progress", "seconds=1000000").vcpus(4);
@@ -78,8 +91,8 @@ fn a_cpu_that_is_lent_runs_guests_while_the_partition_sleeps_and_them_only() {
         let (share, on) = busy(&mut shell);
         assert!(share < 310.0 && !on.contains(&3), "the partition has CPU 3: {share} {on:?}");
         shell.await_off();
-        let (share, on) = busy(&mut shell);
-        assert!(share > 350.0, "CPU 3 is lent: {share} {on:?}");
+        // CPU 3 is lent.
+        await_busy(&mut shell, |share, _| share > 350.0);
         assert_eq!(cpus(&mut shell), (4, 0));
     }
 }
@@ -104,9 +117,8 @@ fn no_vcpu_is_bound_to_the_partitions_cpu() {
         }
         shell.hvctl("vm set busy --affinity 2-3");
         shell.await_off();
-        let (share, on) = busy(&mut shell);
         let wanted = if power == LENT { 150.0..210.0 } else { 80.0..110.0 };
-        assert!(wanted.contains(&share) && on.iter().all(|cpu| *cpu >= 2), "{power}: {share} {on:?}");
+        await_busy(&mut shell, |share, on| wanted.contains(&share) && on.iter().all(|cpu| *cpu >= 2));
         shell.hvctl("vm list");
     }
 }
@@ -166,9 +178,11 @@ fn lives_and_their_cost_are_told_without_waking_anybody() {
     }
     let (hv, debian) = (asker(&before, "hv"), asker(&before, "debian"));
     assert_eq!((&hv["wakes"], &debian["wakes"], &debian["requests"]), (&1.into(), &20.into(), &20.into()));
-    assert!(debian["cpu_ns"].as_u64() > lives[0]["cpu_ns"].as_u64().map(|cpu| cpu * 2), "{before}");
+    let least = lives.iter().filter_map(|life| life["cpu_ns"].as_u64()).min();
+    assert!(debian["cpu_ns"].as_u64() > least.map(|cpu| cpu * 10), "{before}");
     shell.hvctl("vm start client");
     shell.run.expect_vm_end("client", seconds(60));
+    shell.run.expect_log("vm client: memory returned", seconds(60));
     shell.await_off();
     let after = shell.hvctl("sos history");
     let client = asker(&after, "client");
@@ -241,14 +255,15 @@ fn halted() -> u64 {
 
 #[test]
 fn an_alarm_wakes_it_and_its_cpu() {
-    let tiny = Guest::bare("tiny", "").restarts("on-failure", 3);
+    let tiny = Guest::bare("tiny", "").restarts("on-failure", 4);
     let description = Description::with("tiny", tiny).partition(|partition| {
         partition.idle_timeout_ms = 50;
         partition.power = CORE;
     });
     let mut run = Board::default().cpus(2).boot(&System::new(&description));
-    // The first restart is at once; before the next ones the partition is off, and its CPU, until the alarm.
-    for waits in [false, true, true] {
+    // The first restart is at once, the second one after a second; before those of two and four seconds the partition is
+    // off, and its CPU, until the alarm.
+    for waits in [false, false, true, true] {
         run.expect("tiny: vcpus 1", seconds(30));
         run.expect_log("cpu:     1 off", seconds(30));
         run.send("c");
@@ -263,7 +278,7 @@ fn an_alarm_wakes_it_and_its_cpu() {
 
 #[test]
 fn lives_that_crash_and_hang_on_its_cpu_are_told_by_their_ends() {
-    let description = description(CORE).partition(|partition| partition.max_busy_ms = 500);
+    let description = description(CORE).partition(|partition| partition.max_busy_ms = 3000);
     let system = System::with_partition(&description, &artifact::faulty_partition());
     let mut shell = Shell::enter(Board::default().boot(&system));
     for (failing, end) in [("crash", "crashed"), ("spin", "hung"), ("crash", "crashed")] {

@@ -21,6 +21,9 @@ static STARTS: Once<[SecondaryStart; MAX_CPUS]> = Once::new();
 /// CPUs that run.
 static RUNNING: AtomicU32 = AtomicU32::new(1);
 
+/// So long a CPU may take from CPU_ON to its first step here, in seconds: an emulator's host may be busy.
+const PATIENCE_S: u64 = 10;
+
 macro_rules! fatal {
     ($($argument:tt)*) => { report::fatal(format_args!($($argument)*)) };
 }
@@ -49,7 +52,7 @@ pub(super) fn start_cpus(board: &Board, root: Pa) {
         }
     }
     // A CPU that firmware has promised and that never comes is a broken board.
-    let patience = counter::now() + counter::frequency();
+    let patience = counter::now() + PATIENCE_S * counter::frequency();
     while RUNNING.load(Ordering::Acquire) < expected {
         if counter::now() > patience {
             fatal!("only {} of {expected} CPUs have started", RUNNING.load(Ordering::Relaxed));

@@ -150,6 +150,10 @@ fn finish(id: VmId) {
         let leaked = bytes_of(Owner::Vm(id));
         assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
         sos::forget_vm(id, handle);
+        // Before anybody can see that the slot is free, and begin its next life.
+        if let Some(label) = label {
+            log::info!("vm {label}: memory returned");
+        }
     }
     super::build::free_vcpus(vm);
     vm.generation.fetch_add(1, Ordering::Relaxed);
@@ -158,8 +162,5 @@ fn finish(id: VmId) {
         return sos::scrubbed();
     }
     super::life::tell_manager();
-    if let Some(label) = label {
-        log::info!("vm {label}: memory returned");
-    }
     sos::vm_gone();
 }

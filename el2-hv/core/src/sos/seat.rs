@@ -12,7 +12,7 @@
 use crate::addr::CpuId;
 
 /// So long a CPU may take to its first instruction, firmware's way to turn it off before included.
-const PATIENCE: u64 = 1_000_000_000;
+const PATIENCE: u64 = 5_000_000_000;
 /// Between two CPU_ONs of a CPU that firmware has not turned off yet.
 const AGAIN: u64 = 200_000;
 

@@ -5,7 +5,7 @@
 # checked by apt and the machine's own packages are not touched. Once there, nothing is fetched.
 #
 #   .cache/debian/vmlinuz             the kernel, a plain arm64 Image
-#   .cache/debian/modules/*.ko        virtio, virtio_ring, virtio_mmio, virtio_console
+#   .cache/debian/modules/*.ko        virtio, virtio_ring, virtio_mmio, virtio_console, virtio_blk
 #   .cache/debian/busybox             statically linked
 #   .cache/debian/packages            what it was taken from
 set -euo pipefail
@@ -17,20 +17,40 @@ exec </dev/null
 SUITE=bookworm
 KERNEL=linux-image-cloud-arm64
 BUSYBOX=busybox-static
-MODULES=(virtio/virtio virtio/virtio_ring virtio/virtio_mmio char/virtio_console)
+MODULES=(virtio/virtio virtio/virtio_ring virtio/virtio_mmio char/virtio_console block/virtio_blk)
 
 cache=$PWD/.cache
 tree=$cache/apt
 partial=$cache/debian.partial
 result=$cache/debian
 
-# The directory appears under its name when it is complete, never before.
-[ -d "$result" ] && exit 0
+# pick PATTERN NAME: gives the one file that matches a name of its own.
+pick() {
+    local file
+    file=$(compgen -G "$1" | head -n 1) || true
+    [ -s "$file" ] || die "Debian's packages lack $1"
+    ln "$file" "$2"
+}
+
+# The modules of the unpacked kernel in the current directory, as far as they are not picked yet.
+pick_modules() {
+    local module
+    mkdir -p modules
+    for module in "${MODULES[@]}"; do
+        [ -s "modules/${module##*/}.ko" ] ||
+            pick "linux-image-*/lib/modules/*/kernel/drivers/$module.ko" "modules/${module##*/}.ko"
+    done
+}
 
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
-[ -d "$result" ] && exit 0
+# The directory appears under its name when it is complete, never before. One of an earlier release may lack modules.
+if [ -d "$result" ]; then
+    cd "$result"
+    pick_modules
+    exit 0
+fi
 
 command -v apt-get >/dev/null || die "the guest's kernel is fetched with apt, and this machine has none"
 read_os
@@ -84,14 +104,6 @@ unpack() {
     done
 }
 
-# pick PATTERN NAME: gives the one file that matches a name of its own.
-pick() {
-    local file
-    file=$(compgen -G "$1" | head -n 1) || true
-    [ -s "$file" ] || die "Debian's packages lack $1"
-    ln "$file" "$2"
-}
-
 say "fetching Debian $SUITE's arm64 kernel and busybox from $mirror (about 40 MB, once; kept in .cache/debian)"
 prepare_tree
 apt-get update || die "$mirror cannot be reached or its signature is wrong; the first run needs the network"
@@ -103,10 +115,7 @@ say "unpacking $kernel"
 unpack "$kernel" "$BUSYBOX"
 pick "linux-image-*/boot/vmlinuz-*" vmlinuz
 [ "$(tail -c +57 vmlinuz | head -c 4)" = "ARMd" ] || die "$kernel: vmlinuz is no plain arm64 Image"
-mkdir modules
-for module in "${MODULES[@]}"; do
-    pick "linux-image-*/lib/modules/*/kernel/drivers/$module.ko" "modules/$(basename "$module").ko"
-done
+pick_modules
 pick "$BUSYBOX*/bin/busybox" busybox
 mv -T "$partial" "$result"
 rm -rf "$tree"

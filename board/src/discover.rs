@@ -11,11 +11,11 @@ use crate::cells;
 use crate::error::{Fault, NodePath, TreeError};
 use crate::model::{
     Board, ColdRam, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS,
-    MPIDR_AFFINITY, Psci, Reserved, ReservedKind, Secret, Secrets, Uart,
+    MAX_VIRTIO, MPIDR_AFFINITY, Psci, Reserved, ReservedKind, Secret, Secrets, Uart, VirtioSlot,
 };
 use crate::nodes::{self, Kind};
 use crate::tree::{Node, Tree};
-use crate::wiring::{Wired, stdout_path};
+use crate::wiring::{self, Wired, stdout_path};
 
 impl Board {
     /// Reads the board from the device tree `blob`, whose length is its [`total_size`].
@@ -42,6 +42,13 @@ struct UartDraft<'a> {
     wired: Wired<'a>,
 }
 
+/// A virtio slot whose wiring is not yet compared with the rest of the tree. There may be many, so its path is not kept.
+struct SlotDraft<'a> {
+    regs: PaRange,
+    interrupts: Option<&'a [u8]>,
+    parent: Option<u32>,
+}
+
 /// The interrupt controller as found; how its cells read decides how all interrupts read.
 struct GicDraft<'a> {
     gic: Gic,
@@ -62,6 +69,7 @@ struct Draft<'t, 'a> {
     timer: Option<Wired<'a>>,
     smmus: ArrayVec<PaRange, MAX_SMMUS>,
     rtc: Option<PaRange>,
+    virtio: ArrayVec<SlotDraft<'a>, MAX_VIRTIO>,
     ecams: ArrayVec<PaRange, MAX_ECAMS>,
     initrd: Option<PaRange>,
     secrets: Secrets,
@@ -86,6 +94,7 @@ impl<'t, 'a> Draft<'t, 'a> {
             timer: None,
             smmus: ArrayVec::new(),
             rtc: None,
+            virtio: ArrayVec::new(),
             ecams: ArrayVec::new(),
             initrd: None,
             secrets: Secrets::default(),
@@ -159,6 +168,11 @@ impl<'t, 'a> Draft<'t, 'a> {
             Kind::GicV3 => self.take_gic(node, nodes::gic_v3(node, regs)?),
             Kind::GicV2 => self.take_gic(node, nodes::gic_v2(node, regs)?),
             Kind::Smmu => push(&mut self.smmus, regs, || node.path(), "SMMUs"),
+            Kind::Virtio => {
+                let interrupts = node.properties.interrupts;
+                let slot = SlotDraft { regs, interrupts, parent: node.interrupt_parent() };
+                push(&mut self.virtio, slot, || node.path(), "virtio-mmio slots")
+            }
             Kind::PciHost => push(&mut self.ecams, regs, || node.path(), "PCI host bridges"),
             Kind::Timer | Kind::Psci(_) => Ok(()),
         }
@@ -277,6 +291,7 @@ impl<'t, 'a> Draft<'t, 'a> {
         let stdout = self.stdout.and_then(|value| stdout_path(value, self.aliases));
         Ok(Board {
             uarts: order_uarts(self.uarts, &gic, stdout),
+            virtio: order_slots(self.virtio, &gic),
             timer: nodes::timer_ppis(&timer, gic.interrupt_cells)?,
             maintenance,
             gic: gic.gic,
@@ -323,6 +338,17 @@ fn sort_memory(memory: &mut [PaRange]) -> Result<(), TreeError> {
         }
     }
     Ok(())
+}
+
+/// The virtio slots whose interrupts go to the GIC, by address.
+fn order_slots(mut found: ArrayVec<SlotDraft, MAX_VIRTIO>, gic: &GicDraft) -> ArrayVec<VirtioSlot, MAX_VIRTIO> {
+    found.sort_unstable_by_key(|slot| slot.regs.start);
+    let wired = found.iter().filter(|slot| slot.parent.is_none() || slot.parent == gic.phandle);
+    let slot = |slot: &SlotDraft| {
+        let irq = wiring::irq(slot.interrupts, 0, gic.interrupt_cells).ok()?;
+        Some(VirtioSlot { regs: slot.regs, irq })
+    };
+    wired.filter_map(slot).collect()
 }
 
 /// Puts the console first and the others behind it by address. A UART whose interrupt does not go to

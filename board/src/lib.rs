@@ -7,6 +7,9 @@
 //! and before its MMU is on there is nothing else.
 #![cfg_attr(not(test), no_std)]
 
+#[cfg_attr(target_arch = "aarch64", path = "barrier.rs")]
+#[cfg_attr(not(target_arch = "aarch64"), path = "barrier_host.rs")]
+mod barrier;
 mod bus;
 mod cells;
 mod discover;
@@ -23,11 +26,12 @@ pub mod pl031;
 #[cfg(target_arch = "aarch64")]
 pub mod power;
 pub mod smmu;
+pub mod virtio;
 
 pub use error::{Fault, NodePath, TreeError};
 pub use model::{
     Board, ColdRam, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_GICR_REGIONS,
-    MAX_MMIO, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, Psci, PsciVersion, Reserved, ReservedKind, Secret, Secrets,
-    TimerPpis, Trigger, Uart,
+    MAX_MMIO, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, MAX_VIRTIO, Psci, PsciVersion, Reserved, ReservedKind, Secret,
+    Secrets, TimerPpis, Trigger, Uart, VirtioSlot,
 };
 pub use tree::{HEADER_SIZE, MAX_BLOB_SIZE, total_size};

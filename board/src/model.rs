@@ -17,8 +17,10 @@ pub const MAX_GICR_REGIONS: usize = 8;
 pub const MAX_SMMUS: usize = 4;
 /// Most PCI host bridges.
 pub const MAX_ECAMS: usize = 4;
-/// Most ranges that [`Board::mmio`] returns: UARTs, distributor and redistributors, SMMUs, RTC.
-pub const MAX_MMIO: usize = MAX_UARTS + 1 + MAX_GICR_REGIONS + MAX_SMMUS + 1;
+/// Most virtio-mmio slots.
+pub const MAX_VIRTIO: usize = 32;
+/// Most ranges that [`Board::mmio`] returns: UARTs, distributor and redistributors, SMMUs, RTC, virtio slots.
+pub const MAX_MMIO: usize = MAX_UARTS + 1 + MAX_GICR_REGIONS + MAX_SMMUS + 1 + MAX_VIRTIO;
 
 /// How an interrupt line signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +47,15 @@ pub struct Uart {
     pub regs: PaRange,
     /// Its interrupt; `None` if the tree wires it to something else than the GIC.
     pub irq: Option<Irq>,
+}
+
+/// A virtio-mmio slot, with a device in it or without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VirtioSlot {
+    /// Its registers.
+    pub regs: PaRange,
+    /// Its interrupt.
+    pub irq: Irq,
 }
 
 /// How a CPU is started.
@@ -204,6 +215,8 @@ pub struct Board {
     pub smmus: ArrayVec<PaRange, MAX_SMMUS>,
     /// The PL031.
     pub rtc: Option<PaRange>,
+    /// The virtio-mmio slots, by rising address.
+    pub virtio: ArrayVec<VirtioSlot, MAX_VIRTIO>,
     /// The configuration spaces of PCI host bridges; EL2 does not map them.
     pub ecams: ArrayVec<PaRange, MAX_ECAMS>,
     /// The boot archive.
@@ -249,13 +262,22 @@ impl Board {
             Gic::V2(gic) => ([Some(gic.gicd), Some(gic.gicc), gic.gich], &[]),
         };
         let uarts = self.uarts.iter().map(|uart| uart.regs);
-        uarts
+        let single = uarts
             .chain(gic.into_iter().flatten())
             .chain(regions.iter().copied())
             .chain(self.smmus.iter().copied())
-            .chain(self.rtc)
-            .take(MAX_MMIO)
-            .collect()
+            .chain(self.rtc);
+        let mut ranges: ArrayVec<PaRange, MAX_MMIO> = single.take(MAX_MMIO - MAX_VIRTIO).collect();
+        // Slots follow each other, several to a page.
+        let mut run: Option<PaRange> = None;
+        for slot in &self.virtio {
+            match &mut run {
+                Some(run) if run.end() == slot.regs.start => run.size += slot.regs.size,
+                _ => ranges.extend(run.replace(slot.regs)),
+            }
+        }
+        ranges.extend(run);
+        ranges
     }
 }
 

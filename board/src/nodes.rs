@@ -20,10 +20,11 @@ pub(crate) enum Kind {
     Timer,
     Psci(PsciVersion),
     PciHost,
+    Virtio,
 }
 
 /// The strings that EL2 knows.
-const KINDS: [(&[u8], Kind); 10] = [
+const KINDS: [(&[u8], Kind); 11] = [
     (b"arm,pl011", Kind::Uart),
     (b"arm,pl031", Kind::Rtc),
     (b"arm,gic-v3", Kind::GicV3),
@@ -34,6 +35,7 @@ const KINDS: [(&[u8], Kind); 10] = [
     (b"arm,psci-1.0", Kind::Psci(PsciVersion::V1)),
     (b"arm,psci-0.2", Kind::Psci(PsciVersion::V0_2)),
     (b"pci-host-ecam-generic", Kind::PciHost),
+    (b"virtio,mmio", Kind::Virtio),
 ];
 
 impl Kind {

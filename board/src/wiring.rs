@@ -42,21 +42,25 @@ impl<'a> Wired<'a> {
     /// The interrupt `index`, of which each has `interrupt_cells` cells of the GIC's binding: type,
     /// number, flags, and what does not matter here.
     pub(crate) fn irq(&self, index: usize, interrupt_cells: u32) -> Result<Irq, TreeError> {
-        let wrong = |fault| TreeError::Property { path: self.path, property: "interrupts", fault };
-        let Some(interrupts) = self.interrupts else {
-            return Err(wrong(Fault::Missing));
-        };
-        let length = interrupt_cells as usize * cells::CELL;
-        let entry = interrupts.chunks_exact(length.max(cells::CELL)).nth(index);
-        let Some(mut entry) = entry else {
-            return Err(wrong(Fault::Length(interrupts.len())));
-        };
-        let mut next = || cells::take(&mut entry, 1).ok_or(wrong(Fault::Length(interrupts.len())));
-        let (kind, number, flags) = (next()?, next()?, next()?);
-        let id = int_id(kind, number).ok_or(wrong(Fault::Value(number)))?;
-        let trigger = trigger(flags).ok_or(wrong(Fault::Value(flags)))?;
-        Ok(Irq { id, trigger })
+        irq(self.interrupts, index, interrupt_cells).map_err(|fault| TreeError::Property {
+            path: self.path,
+            property: "interrupts",
+            fault,
+        })
     }
+}
+
+/// The interrupt `index` of `interrupts`.
+pub(crate) fn irq(interrupts: Option<&[u8]>, index: usize, interrupt_cells: u32) -> Result<Irq, Fault> {
+    let interrupts = interrupts.ok_or(Fault::Missing)?;
+    let length = interrupt_cells as usize * cells::CELL;
+    let wrong_length = Fault::Length(interrupts.len());
+    let mut entry = interrupts.chunks_exact(length.max(cells::CELL)).nth(index).ok_or(wrong_length)?;
+    let mut next = || cells::take(&mut entry, 1).ok_or(wrong_length);
+    let (kind, number, flags) = (next()?, next()?, next()?);
+    let id = int_id(kind, number).ok_or(Fault::Value(number))?;
+    let trigger = trigger(flags).ok_or(Fault::Value(flags))?;
+    Ok(Irq { id, trigger })
 }
 
 /// The number at the GIC: type 0 counts from the first shared interrupt, type 1 from the first private

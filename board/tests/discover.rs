@@ -83,7 +83,7 @@ fn a_release_address_in_the_last_page_of_all_is_refused() {
 }
 
 #[test]
-fn el2_maps_uarts_gic_smmu_and_rtc() {
+fn el2_maps_uarts_gic_smmu_rtc_and_virtio_slots() {
     let expected = [
         range(0x0900_0000, 0x1000),
         range(0x0904_0000, 0x1000),
@@ -91,8 +91,21 @@ fn el2_maps_uarts_gic_smmu_and_rtc() {
         range(0x080a_0000, 0xf6_0000),
         range(0x0905_0000, 0x2_0000),
         range(0x0901_0000, 0x1000),
+        range(0x0a00_0000, 0x4000),
     ];
     assert_eq!(board("virt-gicv3").mmio().as_slice(), expected);
+}
+
+#[test]
+fn virtio_slots_come_by_address_with_their_interrupts() {
+    // hw/arm/virt.c: 32 slots of 0x200 bytes from 0x0a00_0000, SPIs from 16, rising edge.
+    let slots = board("virt-gicv3").virtio;
+    assert_eq!(slots.len(), 32);
+    for (number, slot) in (0..).zip(&slots) {
+        assert_eq!(slot.regs, range(0x0a00_0000 + 0x200 * number, 0x200));
+        assert_eq!(slot.irq, Irq { id: IntId(32 + 16 + number as u32), trigger: Trigger::Edge });
+    }
+    assert!(board("rpi4-like").virtio.is_empty());
 }
 
 #[test]

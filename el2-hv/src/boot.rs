@@ -37,7 +37,7 @@ pub use cpus::{come_back, turn_on};
 use cpus::{join, start_cpus};
 
 use crate::witness::Chosen;
-use crate::{CONSOLE, FRAMES, MACHINE, SOS, log_ring, memory, report, sos};
+use crate::{CONSOLE, FRAMES, MACHINE, SOS, drives, log_ring, memory, report, sos};
 
 /// How the board is powered, as soon as the tree has said it.
 pub static POWER: Once<Power> = Once::new();
@@ -91,6 +91,7 @@ extern "C" fn hv_main(tree: u64) -> ! {
     scrub_what_is_free(board.cold_ram);
     hv_arch::boot::mark_started();
     let image = find_image(archive, &description, &archive_range);
+    open_drives(&board);
     let seed = seed(&board, tree_range.start);
     SOS.lock().configure(&description, image, seed);
     CONSOLE.lock().configure(description.console_escape, description.console_first);
@@ -241,6 +242,16 @@ fn open_gic(board: &Board) -> Distributor {
         }
     }
     distributor
+}
+
+/// Finds the board's drives.
+fn open_drives(board: &Board) {
+    for irq in drives::find(board) {
+        let mut distributor = machine().distributor.lock();
+        if let Err(error) = distributor.configure(irq, cpu::mpidr()).and_then(|()| distributor.enable(irq.id)) {
+            fatal!("drive: {error}");
+        }
+    }
 }
 
 fn check_archive(range: &PaRange) -> Archive<'static> {

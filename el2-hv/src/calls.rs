@@ -20,7 +20,7 @@ use crate::cpu::{Local, Next};
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
-use crate::{NOTES, SOS, VMS, console, kept, query, report, sos};
+use crate::{NOTES, SOS, VMS, console, disks, kept, query, report, sos};
 
 /// Bytes that are copied between two looks for interrupts.
 const COPY_STEP: u64 = 16 * 1024;
@@ -67,7 +67,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
             answer
         }
         Call::VmCopyIn => copy_in(x[0], [x[1], x[2], x[3]], results),
-        Call::VmDevice => device::device(x[0], x[1], x[2]),
+        Call::VmDevice => device::device(x[0], x[1], [x[2], x[3], x[4]]),
         Call::VcpuInit => vcpu_init(x[0], x[1], x[2]),
         Call::VmStart => start(x[0]),
         Call::VmStop => stop(x[0]),
@@ -271,6 +271,8 @@ fn destroy(handle: u64) -> Result<(), Status> {
     };
     match vm.phase() {
         Phase::Running | Phase::Pausing | Phase::Paused => vm::end(id, EndReason::Stopped),
+        // Its memory is the drives' until then; the manager is told when it is not.
+        Phase::Stopped if disks::in_flight(vm) > 0 => {}
         Phase::Building | Phase::Stopped => {
             vm::destroy(id);
             sos::progress();

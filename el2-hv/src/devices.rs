@@ -19,7 +19,7 @@ use crate::cpu::Local;
 use crate::history::{History, STEP};
 use crate::machine::machine;
 use crate::vcpu::Loaded;
-use crate::{VMS, console, ports, shared, vm};
+use crate::{VMS, console, disks, ports, shared, vm};
 
 /// Bytes of a VM's console that its line holds.
 pub const OUTPUT_SIZE: usize = 4096;
@@ -126,9 +126,21 @@ impl Serial {
     }
 }
 
-/// Performs a guest's access to a device; whether one is there.
+/// What an access to a device comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Access {
+    /// It is done.
+    Done,
+    /// No device is there.
+    Nothing,
+    /// It has to be done again when the vCPU is notified.
+    Later,
+}
+
+/// Performs a guest's access to a device.
 #[inline]
-pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
+pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> Access {
     let page = access.ipa.0 & !0xfff;
     if page == UART_BASE {
         if access.ipa.0 == UART_BASE && access.direction == Direction::Write {
@@ -136,35 +148,35 @@ pub fn access(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bo
         } else {
             serial(local, loaded, access);
         }
-        return true;
+        return Access::Done;
     }
     if access.direction == Direction::Read
         && page == GICD_BASE
         && let Some(value) = Vgic::constant(GicRegister::Distributor(access.ipa.0 as u32 & 0xfff), access.size)
     {
         load(loaded, access, value);
-        return true;
+        return Access::Done;
     }
     other(local, loaded, access)
 }
 
 #[inline(never)]
-fn other(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> bool {
+fn other(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) -> Access {
     let page = access.ipa.0 & !0xfff;
     if let Some(register) = GicRegister::at(access.ipa, loaded.vm.vcpu_count()) {
         gic(local, loaded, access, register);
     } else if page == RTC_BASE {
         timed(local, loaded, access, Timed::Clock);
     } else if access.ipa.0.wrapping_sub(VIRTIO_BASE) < u64::from(VIRTIO_SLOTS) * VIRTIO_STRIDE {
-        virtio(loaded, access);
+        return virtio(loaded, access);
     } else if page == WATCHDOG_CONTROL_BASE && loaded.vm.has_watchdog() {
         timed(local, loaded, access, Timed::Watchdog(Frame::Control));
     } else if page == WATCHDOG_REFRESH_BASE && loaded.vm.has_watchdog() {
         timed(local, loaded, access, Timed::Watchdog(Frame::Refresh));
     } else {
-        return doorbell(loaded, access);
+        return if doorbell(loaded, access) { Access::Done } else { Access::Nothing };
     }
-    true
+    Access::Done
 }
 
 /// A doorbell of memory that the VM shares; whether there is one.
@@ -360,23 +372,29 @@ fn gic(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess, register: Gi
     }
 }
 
-fn virtio(loaded: &mut Loaded, access: &MmioAccess) {
+fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
     let offset = access.ipa.0 - VIRTIO_BASE;
     let (slot, offset) = (offset / VIRTIO_STRIDE, offset % VIRTIO_STRIDE);
     let size = access.size.bytes() as u8;
-    if slot != 0 || !loaded.vm.has_ports() {
-        if access.direction == Direction::Read {
-            load(loaded, access, read_empty_slot(offset, size));
+    let disk = loaded.vm.disks.at(slot);
+    let has_console = slot == 0 && loaded.vm.has_ports();
+    if access.direction == Direction::Write {
+        let value = stored(loaded, access);
+        if let Some(disk) = disk {
+            let done = disks::write(disk, loaded.id, [offset, size.into(), value]);
+            return if done { Access::Done } else { Access::Later };
+        } else if has_console {
+            ports::write(loaded.vm_id, offset, size, value);
         }
-        return;
+        return Access::Done;
     }
-    match access.direction {
-        Direction::Read => {
-            let value = loaded.vm.ports().console.read(offset, size);
-            load(loaded, access, value);
-        }
-        Direction::Write => ports::write(loaded.vm_id, offset, size, stored(loaded, access)),
-    }
+    let value = match disk {
+        Some(disk) => disks::read(disk, offset, size),
+        None if has_console => loaded.vm.ports().console.read(offset, size),
+        None => read_empty_slot(offset, size),
+    };
+    load(loaded, access, value);
+    Access::Done
 }
 
 /// Sends an edge of an SPI to a VM.

@@ -12,6 +12,7 @@ use hv_core::sysreg::{ICC_SGI1R_EL1, ID_AA64DFR0_EL1, SysRegAction, TimerRegiste
 use hv_core::vgic::SgiRegister;
 
 use crate::cpu::{Local, Next};
+use crate::devices::Access;
 use crate::vcpu::{Loaded, Reason};
 use crate::vm::Vm;
 use crate::{devices, firmware, vm};
@@ -42,8 +43,10 @@ pub fn handle(local: &mut Local, loaded: &mut Loaded) -> Next {
         }
         Exit::Mmio(access) => {
             loaded.vcpu.exits.count(Reason::Device);
-            if !devices::access(local, loaded, &access) {
-                return no_such_device(loaded, &access);
+            match devices::access(local, loaded, &access) {
+                Access::Done => {}
+                Access::Nothing => return no_such_device(loaded, &access),
+                Access::Later => return Next::Await,
             }
             advance(loaded, esr);
             Next::Resume

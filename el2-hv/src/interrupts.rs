@@ -5,7 +5,7 @@ use hv_core::addr::IntId;
 
 use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_KEEP, SGI_SCHEDULE, SGI_SELF};
 use crate::vcpu::{Loaded, Reason};
-use crate::{console, keeper, ports, stay};
+use crate::{console, disks, keeper, ports, stay};
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -129,12 +129,15 @@ fn put_off(local: &mut Local) {
     console::switch_if_wanted();
     let soon = hv_arch::counter::now() + local.machine.ticks(ports::PAUSE_NS);
     ports::with_more(|vm| local.watch_devices(vm, Some(soon)));
+    disks::go_on();
 }
 
 /// A device's interrupt.
 fn device(local: &Local, id: IntId) {
     if local.machine.uart_irqs.contains(&Some(id)) {
         console::interrupt();
+        keeper::got_interrupt(local);
+    } else if disks::interrupt(id) {
         keeper::got_interrupt(local);
     }
 }

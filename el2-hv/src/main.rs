@@ -2,7 +2,7 @@
 //! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
 //!
 //! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
-//! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
+//! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, one of [`disks::DISKS`], a drive, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
 //! [`FRAMES`], [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]
 #![no_main]
@@ -12,8 +12,11 @@ mod calls;
 mod console;
 mod cpu;
 mod devices;
+mod disks;
+mod drives;
 mod exits;
 mod firmware;
+mod guest_ram;
 mod history;
 mod interrupts;
 mod keeper;

@@ -1,21 +1,17 @@
 //! Management ports: frames as bytes on a virtio console, and their way to and from the mailbox's logic.
 
-use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use guest_virtio::console::{Console, ConsoleEffect, MAX_PORTS, PortEvent, PortId};
-use guest_virtio::memory::{GuestMemory, GuestMemoryError};
 use guest_virtio::queue::Backlog;
 use hv_abi::guest_map::VIRTIO_SPI;
 use hv_abi::mailbox::{Frame, FrameHeader, HEADER_SIZE, SLOT_SIZE, Slot};
-use hv_arch::ram::{self, NoNewTables};
-use hv_core::addr::{Ipa, Pa, VmId};
+use hv_core::addr::VmId;
 use hv_core::frames::MAX_VMS;
-use hv_core::stage2::Stage2;
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::guest_ram::Ram;
 use crate::sos::{self, SosControl, Taken};
-use crate::vm::Vm;
 use crate::{SOS, VMS, cpu, devices, mailbox};
 
 /// Bytes that are taken from a port in one piece.
@@ -110,73 +106,6 @@ impl Ports {
     pub fn reset(&mut self, count: u8) {
         self.console.restart(count);
         self.ports.iter_mut().for_each(PortBuffers::empty);
-    }
-}
-
-/// A guest's memory, by its tables; for one operation, during which a block that was found stays where it is.
-struct Ram {
-    tables: Stage2,
-    /// The blocks that were found last, mostly one with rings and one with buffers: IPA, address, bytes.
-    found: [Cell<(u64, Pa, u64)>; 2],
-}
-
-impl Ram {
-    fn of(vm: &Vm) -> Self {
-        Self { tables: vm.tables(), found: [const { Cell::new((0, Pa(0), 0)) }; 2] }
-    }
-
-    /// Where `ipa` is, and how many bytes follow it there, if the guest may write them.
-    #[inline]
-    fn find(&self, ipa: u64) -> Option<(Pa, u64)> {
-        for block in &self.found {
-            let (start, pa, size) = block.get();
-            let offset = ipa.wrapping_sub(start);
-            if offset < size {
-                return Some((Pa(pa.0 + offset), size - offset));
-            }
-        }
-        let found = self.tables.translate(Ipa(ipa), &NoNewTables).filter(|found| found.writable)?;
-        let [last, before] = &self.found;
-        let block = (ipa - found.offset, Pa(found.pa.0 - found.offset), found.offset + found.remaining);
-        before.set(last.replace(block));
-        Some((found.pa, found.remaining))
-    }
-
-    /// Calls `piece` for each contiguous part of a range that the guest may use.
-    fn each(
-        &self,
-        ipa: u64,
-        length: usize,
-        mut piece: impl FnMut(Pa, usize, usize) -> bool,
-    ) -> Result<(), GuestMemoryError> {
-        let mut done = 0;
-        while done < length {
-            let error = GuestMemoryError { ipa, length };
-            let at = ipa.checked_add(done as u64).ok_or(error)?;
-            let (pa, remaining) = self.find(at).ok_or(error)?;
-            let count = (length - done).min(usize::try_from(remaining).unwrap_or(usize::MAX));
-            if !piece(pa, done, count) {
-                return Err(error);
-            }
-            done += count;
-        }
-        Ok(())
-    }
-}
-
-impl GuestMemory for Ram {
-    fn read(&self, ipa: u64, into: &mut [u8]) -> Result<(), GuestMemoryError> {
-        self.each(ipa, into.len(), |pa, at, count| {
-            ram::read(pa, &mut into[at..at + count]);
-            true
-        })
-    }
-
-    fn write(&self, ipa: u64, from: &[u8]) -> Result<(), GuestMemoryError> {
-        self.each(ipa, from.len(), |pa, at, count| {
-            ram::write(pa, &from[at..at + count]);
-            true
-        })
     }
 }
 

@@ -27,11 +27,11 @@ use crate::mailbox::Mailbox;
 use crate::ports::Ports;
 use crate::shared::Slots;
 use crate::stolen::StolenTime;
-use crate::{VCPUS, VMS, vcpu};
+use crate::{VCPUS, VMS, disks, vcpu};
 
 pub use build::{CreateError, begin_loading, create, loaded, reset_devices, set_up, start};
 pub use hv_core::life::{Event, Phase};
-pub use life::{crashed, destroy_half_built, end, pause, power, resume, vcpu_leaves, vcpu_left};
+pub use life::{crashed, destroy_half_built, end, pause, power, resume, tell_manager, vcpu_leaves, vcpu_left};
 pub use reap::{begin_dying, destroy, reap};
 
 /// The service partition's slot.
@@ -69,6 +69,8 @@ pub struct Vm {
     pub stolen_time: StolenTime,
     /// Memory that it shares.
     pub shared: Slots,
+    /// Its disks.
+    pub disks: disks::Slots,
 }
 
 /// What is set up before a VM starts, and what its power calls change.
@@ -158,6 +160,7 @@ impl Vm {
             has_watchdog: AtomicBool::new(false),
             stolen_time: StolenTime::new(),
             shared: Slots::new(),
+            disks: disks::Slots::new(),
         }
     }
 

@@ -20,7 +20,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use request::{MAX_SEGMENTS, Operation, Request, Ticket};
+pub use request::{MAX_SEGMENTS, Operation, Request, SEGMENT_MAX, Ticket};
 
 use crate::memory::GuestMemory;
 use crate::mmio::{CONFIG_BASE, Effect, Profile, Transport};
@@ -45,12 +45,14 @@ pub struct Disk {
     pub sectors: u64,
     /// It takes no writes.
     pub read_only: bool,
-    /// Blocks can be given back and overwritten by zeroes.
-    pub discard: bool,
+    /// Most sectors that one request gives back, or overwrites by zeroes; 0 where the disk can do neither.
+    pub discard: u32,
     /// Bytes of a block, a power of two from [`SECTOR`] to 4096: requests begin and end at blocks.
     pub block_size: u32,
     /// The disk is best used in units of 2 to this power of blocks.
     pub physical_exponent: u8,
+    /// Most buffers of a request's payload, 1 to [`MAX_SEGMENTS`].
+    pub segments: u8,
     /// Number of queues, 1 to [`MAX_QUEUES`]; other numbers count as the nearest.
     pub queues: u8,
     /// Its name, zeroes behind it.
@@ -58,13 +60,14 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// All zero, for a static table.
-    const NONE: Self = Self {
+    /// None: all zero, for a static table.
+    pub const NONE: Self = Self {
         sectors: 0,
         read_only: false,
-        discard: false,
+        discard: 0,
         block_size: 0,
         physical_exponent: 0,
+        segments: 0,
         queues: 0,
         serial: [0; SERIAL],
     };
@@ -266,10 +269,10 @@ impl Block {
 
 /// The feature bits of a disk.
 fn offered(disk: &Disk) -> u64 {
-    let mut features = F::SEG_MAX | F::BLK_SIZE | F::FLUSH | F::TOPOLOGY;
+    let mut features = F::SIZE_MAX | F::SEG_MAX | F::BLK_SIZE | F::FLUSH | F::TOPOLOGY;
     features.set(F::RO, disk.read_only);
     features.set(F::MQ, disk.queues > 1);
-    features.set(F::DISCARD | F::WRITE_ZEROES, disk.discard && !disk.read_only);
+    features.set(F::DISCARD | F::WRITE_ZEROES, disk.discard > 0 && !disk.read_only);
     bits(features)
 }
 

@@ -11,6 +11,7 @@ use hv_abi::handle::Label;
 use hv_abi::message::{CpuShare, ImageFormat, VmSpec};
 use hv_abi::{Status, VmHandle};
 
+use crate::disks;
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::image::LinuxImage;
@@ -64,6 +65,7 @@ impl core::fmt::Display for Step {
             Self::Device(DeviceKind::ManagementPorts) => f.write_str("vm_device (management ports)"),
             Self::Device(DeviceKind::Watchdog) => f.write_str("vm_device (watchdog)"),
             Self::Device(DeviceKind::StolenTime) => f.write_str("vm_device (stolen time)"),
+            Self::Device(DeviceKind::Disk) => f.write_str("vm_device (disk)"),
             Self::Grant => f.write_str("vm_grant"),
             Self::Share => f.write_str("vm_sched"),
             Self::Shared => f.write_str("vm_share"),
@@ -220,6 +222,7 @@ impl<H: Hypervisor> Build<'_, H> {
         }
         self.copy("device tree", plan.tree.start, tree)?;
         self.devices(parts.grants)?;
+        self.disks()?;
         for (name, region) in self.spec.shared.iter().filter_map(shared::region) {
             let answer = self.hypervisor.vm_share(self.vm, name, region);
             self.result(Step::Shared, answer)?;
@@ -274,8 +277,16 @@ impl<H: Hypervisor> Build<'_, H> {
     }
 
     fn device(&mut self, kind: DeviceKind, parameter: u64) -> Result<(), Error> {
-        let answer = self.hypervisor.vm_device(self.vm, kind, parameter);
+        let answer = self.hypervisor.vm_device(self.vm, kind, [parameter, 0, 0]);
         self.result(Step::Device(kind), answer)
+    }
+
+    fn disks(&mut self) -> Result<(), Error> {
+        for part in disks::parts(&self.spec.disks, self.spec.vcpus) {
+            let answer = self.hypervisor.vm_device(self.vm, DeviceKind::Disk, part.to_registers());
+            self.result(Step::Device(DeviceKind::Disk), answer)?;
+        }
+        Ok(())
     }
 
     fn result<T>(&self, at: Step, answer: Result<T, Status>) -> Result<T, Error> {

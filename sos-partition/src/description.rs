@@ -16,6 +16,7 @@ use hv_abi::message::{ImageFormat, RestartPolicy, VmSpec};
 use crate::shared::SharedError;
 use crate::spec::{self, SpecError};
 
+mod disks;
 mod share;
 mod shared;
 
@@ -190,7 +191,6 @@ fn parse_guests(node: &FdtNode<'_>, mut regions: Regions) -> Result<Vec<VmSpec>>
         if guests.iter().any(|earlier| earlier.name == child.name()) {
             return Err(DescriptionError::NodeTwice(guest));
         }
-        no_children(&guest, &child)?;
         let mut spec = parse_guest(&guest, &child, &regions)?;
         let refuse = |error: SharedError| DescriptionError::Spec { node: guest.clone(), error: error.into() };
         regions.number(&mut spec).map_err(refuse)?;
@@ -220,6 +220,7 @@ fn parse_guest(at: &str, node: &FdtNode<'_>, regions: &Regions) -> Result<VmSpec
         restart: parse_restart(&mut reader)?,
         restart_limit: reader.u32("restart-limit")?.unwrap_or(0),
         shared: regions.of_guest(&mut reader)?,
+        disks: disks::parse(at, node)?,
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;

@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::vec::Vec;
 
-use hv_abi::call::{COPY_MAX, ConfigKind, DeviceKind, DrainAnswer, Grants, MEMORY_ALIGNMENT, Scheduling, SharedRegion};
+use hv_abi::call::{
+    COPY_MAX, ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, MEMORY_ALIGNMENT, Scheduling, SharedRegion,
+};
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{
     INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
@@ -33,6 +35,7 @@ pub(crate) struct FakeVm {
     /// What was copied in: IPA and bytes, in order.
     pub(crate) copies: Vec<(u64, Vec<u8>)>,
     pub(crate) devices: Vec<(DeviceKind, u64)>,
+    pub(crate) disks: Vec<DiskPart>,
     pub(crate) grants: Grants,
     pub(crate) boot: Option<(u64, u64)>,
     pub(crate) scheduling: Scheduling,
@@ -278,6 +281,7 @@ impl Hypervisor for El2 {
             memory: 0,
             copies: Vec::new(),
             devices: Vec::new(),
+            disks: Vec::new(),
             grants: Grants::NONE,
             boot: None,
             scheduling: Scheduling::DEFAULT,
@@ -317,9 +321,14 @@ impl Hypervisor for El2 {
         Ok(done as u64)
     }
 
-    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status> {
+    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameters: [u64; 3]) -> Result<(), Status> {
         let mut state = self.enter("vm_device")?;
-        state.building(vm)?.devices.push((kind, parameter));
+        let vm = state.building(vm)?;
+        if kind == DeviceKind::Disk {
+            vm.disks.push(DiskPart::from_registers(parameters).ok_or(Status::InvalidArgument)?);
+        } else {
+            vm.devices.push((kind, parameters[0]));
+        }
         Ok(())
     }
 

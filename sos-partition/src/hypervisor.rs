@@ -59,7 +59,7 @@ pub trait Hypervisor {
     ///
     /// # Errors
     /// EL2's status.
-    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status>;
+    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameters: [u64; 3]) -> Result<(), Status>;
 
     /// `vcpu_init`.
     ///

@@ -26,6 +26,7 @@ extern crate alloc;
 pub mod assembly;
 pub mod builder;
 pub mod description;
+mod disks;
 pub mod error;
 mod fdt;
 pub mod hypervisor;

@@ -254,8 +254,9 @@ fn derive(from: VmSpec, create: VmCreate) -> VmSpec {
         bootargs: create.bootargs.unwrap_or(from.bootargs),
         // Power-on belongs to the description; notes do not outlive it.
         autostart: false,
-        // What is shared is shared by those that the description names.
+        // What is shared is shared by those that the description names, and a disk is one VM's.
         shared: Vec::new(),
+        disks: Vec::new(),
         // Ports need a grant, and there is no option to take the copied ones away.
         ports: if grants.is_empty() { 0 } else { from.ports },
         grants,

@@ -7,6 +7,7 @@ use hv_abi::guest_map::{ARCHIVE_BASE, MAX_VCPUS, RAM_BASE};
 use hv_abi::handle::Label;
 use hv_abi::message::{ImageFormat, VmSpec};
 
+use crate::disks::{self, DiskError};
 use crate::share::{self, ShareError};
 use crate::shared::{self, SharedError};
 
@@ -59,6 +60,9 @@ pub enum SpecError {
     /// Memory that it shares.
     #[error("{0}")]
     Shared(#[from] SharedError),
+    /// Its disks.
+    #[error("{0}")]
+    Disk(#[from] DiskError),
 }
 
 /// The names of grants and what they are to EL2.
@@ -102,6 +106,7 @@ pub fn check(spec: &VmSpec) -> Result<(), SpecError> {
     }
     share::check(&spec.cpu)?;
     shared::check(&spec.shared)?;
+    disks::check(&spec.disks)?;
     check_format(spec)
 }
 

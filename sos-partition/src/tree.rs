@@ -12,9 +12,9 @@ use alloc::vec::Vec;
 
 use hv_abi::call::Grants;
 use hv_abi::guest_map::{
-    GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, RAM_BASE, RTC_BASE,
-    RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE, WATCHDOG_REFRESH_BASE,
-    WATCHDOG_SPI,
+    DISK_SLOT, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, RAM_BASE,
+    RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE,
+    WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
 };
 use hv_abi::message::VmSpec;
 
@@ -66,8 +66,9 @@ pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option
     uart(&mut tree);
     rtc(&mut tree);
     if spec.ports != 0 {
-        virtio(&mut tree);
+        virtio(&mut tree, 0);
     }
+    (DISK_SLOT..).zip(&spec.disks).for_each(|(slot, _)| virtio(&mut tree, slot));
     if grants != Grants::NONE {
         mailbox(&mut tree);
     }
@@ -186,14 +187,15 @@ fn rtc(tree: &mut Writer) {
     );
 }
 
-/// Slot 0, the console with the management ports. Empty slots are not described.
-fn virtio(tree: &mut Writer) {
+/// A virtio slot: the first has the console with the management ports. Empty slots are not described.
+fn virtio(tree: &mut Writer, slot: u32) {
+    let base = VIRTIO_BASE + u64::from(slot) * VIRTIO_STRIDE;
     tree.node(
-        &format!("virtio_mmio@{VIRTIO_BASE:x}"),
+        &format!("virtio_mmio@{base:x}"),
         &[
             text("compatible", &["virtio,mmio"]),
-            numbers("reg", &[VIRTIO_BASE, VIRTIO_STRIDE]),
-            cells("interrupts", &[SPI, VIRTIO_SPI, EDGE_RISING]),
+            numbers("reg", &[base, VIRTIO_STRIDE]),
+            cells("interrupts", &[SPI, VIRTIO_SPI + slot, EDGE_RISING]),
             flag("dma-coherent"),
         ],
     );

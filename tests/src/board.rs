@@ -121,6 +121,18 @@ impl Board {
         self
     }
 
+    /// The same with one more drive, of the bytes in `file`. Drives are numbered from the one that was added last: the first
+    /// device gets QEMU's last virtio-mmio slot.
+    #[must_use]
+    pub fn drive(mut self, file: &Path) -> Self {
+        let number = self.more.iter().filter(|option| *option == "-drive").count();
+        let drive = format!("if=none,id=drive{number},format=raw,file={}", artifact::text(file));
+        let device = format!("virtio-blk-device,drive=drive{number}");
+        let options = ["-global", "virtio-mmio.force-legacy=false", "-drive", &drive, "-device", &device];
+        self.more.extend(options.map(String::from));
+        self
+    }
+
     /// The same, entered otherwise.
     #[must_use]
     pub fn entry(mut self, entry: Entry) -> Self {

@@ -47,6 +47,11 @@ pub const VIRTIO_SLOTS: u32 = 32;
 /// SPI of the first slot, edge; the others follow.
 pub const VIRTIO_SPI: u32 = 16;
 
+/// The virtio-mmio slot of a VM's first disk; the others follow. Slot 0 has the management ports.
+pub const DISK_SLOT: u32 = 1;
+/// Disks that a VM may have.
+pub const DISKS_MAX: usize = 4;
+
 /// The mailbox page, which belongs to EL2.
 pub const MAILBOX_BASE: u64 = 0x0b00_0000;
 /// The mailbox's interrupt, an SPI number, edge.

@@ -249,6 +249,24 @@ pub struct VmSpec {
     /// Memory that it shares with others.
     #[serde(default)]
     pub shared: Vec<SharedMemory>,
+    /// Its disks, in the order in which it finds them.
+    #[serde(default)]
+    pub disks: Vec<DiskSpec>,
+}
+
+/// A part of a drive that a VM has as a disk.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// Its name, by the rules of [`crate::handle::Label`].
+    pub name: String,
+    /// Number of the drive, as EL2 found them.
+    pub drive: u8,
+    /// First sector of 512 bytes.
+    pub first: u64,
+    /// Sectors; 0 is all up to the drive's end.
+    pub sectors: u64,
+    /// Whether the VM may write there.
+    pub writable: bool,
 }
 
 /// Memory that a VM shares with others, and a doorbell to them.

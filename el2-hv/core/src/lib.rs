@@ -10,6 +10,7 @@ pub mod counter;
 pub mod debug;
 pub mod description;
 pub mod exit;
+pub mod extent;
 pub mod frames;
 pub mod idreg;
 pub mod inject;

@@ -140,7 +140,7 @@ fn ended(id: VmId, control: MutexGuard<'_, Control>) {
 }
 
 /// Makes the service partition look again, which may wait for what has just become of a VM.
-pub(super) fn tell_manager() {
+pub fn tell_manager() {
     let vm = &VMS[SOS_VM.index()];
     if vm.phase() == Phase::Running {
         let waits = vm.vcpu(VcpuIdx(0));

@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::Party;
 use hv_abi::message::{
-    BoardPower, CpuShare, Crash, ImageFormat, Origin, Reply, Request, Reservation, SharedMemory, VmDetail, VmSpec,
-    VmSummary, decode, encode,
+    BoardPower, CpuShare, Crash, DiskSpec, ImageFormat, Origin, Reply, Request, Reservation, SharedMemory, VmDetail,
+    VmSpec, VmSummary, decode, encode,
 };
 use hv_abi::record::{ConsoleQuery, Query, QueryKind};
 use serde::Serialize;
@@ -272,6 +272,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("cpu reservation", or_dash(&reservation(&spec.cpu))),
         ("cpu pinned", yes_or_no(spec.cpu.pinned)),
         ("shared memory", or_dash(&shared(spec))),
+        ("disks", or_dash(&disks(spec))),
         ("restart", restart_text(spec)),
         ("restarts", vm.restarts.to_string()),
     ]);
@@ -306,6 +307,20 @@ fn crash_text(crash: &Crash) -> String {
         cells + "\n"
     });
     format!("{life}, vcpu {}\n{}", vcpu.vcpu, rows.collect::<String>())
+}
+
+/// Disks, each with the part of a drive that it is.
+fn disks(spec: &VmSpec) -> String {
+    let one = |disk: &DiskSpec| {
+        let access = if disk.writable { "read-write" } else { "read-only" };
+        let part = match (disk.first, disk.sectors) {
+            (0, 0) => String::new(),
+            (first, 0) => format!("from {} on, ", bytes(first * 512)),
+            (first, sectors) => format!("{} from {} on, ", bytes(sectors * 512), bytes(first * 512)),
+        };
+        format!("{} (drive {}, {part}{access})", disk.name, disk.drive)
+    };
+    spec.disks.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// What it shares, and whether it may write there.

@@ -3,7 +3,7 @@
 //! What a driver puts into which descriptor is its own affair (§2.7.4.1): the readable bytes are the header and then the
 //! payload of a write, the writable ones the payload of a read and then the status.
 
-use super::{Disk, SECTOR, config};
+use super::{Disk, SECTOR};
 use crate::memory::GuestMemory;
 use crate::queue::{Chain, Direction, QueueError, Segment, Step};
 use arrayvec::ArrayVec;
@@ -23,6 +23,9 @@ struct Header {
     reserved: U32,
     sector: U64,
 }
+
+/// Most bytes of a buffer (size_max, §5.2.4), so that a request is bounded.
+pub const SEGMENT_MAX: u32 = 1 << 20;
 
 /// Bytes of a request's header.
 const HEADER: usize = size_of::<Header>();
@@ -74,6 +77,11 @@ pub struct Ticket {
     pub(super) fills: u32,
 }
 
+impl Ticket {
+    /// Of no request: all zero, for a static table.
+    pub const NONE: Self = Self { queue: 0, head: 0, status: 0, fills: 0 };
+}
+
 /// A request, kept by the caller to be used again and again.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -117,8 +125,7 @@ struct Walk {
 impl Request {
     /// None.
     pub const fn new() -> Self {
-        let ticket = Ticket { queue: 0, head: 0, status: 0, fills: 0 };
-        Self { ticket, operation: Operation::Flush, through: false, data: ArrayVec::new_const() }
+        Self { ticket: Ticket::NONE, operation: Operation::Flush, through: false, data: ArrayVec::new_const() }
     }
 
     /// Bytes of its buffers.
@@ -193,7 +200,7 @@ impl Request {
                 Ok(Parsed::Request)
             }
             T::GetId if self.goes(Direction::Writable) => Ok(Parsed::Serial),
-            T::Discard | T::WriteZeroes if disk.discard => self.range(kind, disk, memory),
+            T::Discard | T::WriteZeroes if disk.discard > 0 => self.range(kind, disk, memory),
             _ => Ok(Parsed::Refused(S::Unsupp)),
         }
     }
@@ -208,7 +215,9 @@ impl Request {
             return Parsed::Refused(S::Unsupp);
         };
         let bytes = self.bytes();
-        let whole = bytes > 0 && bytes.is_multiple_of(SECTOR) && disk.has(sector, bytes / SECTOR);
+        let fits =
+            self.data.len() <= usize::from(disk.segments) && self.data.iter().all(|one| one.length <= SEGMENT_MAX);
+        let whole = fits && bytes > 0 && bytes.is_multiple_of(SECTOR) && disk.has(sector, bytes / SECTOR);
         if !whole || !self.goes(direction) {
             return Parsed::Refused(S::Ioerr);
         }
@@ -232,7 +241,7 @@ impl Request {
         }
         let (sector, count) = (range.sector.to_ne(), range.num_sectors.to_ne());
         let sectors = u64::from(count);
-        if count == 0 || count > config::RANGE_MAX || !disk.has(sector, sectors) {
+        if count == 0 || count > disk.discard || !disk.has(sector, sectors) {
             return Ok(Parsed::Refused(S::Ioerr));
         }
         self.operation = match kind {

@@ -16,7 +16,7 @@ fn configuration_is_that_of_5_2_4() {
     let at = |offset: u64, size| block.read(0x100 + offset, size);
     assert_eq!(block.read(0x008, 4), 2, "DeviceID");
     let fields = [at(0, 8), at(8, 4), at(12, 4), at(16, 4), at(20, 4)];
-    assert_eq!(fields, [0x1_0000_0008, 0, 126, 0, 4096], "capacity, size_max, seg_max, geometry, blk_size");
+    assert_eq!(fields, [0x1_0000_0008, 1 << 20, 126, 0, 4096], "capacity, size_max, seg_max, geometry, blk_size");
     assert_eq!([at(24, 1), at(25, 1), at(26, 2), at(28, 4)], [1, 0, 2, 0], "topology");
     assert_eq!([at(32, 1), at(34, 2)], [0, 2], "writeback, num_queues");
     assert_eq!([at(36, 4), at(40, 4), at(44, 4)], [1 << 21, 1, 8], "discard: sectors, ranges, alignment");
@@ -26,13 +26,13 @@ fn configuration_is_that_of_5_2_4() {
 
 #[test]
 fn features_follow_the_disk() {
-    // SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, and the rings' own.
-    let always = 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 28 | 1 << 29 | 1 << 32;
+    // SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, and the rings' own.
+    let always = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 28 | 1 << 29 | 1 << 32;
     let (multiple, space) = (1 << 12, 1 << 13 | 1 << 14);
     for (shape, expected) in [
         (disk(8), always | multiple | space),
         (Disk { queues: 1, ..disk(8) }, always | space),
-        (Disk { discard: false, ..disk(8) }, always | multiple),
+        (Disk { discard: 0, ..disk(8) }, always | multiple),
         (Disk { read_only: true, ..disk(8) }, always | multiple | RO),
     ] {
         assert_eq!(Guest::new(&shape, 0, 1).offered(), expected, "{shape:?}");
@@ -116,6 +116,31 @@ fn a_range_is_at_most_what_the_configuration_says() {
     assert_eq!(guest.block.in_flight(), 1);
     guest.send(0, &Ask::range(DISCARD, 0, (1 << 21) + 1, 0)).unwrap();
     assert!(guest.take(0).is_none(), "answered by the device");
+}
+
+#[test]
+fn buffers_are_as_many_and_as_long_as_the_configuration_says() {
+    let mut guest = Guest::new(&Disk { segments: 2, ..disk(1 << 20) }, 0, 1);
+    let at = RAM_BASE + 0x3_f000;
+    guest.memory.write(at, &[0; 16]).unwrap();
+    let [header, status] = [Buffer::readable(at, 16), Buffer::writable(at + 0x80, 1)];
+    let data = |length| Buffer::writable(RAM_BASE, length);
+    for (buffers, taken) in [
+        (vec![header, data(1 << 20), data(512), status], true),
+        (vec![header, data((1 << 20) + 512), status], false),
+        (vec![header, data(u32::MAX - 511), status], false),
+        (vec![header, data(512), data(512), data(512), status], false),
+    ] {
+        guest.queues[0].add(&guest.memory, &buffers, Layout::Indirect).unwrap();
+        let request = guest.take(0);
+        assert_eq!(request.is_some(), taken, "{buffers:?}");
+        if let Some(request) = request {
+            guest.block.complete(&request.ticket, Outcome::Done, &guest.memory);
+        } else {
+            assert_eq!(guest.memory.bytes(at + 0x80, 1), [IOERR]);
+        }
+        guest.queues[0].take_used(&guest.memory).unwrap();
+    }
 }
 
 #[test]

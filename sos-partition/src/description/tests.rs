@@ -1,6 +1,6 @@
 use std::string::ToString;
 
-use hv_abi::message::{CpuShare, Reservation, SharedMemory};
+use hv_abi::message::{CpuShare, DiskSpec, Reservation, SharedMemory};
 
 use super::*;
 use crate::fake::{SYSTEM, compile};
@@ -34,6 +34,7 @@ fn guests_are_read_in_order_with_every_property() {
         restart: RestartPolicy::OnFailure,
         restart_limit: 5,
         shared: Vec::new(),
+        disks: Vec::new(),
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -58,6 +59,7 @@ fn guests_are_read_in_order_with_every_property() {
         restart: RestartPolicy::Never,
         restart_limit: 0,
         shared: Vec::new(),
+        disks: Vec::new(),
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -235,6 +237,46 @@ fn mutated_descriptions_are_refused_or_give_guests_within_the_limits() {
         }
     }
     assert!(accepted > 1000 && refused > 10_000, "{accepted} {refused}");
+}
+
+/// SYSTEM with disks of the guest `linux`.
+fn with_disks(nodes: &str) -> String {
+    let guest = SYSTEM.find("linux {").expect("the guest");
+    let end = guest + SYSTEM[guest..].find("};").expect("its end");
+    std::format!("{}disks {{ {nodes} }};\n{}", &SYSTEM[..end], &SYSTEM[end..])
+}
+
+#[test]
+fn disks_are_read_in_their_order() {
+    let nodes = "root { compatible = \"dormouse,disk\"; };\n\
+        data { compatible = \"dormouse,disk\"; drive = <3>; first-sector = /bits/ 64 <0x800>; \
+        sectors = /bits/ 64 <0x100000000>; read-only; };";
+    let guests = parse(&compile(&with_disks(nodes))).unwrap();
+    let disk =
+        |name: &str, drive, first, sectors, writable| DiskSpec { name: name.into(), drive, first, sectors, writable };
+    assert_eq!(guests[0].disks, [disk("root", 0, 0, 0, true), disk("data", 3, 0x800, 0x1_0000_0000, false)]);
+    assert_eq!(guests[1].disks, []);
+}
+
+#[test]
+fn what_is_wrong_with_a_disk_is_named() {
+    let disk = |properties: &str| std::format!("d {{ compatible = \"dormouse,disk\"; {properties} }};");
+    let many: String = (0..5).map(|n| std::format!("d{n} {{ compatible = \"dormouse,disk\"; }};")).collect();
+    for (nodes, words) in [
+        (disk("drive = <256>;"), "/guests/linux/disks/d: disk \"d\": drive 256 is not in 0..=255"),
+        (disk("size = <1>;"), "/guests/linux/disks/d: property \"size\": unknown"),
+        (disk("sectors = <1>;"), "property \"sectors\": must be one /bits/ 64 number"),
+        (disk("more { };"), "/guests/linux/disks/d/more: unknown node"),
+        ("d { };".into(), "property \"compatible\": is missing"),
+        (disk("").replace("d {", "Root {"), "disk \"Root\": a name is"),
+        (disk("first-sector = /bits/ 64 <2>; sectors = /bits/ 64 <0xffffffffffffffff>;"), "no drive has its sectors"),
+        (many, "5 disks, at most 4"),
+    ] {
+        let error = error_of(&with_disks(&nodes));
+        assert!(error.contains(words), "{error}");
+    }
+    let error = error_of(&with_disks("").replace("disks {", "discs {"));
+    assert!(error.contains("/guests/linux/discs: unknown node"), "{error}");
 }
 
 /// SYSTEM with a region of 64 KiB and one of 8 MiB, and guests that have them by these properties.

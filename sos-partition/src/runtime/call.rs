@@ -95,8 +95,8 @@ impl Hypervisor for El2 {
         }
     }
 
-    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameter: u64) -> Result<(), Status> {
-        self.call(Call::VmDevice, [vm.0, kind as u64, parameter]).map(|_| ())
+    fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, [first, second, third]: [u64; 3]) -> Result<(), Status> {
+        self.call(Call::VmDevice, [vm.0, kind as u64, first, second, third]).map(|_| ())
     }
 
     fn vcpu_init(&mut self, vm: VmHandle, entry: u64, x0: u64) -> Result<(), Status> {

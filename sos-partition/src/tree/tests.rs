@@ -2,7 +2,7 @@ use std::string::{String, ToString};
 use std::vec;
 
 use hv_abi::guest_map::SHARED_MAX;
-use hv_abi::message::{ImageFormat, RestartPolicy, SharedMemory};
+use hv_abi::message::{DiskSpec, ImageFormat, RestartPolicy, SharedMemory};
 
 use super::*;
 use crate::fake::decompile;
@@ -29,6 +29,7 @@ fn spec() -> VmSpec {
         restart: RestartPolicy::Never,
         restart_limit: 0,
         shared: vec![shared("link", 0x1_0000, true), shared("feed", 0x20_0000, false)],
+        disks: Vec::new(),
     }
 }
 
@@ -203,9 +204,28 @@ fn what_a_guest_does_not_have_is_not_in_its_tree() {
 fn the_largest_tree_fits_the_room_that_plans_keep() {
     let name = |index| ["x".repeat(30), std::format!("{index}")].concat();
     let shared = (0..4).map(|index| shared(&name(index), SHARED_MAX, false)).collect();
-    let spec = VmSpec { vcpus: 8, bootargs: "x".repeat(BOOTARGS_MAX), shared, ..spec() };
+    let disk = DiskSpec { name: "d".into(), drive: 0, first: 0, sectors: 0, writable: true };
+    let spec = VmSpec { vcpus: 8, bootargs: "x".repeat(BOOTARGS_MAX), shared, disks: vec![disk; 4], ..spec() };
     let initrd = Extent { start: 0, size: 1 };
     let seed = GuestSeed { kaslr: 1, rng: [1; 32] };
     let tree = build(&spec, Grants::ALL, Some(initrd), Some(seed));
     assert!(tree.len() as u64 <= crate::builder::TREE_ROOM, "{}", tree.len());
+}
+
+#[test]
+fn each_disk_has_a_slot_behind_that_of_the_management_ports() {
+    let disk = |name: &str| DiskSpec { name: name.into(), drive: 0, first: 0, sectors: 0, writable: true };
+    for ports in [0, 1] {
+        let spec = VmSpec { disks: vec![disk("root"), disk("data")], ports, ..spec() };
+        let source = decompile(&build(&spec, Grants::ALL, None, None));
+        assert_eq!(source.matches("\"virtio,mmio\"").count(), 2 + usize::from(ports != 0));
+        // hw/arm/virt.c: slots of 0x200 bytes, SPIs from 16.
+        for (node, reg, interrupt) in [
+            ("virtio_mmio@a000200", "reg = <0x00 0xa000200 0x00 0x200>;", "interrupts = <0x00 0x11 0x01>;"),
+            ("virtio_mmio@a000400", "reg = <0x00 0xa000400 0x00 0x200>;", "interrupts = <0x00 0x12 0x01>;"),
+        ] {
+            let lines = lines_of(&source, node);
+            assert!(lines.iter().any(|line| line == reg) && lines.iter().any(|line| line == interrupt), "{lines:?}");
+        }
+    }
 }

@@ -25,12 +25,23 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
 fn unknown_grants_devices_and_answers_are_refused() {
     assert_eq!(Grants::from_register(0b1111), Some(Grants::ALL));
     assert_eq!(Grants::from_register(0b1_0000), None);
-    for kind in [DeviceKind::Mailbox, DeviceKind::ManagementPorts, DeviceKind::Watchdog, DeviceKind::StolenTime] {
+    use DeviceKind::{Disk, Mailbox, ManagementPorts, StolenTime, Watchdog};
+    for kind in [Mailbox, ManagementPorts, Watchdog, StolenTime, Disk] {
         assert_eq!(DeviceKind::from_register(kind as u64), Some(kind));
     }
-    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(5)), (None, None));
+    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(6)), (None, None));
     assert_eq!(DrainAnswer::from_register(2), None);
     assert_eq!(ConfigKind::from_register(0), None);
+}
+
+#[test]
+fn parts_of_drives_go_round_through_registers_and_wrong_ones_are_refused() {
+    let part = DiskPart { drive: 200, disk: 3, queues: 4, writable: true, first: 1 << 40, sectors: 7 };
+    assert_eq!(part.to_registers(), [0x0104_03c8, 1 << 40, 7]);
+    assert_eq!(DiskPart::from_registers(part.to_registers()), Some(part));
+    for wrong in [0x0104_04c8, 0x0105_03c8, 0x0100_03c8, 0x0204_03c8, 0x1_0104_03c8] {
+        assert_eq!(DiskPart::from_registers([wrong, 0, 0]), None, "{wrong:#x}");
+    }
 }
 
 fn document() -> String {

@@ -35,7 +35,8 @@ fn messages_have_their_golden_bytes() {
         encode(&spec()),
         [
             1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1, 100,
-            1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7, 1, 1, b's', 0x80, 0x80, 4, 1, 2
+            1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7, 1, 1, b's', 0x80, 0x80, 4, 1, 2, 1, 1, b'd', 1, 0x80,
+            1, 2, 1
         ]
     );
     let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
@@ -67,6 +68,7 @@ fn spec() -> VmSpec {
         restart: RestartPolicy::Always,
         restart_limit: 7,
         shared: vec![SharedMemory { name: "s".to_owned(), bytes: 0x1_0000, writable: true, number: 2 }],
+        disks: vec![DiskSpec { name: "d".to_owned(), drive: 1, first: 0x80, sectors: 2, writable: true }],
     }
 }
 

@@ -72,6 +72,15 @@ fn detail() -> Reply {
             shared: [("link", 64 << 10, true), ("feed", 2 << 20, false)]
                 .map(|(name, bytes, writable)| SharedMemory { name: name.into(), bytes, writable, number: 0 })
                 .into(),
+            disks: [("root", 0, 0, true), ("data", 2048, 1 << 21, false)]
+                .map(|(name, first, sectors, writable)| DiskSpec {
+                    name: name.into(),
+                    drive: 1,
+                    first,
+                    sectors,
+                    writable,
+                })
+                .into(),
         },
         origin: Origin::Description,
         last_end: None,
@@ -129,6 +138,7 @@ cpu affinity     0,2
 cpu reservation  2000 of each 10000 µs
 cpu pinned       no
 shared memory    link (64 KiB, read-write), feed (2 MiB, read-only)
+disks            root (drive 1, read-write), data (drive 1, 1 GiB from 1 MiB on, read-only)
 restart          on-failure, at most 5 in a row
 restarts         2
 "

@@ -98,7 +98,16 @@ pub(super) struct Guest {
 pub(super) fn disk(sectors: u64) -> Disk {
     let mut serial = [0; SERIAL];
     serial[..5].copy_from_slice(b"disk0");
-    Disk { sectors, read_only: false, discard: true, block_size: 512, physical_exponent: 3, queues: 2, serial }
+    Disk {
+        sectors,
+        read_only: false,
+        discard: 1 << 21,
+        block_size: 512,
+        physical_exponent: 3,
+        segments: 126,
+        queues: 2,
+        serial,
+    }
 }
 
 impl Guest {

@@ -1,0 +1,143 @@
+//! virtio devices that EL2 drives: virtio 1.2 from the driver's side.
+//!
+//! The transports are those of `virtio-drivers`. Its queues are not used: they take payload as references, and payload
+//! here is guests' memory, which only a device touches ([ADR 0018](../../../docs/adr/0018-own-driver-queues.md)).
+
+pub mod disk;
+mod dma;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use core::ptr::NonNull;
+
+use hv_core::addr::PaRange;
+use thiserror::Error;
+use virtio_drivers::transport::mmio::{MmioError, MmioTransport, MmioVersion};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, SomeTransport, Transport};
+
+pub use dma::DmaMemory;
+
+use crate::wait;
+
+/// VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1, VIRTIO_F_ACCESS_PLATFORM (virtio 1.2 §6).
+const INDIRECT_DESC: u64 = 1 << 28;
+const EVENT_IDX: u64 = 1 << 29;
+const VERSION_1: u64 = 1 << 32;
+const ACCESS_PLATFORM: u64 = 1 << 33;
+
+/// What a virtio device is to EL2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A disk.
+    Disk,
+    /// Something that EL2 does not drive; its number (virtio 1.2 §5).
+    Other(u8),
+}
+
+/// Why a device cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum VirtioError {
+    /// Only the registers of before virtio 1.0.
+    #[error("has the legacy interface only (QEMU: -global virtio-mmio.force-legacy=false)")]
+    Legacy,
+    /// A number of the register layout, or of the device's type, that nobody knows.
+    #[error("answers as no known virtio device")]
+    Unknown,
+    /// It does not have what EL2 needs.
+    #[error("lacks feature bits {0:#x}")]
+    Lacks(u64),
+    /// It does not take the features that EL2 chose.
+    #[error("refuses feature bits {0:#x}")]
+    Refuses(u64),
+    /// Its first queue is shorter than EL2's.
+    #[error("has a queue of {0} entries")]
+    ShortQueue(u32),
+    /// Its status does not become 0.
+    #[error("does not come out of reset")]
+    StuckInReset,
+    /// Its configuration space is too small, or always changes.
+    #[error("its configuration cannot be read")]
+    Configuration,
+}
+
+/// A device on its transport.
+pub struct Found {
+    /// What it is.
+    pub kind: Kind,
+    transport: SomeTransport<'static>,
+}
+
+/// Looks at a virtio-mmio slot. `None` where it is empty.
+///
+/// # Errors
+///
+/// There is a device that EL2 cannot use.
+///
+/// # Safety
+///
+/// `regs` are the registers of a virtio-mmio slot, mapped there as device memory, and nobody else uses them as long as
+/// what is returned lives.
+pub unsafe fn look(regs: PaRange) -> Option<Result<Found, VirtioError>> {
+    let header = NonNull::new(core::ptr::with_exposed_provenance_mut(regs.start.0 as usize))?;
+    // SAFETY: the caller's.
+    match unsafe { MmioTransport::new(header, regs.size as usize) } {
+        Ok(transport) if transport.version() == MmioVersion::Legacy => Some(Err(VirtioError::Legacy)),
+        Ok(transport) => Some(Ok(Found { kind: Kind::of(transport.device_type()), transport: transport.into() })),
+        // An empty slot has type 0.
+        Err(MmioError::InvalidDeviceID(_) | MmioError::MmioRegionTooSmall | MmioError::BadMagic(_)) => None,
+        Err(MmioError::UnsupportedVersion(_)) => Some(Err(VirtioError::Unknown)),
+    }
+}
+
+impl Kind {
+    const fn of(kind: DeviceType) -> Self {
+        match kind {
+            DeviceType::Block => Self::Disk,
+            other => Self::Other(other as u8),
+        }
+    }
+}
+
+/// Begins to use a device: resets it and agrees with it on features. All of `needed`, and what it has of `wanted`.
+fn negotiate(transport: &mut impl Transport, needed: u64, wanted: u64) -> Result<u64, VirtioError> {
+    reset(transport)?;
+    transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
+    let offered = transport.read_device_features();
+    // Where a device is behind an SMMU, it says so, and has to be taken at its word (§6.1).
+    let needed = needed | VERSION_1 | offered & ACCESS_PLATFORM;
+    if offered & needed != needed {
+        return Err(VirtioError::Lacks(needed & !offered));
+    }
+    let chosen = needed | offered & wanted;
+    transport.write_driver_features(chosen);
+    let status = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
+    transport.set_status(status);
+    if transport.get_status().contains(DeviceStatus::FEATURES_OK) {
+        Ok(chosen)
+    } else {
+        Err(VirtioError::Refuses(chosen))
+    }
+}
+
+/// Resets a device. Afterwards it uses no memory (§2.4.1).
+fn reset(transport: &mut impl Transport) -> Result<(), VirtioError> {
+    transport.set_status(DeviceStatus::empty());
+    let is_reset = || transport.get_status() == DeviceStatus::empty();
+    if wait::until(is_reset) { Ok(()) } else { Err(VirtioError::StuckInReset) }
+}
+
+/// Reads the configuration space, all at one time of its life (§2.5.1).
+fn configuration<T>(
+    transport: &SomeTransport<'_>,
+    read: impl Fn(&SomeTransport<'_>) -> virtio_drivers::Result<T>,
+) -> Result<T, VirtioError> {
+    for _ in 0..8 {
+        let before = transport.read_config_generation();
+        let value = read(transport).map_err(|_| VirtioError::Configuration)?;
+        if transport.read_config_generation() == before {
+            return Ok(value);
+        }
+    }
+    Err(VirtioError::Configuration)
+}

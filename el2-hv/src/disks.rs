@@ -1,0 +1,333 @@
+//! Guests' disks: parts of drives, as virtio block devices.
+//!
+//! A request's payload goes between the drive and the guest's frames by the drive's own DMA. While a disk has requests in
+//! flight its VM's frames stay its own: [`in_flight`] holds up the VM's end, and a driver's reset waits.
+
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use arrayvec::ArrayVec;
+use guest_virtio::blk::{Block, BlockEffect, Disk, MAX_QUEUES, Next, Operation, Outcome, Request, SERIAL};
+use hv_abi::Status;
+use hv_abi::call::DiskPart;
+use hv_abi::guest_map::{DISK_SLOT, DISKS_MAX, VIRTIO_SPI};
+use hv_arch::lock::Mutex;
+use hv_board::virtio::disk::Command;
+use hv_core::addr::{IntId, VcpuId, VmId};
+use hv_core::extent::{Extent, ExtentError};
+
+use crate::drives::{self, Drive, Finished, Order, Requests};
+use crate::guest_ram::Ram;
+use crate::vm::Vm;
+use crate::{VCPUS, VMS, cpu, devices, interrupts, vcpu, vm};
+
+/// Disks of all guests.
+const MAX_DISKS: usize = 64;
+/// Requests that are taken back from a drive at one go.
+const BATCH: usize = 8;
+
+/// The disks. Each is a VM's, or nobody's.
+pub static DISKS: [Mutex<GuestDisk>; MAX_DISKS] = [const { Mutex::new(GuestDisk::NONE) }; MAX_DISKS];
+/// Disks with requests that were not taken yet, a bit each: the drive had no room, or an interrupt came before.
+static WAITING: AtomicU64 = AtomicU64::new(0);
+/// Drives with requests that are over and were not taken back yet, a bit each.
+static FINISHED: AtomicU8 = AtomicU8::new(0);
+
+/// Which disks a VM has: an index into [`DISKS`] and one, or 0.
+pub struct Slots([AtomicU8; DISKS_MAX]);
+
+impl Slots {
+    /// None.
+    pub const fn new() -> Self {
+        Self([const { AtomicU8::new(0) }; DISKS_MAX])
+    }
+
+    /// The disk in a virtio slot.
+    #[inline]
+    pub fn at(&self, slot: u64) -> Option<usize> {
+        let place = self.0.get(slot.checked_sub(u64::from(DISK_SLOT))? as usize)?;
+        usize::from(place.load(Ordering::Relaxed)).checked_sub(1)
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().filter_map(|place| usize::from(place.load(Ordering::Relaxed)).checked_sub(1))
+    }
+}
+
+/// A guest's disk.
+pub struct GuestDisk {
+    block: Block,
+    extent: Extent,
+    vm: VmId,
+    /// Which of the VM's disks it is.
+    number: u8,
+    in_use: bool,
+    /// A vCPU that waits until nothing is in flight, and one; 0 for none.
+    waits: u16,
+}
+
+impl GuestDisk {
+    const NONE: Self = Self {
+        block: Block::NONE,
+        extent: Extent { drive: 0, first: 0, sectors: 0, writable: false },
+        vm: VmId(0),
+        number: 0,
+        in_use: false,
+        waits: 0,
+    };
+
+    /// Interrupts the guest where the disk has something to say.
+    fn pulse(&mut self) {
+        if self.block.take_pulse() {
+            devices::pulse(self.vm, VIRTIO_SPI + DISK_SLOT + u32::from(self.number));
+        }
+    }
+
+    /// Where a request is on the drive, and what it is there.
+    fn command(&self, operation: &Operation) -> Option<Command> {
+        Some(match *operation {
+            Operation::Read { sector } => Command::Read(self.extent.place(sector, 1)?),
+            Operation::Write { sector } => Command::Write(self.extent.place(sector, 1)?),
+            Operation::Flush => Command::Flush,
+            Operation::Discard { sector, sectors } => {
+                Command::Discard(self.extent.place(sector, sectors)?, u32::try_from(sectors).ok()?)
+            }
+            Operation::WriteZeroes { sector, sectors, unmap } => {
+                Command::WriteZeroes(self.extent.place(sector, sectors)?, u32::try_from(sectors).ok()?, unmap)
+            }
+        })
+    }
+}
+
+/// Gives a VM that is being built a disk.
+#[inline(never)]
+pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
+    let drive = drives::drive(part.drive).ok_or(Status::InvalidArgument)?;
+    let sectors = match part.sectors {
+        0 => drive.shape.sectors.saturating_sub(part.first),
+        sectors => sectors,
+    };
+    let extent = Extent { drive: part.drive, first: part.first, sectors, writable: part.writable };
+    let refused = |error: ExtentError, status| {
+        log::warn!("vm {}: disk {}: {error}", vm.name(), part.disk);
+        status
+    };
+    let checked = extent.check(drive.shape.sectors, u64::from(drive.shape.block_size) / 512);
+    checked.map_err(|error| refused(error, Status::InvalidArgument))?;
+    if part.writable && drive.shape.read_only {
+        return Err(Status::Denied);
+    }
+    let place = vm.disks.0.get(usize::from(part.disk)).ok_or(Status::InvalidArgument)?;
+    if place.load(Ordering::Relaxed) != 0 {
+        return Err(Status::Exists);
+    }
+    let clash = DISKS.iter().any(|disk| {
+        let disk = disk.lock();
+        disk.in_use && disk.extent.clashes(&extent)
+    });
+    if clash {
+        return Err(refused(ExtentError::Taken(extent), Status::Conflict));
+    }
+    let index = DISKS.iter().position(|disk| !disk.lock().in_use).ok_or(Status::NoMemory)?;
+    let mut disk = DISKS[index].lock();
+    (disk.extent, disk.vm, disk.number, disk.in_use) = (extent, id, part.disk, true);
+    disk.block.restart(&shown(drive, &extent, part));
+    place.store(index as u8 + 1, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What a part of a drive is to its guest.
+fn shown(drive: &Drive, extent: &Extent, part: &DiskPart) -> Disk {
+    let mut serial = [0; SERIAL];
+    let name = [b'd', b'i', b's', b'k', b'0' + part.disk];
+    serial[..name.len()].copy_from_slice(&name);
+    Disk {
+        sectors: extent.sectors,
+        read_only: !extent.writable,
+        discard: drive.shape.discard,
+        block_size: drive.shape.block_size,
+        physical_exponent: drive.shape.physical_exponent,
+        segments: drive.shape.pieces,
+        queues: part.queues,
+        serial,
+    }
+}
+
+/// Takes a VM's disks away. Nothing of them is in flight.
+pub fn remove_all(vm: &Vm) {
+    for index in vm.disks.all() {
+        let mut disk = DISKS[index].lock();
+        disk.block.restart(&Disk::NONE);
+        disk.in_use = false;
+        WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
+    }
+    vm.disks.0.iter().for_each(|place| place.store(0, Ordering::Relaxed));
+}
+
+/// Requests of a VM that drives have: its memory is theirs to read and write until they are over.
+pub fn in_flight(vm: &Vm) -> u32 {
+    vm.disks.all().map(|index| u32::from(DISKS[index].lock().block.in_flight())).sum()
+}
+
+/// A guest's load from a disk's registers.
+#[inline]
+pub fn read(index: usize, offset: u64, size: u8) -> u64 {
+    DISKS[index].lock().block.read(offset, size)
+}
+
+/// A guest's store to a disk's registers, by this vCPU. `false`: it has to be done again, and the vCPU is notified when.
+#[inline(never)]
+pub fn write(index: usize, vcpu: VcpuId, [offset, size, value]: [u64; 3]) -> bool {
+    let mut disk = DISKS[index].lock();
+    let queues = match disk.block.write(offset, size as u8, value) {
+        BlockEffect::None | BlockEffect::Reset => 0..0,
+        BlockEffect::Requests(queue) => queue..queue + 1,
+        BlockEffect::Started => 0..MAX_QUEUES as u16,
+        BlockEffect::Wait => {
+            disk.waits = vcpu.0 + 1;
+            return false;
+        }
+    };
+    serve(index, &mut disk, queues);
+    disk.pulse();
+    true
+}
+
+/// Hands requests of these queues to the drive, as long as it has room and no interrupt waits.
+fn serve(index: usize, disk: &mut GuestDisk, queues: core::ops::Range<u16>) {
+    let Some(drive) = drives::drive(disk.extent.drive).filter(|_| !queues.is_empty()) else {
+        return;
+    };
+    let ram = Ram::of(&VMS[disk.vm.index()]);
+    let mut request = Request::new();
+    let mut requests = drive.requests();
+    for queue in queues {
+        loop {
+            if !requests.has_room() {
+                WAITING.fetch_or(1 << index, Ordering::Relaxed);
+                break;
+            }
+            match disk.block.next(queue, &ram, &mut request) {
+                Next::Empty => break,
+                Next::Answered => {}
+                Next::Request => begin(index, disk, &mut requests, &request, &ram),
+            }
+            if interrupts::look() {
+                WAITING.fetch_or(1 << index, Ordering::Relaxed);
+                cpu::interrupt_self();
+                break;
+            }
+        }
+        // What was answered at once, or has failed at once.
+        disk.block.signal(queue, &ram);
+    }
+    requests.notify();
+}
+
+/// Begins a request.
+fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &Request, ram: &Ram) {
+    let order = Order { disk: index as u8, ticket: request.ticket, through: request.through };
+    let begun = match disk.command(&request.operation) {
+        None => false,
+        Some(command @ (Command::Read(_) | Command::Write(_))) => {
+            requests.transfer(&order, command, request.data.iter().flat_map(|segment| ram.pieces(segment)))
+        }
+        Some(command) => {
+            requests.command(&order, command);
+            true
+        }
+    };
+    if !begun {
+        disk.block.complete(&request.ticket, Outcome::Failed, ram);
+    }
+}
+
+/// A drive's interrupt; whether it is one.
+pub fn interrupt(id: IntId) -> bool {
+    let mut found = drives::all().filter(|(_, drive)| drive.irq == id);
+    let Some((number, drive)) = found.next() else {
+        return false;
+    };
+    drive.requests().acknowledge();
+    finish(number, drive);
+    true
+}
+
+/// Does what was put off: an interrupt waited, or a drive had no room.
+pub fn go_on() {
+    let finished = FINISHED.swap(0, Ordering::Relaxed);
+    for (number, drive) in drives::all().filter(|(number, _)| finished & 1 << number != 0) {
+        finish(number, drive);
+    }
+    serve_waiting(|_| true);
+}
+
+/// Hands on the requests of disks that wait, those whose drive it is said to be.
+fn serve_waiting(mut of: impl FnMut(u8) -> bool) {
+    let mut waiting = WAITING.load(Ordering::Relaxed);
+    while waiting != 0 {
+        let index = waiting.trailing_zeros() as usize;
+        waiting &= waiting - 1;
+        let mut disk = DISKS[index].lock();
+        if !of(disk.extent.drive) {
+            continue;
+        }
+        WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
+        serve(index, &mut disk, 0..MAX_QUEUES as u16);
+        disk.pulse();
+    }
+}
+
+/// Gives guests back what their drive has finished with.
+fn finish(number: u8, drive: &Drive) {
+    loop {
+        let mut batch: ArrayVec<Finished, BATCH> = ArrayVec::new();
+        let mut requests = drive.requests();
+        while !batch.is_full()
+            && let Some(finished) = requests.finished()
+        {
+            batch.push(finished);
+        }
+        drop(requests);
+        give_back(&batch);
+        if !batch.is_full() {
+            break;
+        }
+        if interrupts::look() {
+            FINISHED.fetch_or(1 << number, Ordering::Relaxed);
+            cpu::interrupt_self();
+            break;
+        }
+    }
+    serve_waiting(|other| other == number);
+}
+
+/// Gives requests back to their guests. Those of one disk that follow each other have one interrupt.
+fn give_back(batch: &[Finished]) {
+    for same in batch.chunk_by(|one, next| one.disk == next.disk) {
+        let index = usize::from(same[0].disk);
+        let mut disk = DISKS[index].lock();
+        let vm = &VMS[disk.vm.index()];
+        let ram = Ram::of(vm);
+        for finished in same {
+            disk.block.complete(&finished.ticket, finished.outcome, &ram);
+        }
+        for queue in 0..MAX_QUEUES as u16 {
+            disk.block.signal(queue, &ram);
+        }
+        disk.pulse();
+        if disk.block.in_flight() == 0 {
+            nothing_in_flight(&mut disk, vm);
+        }
+    }
+}
+
+/// Whoever waits for that goes on.
+fn nothing_in_flight(disk: &mut GuestDisk, vm: &Vm) {
+    if let Some(waits) = core::mem::take(&mut disk.waits).checked_sub(1) {
+        let vcpu = VcpuId(waits);
+        VCPUS[vcpu.index()].notify(vcpu, vcpu::GIC);
+    }
+    if !vm.phase().is_alive() {
+        vm::tell_manager();
+    }
+}

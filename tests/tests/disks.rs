@@ -1,0 +1,193 @@
+//! Guests' disks: parts of the board's drives, which hold what a guest has written and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dormouse_tests::{Board, Description, Guest, Run, Shell, System, artifact, seconds};
+
+const MIB: usize = 1 << 20;
+
+/// A drive of so many MiB of bytes without order, in the directory of `system`.
+fn drive(system: &System, mib: usize) -> (PathBuf, Vec<u8>) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let bytes: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .take(mib * MIB / 8)
+    .flatten()
+    .collect();
+    let path = system.directory().join("drive.raw");
+    std::fs::write(&path, &bytes).expect("a drive");
+    (path, bytes)
+}
+
+/// A node of a guest's disks. Sectors are of 512 bytes; none of `sectors` is all that follow.
+fn disk(name: &str, first: u64, sectors: u64, more: &str) -> String {
+    let sectors = if sectors == 0 { String::new() } else { format!("sectors = /bits/ 64 <{sectors}>;") };
+    format!("{name} {{ compatible = \"dormouse,disk\"; first-sector = /bits/ 64 <{first}>; {sectors} {more} }};")
+}
+
+fn with_disks(guest: Guest, disks: &[String]) -> Guest {
+    guest.having(&format!("disks {{ {} }};", disks.concat()))
+}
+
+/// Sectors of a MiB.
+const S: u64 = MIB as u64 / 512;
+
+/// What `sha256sum` says of bytes.
+fn sum(system: &System, bytes: &[u8]) -> String {
+    let path = system.directory().join("part.raw");
+    std::fs::write(&path, bytes).expect("a part");
+    sum_of(&path)
+}
+
+fn sum_of(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().expect("sha256sum runs");
+    String::from_utf8_lossy(&output.stdout).split_whitespace().next().expect("a sum").to_owned()
+}
+
+/// The sum of a file in the guest.
+fn guest_sum(shell: &mut Shell, file: &str) -> String {
+    let said = shell.command_within(&format!("sha256sum {file}"), seconds(120)).ok();
+    said.split_whitespace().next().expect("a sum").to_owned()
+}
+
+/// Ends Debian, and the board with it, so that QEMU has written everything.
+fn end(mut run: Run) {
+    run.send("poweroff -f\n");
+    assert!(run.expect_end(seconds(60)).success());
+}
+
+#[test]
+fn a_guest_reads_and_writes_its_parts_of_a_drive_and_nothing_else() {
+    let parts = [disk("system", S, 8 * S, ""), disk("data", 9 * S, 0, "read-only;")];
+    let system = System::new(&Description::with("debian", with_disks(Guest::debian(2), &parts)));
+    let (path, mut bytes) = drive(&system, 16);
+    let mut shell = Shell::enter(Board::default().drive(&path).boot(&system));
+    assert_eq!(guest_sum(&mut shell, "/dev/vda"), sum(&system, &bytes[MIB..9 * MIB]));
+    assert_eq!(guest_sum(&mut shell, "/dev/vdb"), sum(&system, &bytes[9 * MIB..]));
+    assert_eq!(shell.command("cat /sys/block/vda/size /sys/block/vdb/ro").ok(), format!("{}\n1\n", 8 * S));
+    // 4 MiB of one disk to another place of the other, in large pieces; a few sectors at its very end, and past it.
+    shell.command("dd if=/dev/vdb of=/dev/vda bs=1M count=4 seek=2 conv=fsync").ok();
+    shell.command("dd if=/dev/zero of=/dev/vda bs=512 count=3 seek=16381 conv=fsync").ok();
+    assert_ne!(shell.command("dd if=/dev/zero of=/dev/vda bs=512 count=1 seek=16384 conv=fsync").status, 0);
+    assert_ne!(shell.command("dd if=/dev/zero of=/dev/vdb bs=512 count=1 conv=fsync").status, 0);
+    let shown = shell.command("hvctl vm show debian").ok();
+    assert!(
+        shown.contains("system (drive 0, 8 MiB from 1 MiB on, read-write), data (drive 0, from 9 MiB on, read-only)")
+    );
+    end(shell.run);
+    bytes.copy_within(9 * MIB..13 * MIB, 3 * MIB);
+    bytes[9 * MIB - 3 * 512..9 * MIB].fill(0);
+    assert!(std::fs::read(&path).expect("the drive") == bytes);
+}
+
+#[test]
+fn a_file_system_on_a_disk_survives_the_guests_reboots() {
+    let guest = with_disks(Guest::debian(2), &[disk("root", 0, 0, "")]);
+    let system = System::new(&Description::with("debian", guest));
+    let (path, _) = drive(&system, 64);
+    let mut shell = Shell::enter(Board::default().drive(&path).boot(&system));
+    shell.command("mke2fs /dev/vda && mkdir -p /mnt && mount -t ext4 /dev/vda /mnt").ok();
+    shell.command("seq 300000 > /mnt/numbers && cp /bin/busybox /mnt && sync").ok();
+    for _ in 0..2 {
+        shell.command("umount /mnt").ok();
+        shell.run.send("reboot -f\n");
+        shell.run.expect_log("vm debian: started", seconds(60));
+        shell = Shell::enter(shell.run);
+        shell.command("mkdir -p /mnt && mount -t ext4 /dev/vda /mnt").ok();
+        assert_eq!(shell.command("seq 300000 | cmp - /mnt/numbers && cmp /bin/busybox /mnt/busybox").ok(), "");
+    }
+    end(shell.run);
+}
+
+#[test]
+fn many_requests_at_once_by_all_vcpus_keep_their_places() {
+    let guest = with_disks(Guest::debian(4), &[disk("a", 0, 8 * S, ""), disk("b", 8 * S, 0, "")]);
+    let system = System::new(&Description::with("debian", guest));
+    let (path, bytes) = drive(&system, 16);
+    let mut shell = Shell::enter(Board::default().drive(&path).boot(&system));
+    assert_eq!(shell.command("ls /sys/block/vda/mq | wc -l").ok(), "4\n");
+    // Each of 16 at once copies half a MiB from one disk to the same place of the other, past the cache.
+    let copy = "for n in $(seq 0 15); do dd if=/dev/vda of=/dev/vdb bs=64k count=8 skip=$((n * 8)) seek=$((n * 8)) \
+                iflag=direct oflag=direct 2>/dev/null & done; wait; sync";
+    shell.command_within(copy, seconds(120)).ok();
+    end(shell.run);
+    let after = std::fs::read(&path).expect("the drive");
+    assert!(after[..8 * MIB] == bytes[..8 * MIB] && after[8 * MIB..] == bytes[..8 * MIB]);
+}
+
+#[test]
+fn no_two_guests_write_to_the_same_sectors() {
+    let manual = |disks: &[String]| with_disks(Guest::bare("tiny", "").manual(), disks);
+    let description = Description::with("debian", with_disks(Guest::debian(1), &[disk("mine", 0, 4 * S, "")]))
+        .and("over", manual(&[disk("d", 4 * S - 1, 2, "")]))
+        .and("beside", manual(&[disk("d", 4 * S, 4 * S, "")]))
+        .and("reads", manual(&[disk("d", 0, 0, "read-only;")]))
+        .and("behind", manual(&[disk("d", 8 * S, 8 * S + 1, "")]))
+        .and("nowhere", manual(&[disk("d", 0, 1, "drive = <1>;")]));
+    let system = System::new(&description);
+    let (path, _) = drive(&system, 16);
+    let mut shell = Shell::enter(Board::default().drive(&path).boot(&system));
+    let free = shell.hvctl("hv info")["memory"]["guests"].clone();
+    for (name, words) in [
+        ("over", "drive 0: sectors 8191 to 8192 are written by another"),
+        ("behind", "drive 0 has 32768 sectors: 16385 from 16384 on are not among them"),
+    ] {
+        let answer = shell.command(&format!("hvctl vm start {name}"));
+        assert_eq!(answer.status, 1, "{}", answer.output);
+        assert!(answer.output.contains(name) && answer.output.contains("vm_device (disk)"), "{}", answer.output);
+        shell.run.expect_log(words, seconds(30));
+    }
+    assert_eq!(shell.command("hvctl vm start nowhere").status, 1);
+    assert_eq!(shell.hvctl("hv info")["memory"]["guests"], free, "nothing of them is left");
+    for name in ["beside", "reads"] {
+        shell.hvctl(&format!("vm start {name}"));
+    }
+    // What is not a VM's any more can be another's.
+    shell.hvctl("vm destroy beside");
+    shell.hvctl("vm start beside");
+}
+
+#[test]
+fn a_guest_that_is_stopped_amid_requests_gives_all_its_memory_back() {
+    let busy = "console=ttyAMA0 loglevel=4 hostname=busy";
+    let other = Guest { bootargs: busy.into(), ..Guest::debian(2) };
+    let other = with_disks(other.manual(), &[disk("d", S, 0, "")]);
+    let description = Description::with("debian", with_disks(Guest::debian(1), &[disk("mine", 0, S, "")]));
+    let system = System::new(&description.and("busy", other));
+    let (path, bytes) = drive(&system, 16);
+    let mut shell = Shell::enter(Board::default().drive(&path).boot(&system));
+    let guests = |shell: &mut Shell| shell.hvctl("hv info")["memory"]["guests"].clone();
+    let before = guests(&mut shell);
+    let mine = guest_sum(&mut shell, "/dev/vda");
+    for wait in [0.1, 0.4, 0.7] {
+        shell.command("hvctl vm start busy").ok();
+        shell.run.focus("busy");
+        let mut other = Shell::enter(shell.run);
+        other.run.send("while true; do dd if=/dev/vda of=/dev/vda bs=1M count=14 seek=1 conv=fsync; done\n");
+        other.run.expect("records out", seconds(60));
+        other.run.focus("debian");
+        shell = other;
+        shell.command(&format!("sleep {wait}; hvctl vm stop busy")).ok();
+        assert_eq!(guests(&mut shell), before);
+    }
+    assert_eq!(guest_sum(&mut shell, "/dev/vda"), mine);
+    end(shell.run);
+    assert!(std::fs::read(&path).expect("the drive")[..MIB] == bytes[..MIB], "what is another's was never touched");
+}
+
+#[test]
+fn a_drive_with_the_legacy_interface_only_is_named_and_left_alone() {
+    let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));
+    let (path, _) = drive(&system, 1);
+    let mut board = Board::default();
+    let drive = format!("if=none,id=old,format=raw,file={}", artifact::text(&path));
+    board.more.extend(["-drive", &drive, "-device", "virtio-blk-device,drive=old"].map(String::from));
+    let mut run = board.boot(&system);
+    run.expect_log("virtio:  device at 0xa003e00 has the legacy interface only", seconds(30));
+    run.expect_log("vm tiny: started", seconds(30));
+}

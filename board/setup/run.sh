@@ -14,14 +14,24 @@ set -euo pipefail
 # Where QEMU puts an arm64 Image whose text_offset is 0 (hw/arm/boot.c).
 LOAD_ADDRESS=0x40200000
 
+# What guests write to the board's drive is kept from run to run.
+DISK=.cache/disk.raw
+DISK_SIZE=256M
+
 log=build/console.log
 board=(-M "virt,virtualization=on,gic-version=3,iommu=smmuv3" -cpu cortex-a72 -smp 4 -m 1G
     -nodefaults -display none -no-reboot
-    -kernel build/dormouse.img -initrd build/demo.cpio)
+    -kernel build/dormouse.img -initrd build/demo.cpio
+    -global virtio-mmio.force-legacy=false
+    -drive "if=none,id=disk,format=raw,file=$DISK,discard=unmap" -device virtio-blk-device,drive=disk)
 
 version=$(qemu_version)
 version_at_least "$version" "$QEMU_MIN" || die "QEMU $QEMU_MIN or later is needed, found ${version:-none}: run \`make run\`, or mind PATH"
 rm -f "$log"
+if [ ! -e "$DISK" ]; then
+    say "the board's drive is the file $DISK, $DISK_SIZE, as far as guests write to it; delete it for an empty one"
+    truncate -s "$DISK_SIZE" "$DISK"
+fi
 
 start_qemu() { # CONSOLE EXTRA...
     local console=$1

@@ -101,7 +101,10 @@ impl GuestDisk {
 /// Gives a VM that is being built a disk.
 #[inline(never)]
 pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
-    let drive = drives::drive(part.drive).ok_or(Status::InvalidArgument)?;
+    let Some(drive) = drives::drive(part.drive) else {
+        log::warn!("vm {}: disk {}: the board has no drive {}", vm.name(), part.disk, part.drive);
+        return Err(Status::InvalidArgument);
+    };
     let sectors = match part.sectors {
         0 => drive.shape.sectors.saturating_sub(part.first),
         sectors => sectors,

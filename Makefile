@@ -51,7 +51,7 @@ bench: image ## Measure: one line `BENCH <name> <value>` for each figure
 	$(HARNESS) --test bench -- --ignored --nocapture --test-threads=1
 
 soak: image ## Hundreds of wake, answer and sleep cycles under load, millions of hostile operations
-	$(HARNESS) --test soak -- --ignored --nocapture --test-threads=1
+	$(HARNESS) --test soak --test disks -- --ignored --nocapture --test-threads=1
 
 image: setup programs ## Build build/dormouse.img and build/demo.cpio, boot nothing
 	@mkdir -p build

@@ -204,6 +204,7 @@ fn serve(index: usize, disk: &mut GuestDisk, queues: core::ops::Range<u16>) {
     let mut request = Request::new();
     let mut requests = drive.requests();
     for queue in queues {
+        let mut answered = false;
         loop {
             if !requests.has_room() {
                 WAITING.fetch_or(1 << index, Ordering::Relaxed);
@@ -211,8 +212,8 @@ fn serve(index: usize, disk: &mut GuestDisk, queues: core::ops::Range<u16>) {
             }
             match disk.block.next(queue, &ram, &mut request) {
                 Next::Empty => break,
-                Next::Answered => {}
-                Next::Request => begin(index, disk, &mut requests, &request, &ram),
+                Next::Answered => answered = true,
+                Next::Request => answered |= !begin(index, disk, &mut requests, &request, &ram),
             }
             if interrupts::look() {
                 WAITING.fetch_or(1 << index, Ordering::Relaxed);
@@ -220,14 +221,16 @@ fn serve(index: usize, disk: &mut GuestDisk, queues: core::ops::Range<u16>) {
                 break;
             }
         }
-        // What was answered at once, or has failed at once.
-        disk.block.signal(queue, &ram);
+        if answered {
+            disk.block.signal(queue, &ram);
+        }
     }
     requests.notify();
 }
 
-/// Begins a request.
-fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &Request, ram: &Ram) {
+/// Begins a request. One that cannot be is over at once.
+#[inline]
+fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &Request, ram: &Ram) -> bool {
     let order = Order { disk: index as u8, ticket: request.ticket, through: request.through };
     let begun = match disk.command(&request.operation) {
         None => false,
@@ -242,6 +245,7 @@ fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &
     if !begun {
         disk.block.complete(&request.ticket, Outcome::Failed, ram);
     }
+    begun
 }
 
 /// A drive's interrupt; whether it is one.
@@ -311,10 +315,12 @@ fn give_back(batch: &[Finished]) {
         let mut disk = DISKS[index].lock();
         let vm = &VMS[disk.vm.index()];
         let ram = Ram::of(vm);
+        let mut queues = 0_u8;
         for finished in same {
             disk.block.complete(&finished.ticket, finished.outcome, &ram);
+            queues |= 1 << (finished.ticket.queue % 8);
         }
-        for queue in 0..MAX_QUEUES as u16 {
+        for queue in (0..MAX_QUEUES as u16).filter(|queue| queues & 1 << queue != 0) {
             disk.block.signal(queue, &ram);
         }
         disk.pulse();

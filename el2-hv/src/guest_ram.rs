@@ -33,6 +33,11 @@ impl Ram {
                 return Some((Pa(pa.0 + offset), size - offset));
             }
         }
+        self.look_up(ipa)
+    }
+
+    #[inline(never)]
+    fn look_up(&self, ipa: u64) -> Option<(Pa, u64)> {
         let found = self.tables.translate(Ipa(ipa), &NoNewTables).filter(|found| found.writable)?;
         let [last, before] = &self.found;
         let block = (ipa - found.offset, Pa(found.pa.0 - found.offset), found.offset + found.remaining);
@@ -58,22 +63,16 @@ impl Ram {
         })
     }
 
-    /// Calls `piece` for each contiguous part of a range that the guest may use.
-    fn each(
-        &self,
-        ipa: u64,
-        length: usize,
-        mut piece: impl FnMut(Pa, usize, usize) -> bool,
-    ) -> Result<(), GuestMemoryError> {
+    /// Calls `piece` for each contiguous part of a range that lies in several blocks, or nowhere.
+    #[inline(never)]
+    fn each(&self, ipa: u64, length: usize, piece: &mut dyn FnMut(Pa, usize, usize)) -> Result<(), GuestMemoryError> {
         let mut done = 0;
         while done < length {
             let error = GuestMemoryError { ipa, length };
             let at = ipa.checked_add(done as u64).ok_or(error)?;
             let (pa, remaining) = self.find(at).ok_or(error)?;
             let count = (length - done).min(usize::try_from(remaining).unwrap_or(usize::MAX));
-            if !piece(pa, done, count) {
-                return Err(error);
-            }
+            piece(pa, done, count);
             done += count;
         }
         Ok(())
@@ -81,17 +80,25 @@ impl Ram {
 }
 
 impl GuestMemory for Ram {
+    #[inline]
     fn read(&self, ipa: u64, into: &mut [u8]) -> Result<(), GuestMemoryError> {
-        self.each(ipa, into.len(), |pa, at, count| {
-            ram::read(pa, &mut into[at..at + count]);
-            true
-        })
+        if let Some((pa, remaining)) = self.find(ipa)
+            && remaining >= into.len() as u64
+        {
+            ram::read(pa, into);
+            return Ok(());
+        }
+        self.each(ipa, into.len(), &mut |pa, at, count| ram::read(pa, &mut into[at..at + count]))
     }
 
+    #[inline]
     fn write(&self, ipa: u64, from: &[u8]) -> Result<(), GuestMemoryError> {
-        self.each(ipa, from.len(), |pa, at, count| {
-            ram::write(pa, &from[at..at + count]);
-            true
-        })
+        if let Some((pa, remaining)) = self.find(ipa)
+            && remaining >= from.len() as u64
+        {
+            ram::write(pa, from);
+            return Ok(());
+        }
+        self.each(ipa, from.len(), &mut |pa, at, count| ram::write(pa, &from[at..at + count]))
     }
 }

@@ -5,6 +5,12 @@ use hv_core::addr::CpuId;
 
 use crate::vcpu::Loaded;
 
+/// A CPU has come up.
+pub const fn start() {}
+
+/// A VM has ended.
+pub const fn ended() {}
+
 /// A guest was left.
 #[inline]
 pub const fn entered(_: CpuId, _: &Trap, _: &Loaded) {}

@@ -3,8 +3,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use hv_arch::counter;
 use hv_arch::guest::Trap;
+use hv_arch::{counter, pmu};
 use hv_core::addr::CpuId;
 use hv_core::sched::MAX_CPUS;
 
@@ -43,6 +43,16 @@ fn begin(stay: &Stay, reason: [u64; 2]) {
 
 fn of(cpu: CpuId) -> &'static Stay {
     &STAYS[cpu.index()]
+}
+
+/// This CPU counts its instructions at EL2 from now on.
+pub fn start() {
+    pmu::start();
+}
+
+/// A VM has ended: what this CPU has executed at EL2 so far.
+pub fn ended() {
+    log::info!("stay: {} instructions at EL2 so far", pmu::instructions());
 }
 
 /// A guest was left.

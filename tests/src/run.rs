@@ -261,7 +261,7 @@ impl Drop for Run {
             eprintln!("{}", self.report());
         }
         if std::env::var_os(STAYS).is_some()
-            && let Some(stay) = self.log.text().lines().rfind(|line| line.contains("stay: "))
+            && let Some(stay) = self.log.text().lines().rfind(|line| line.contains(" at EL2 for "))
         {
             println!("STAY {stay}");
         }

@@ -235,7 +235,7 @@ fn stays(measured: &mut Measured) {
     }
     shell.await_off();
     let log = shell.run.log.text();
-    let line = log.lines().rfind(|line| line.contains("stay: ")).expect("a stay");
+    let line = log.lines().rfind(|line| line.contains(" at EL2 for ")).expect("a stay");
     println!("{line}");
     let words = line.split_whitespace().skip_while(|word| *word != "stay:");
     measured.set("masked_max", words.skip(1).find_map(|word| word.parse().ok()).expect("its length"));

@@ -180,6 +180,35 @@ fn a_guest_that_is_stopped_amid_requests_gives_all_its_memory_back() {
     assert!(std::fs::read(&path).expect("the drive")[..MIB] == bytes[..MIB], "what is another's was never touched");
 }
 
+/// A bare-metal driver's requests, each block held against what it has written there.
+fn random_requests(board: &Board, count: u32, seed: u32) {
+    let bootargs = format!("count={count} depth=40 write=2 seed={seed}");
+    let system =
+        System::new(&Description::with("blk", with_disks(Guest::bare("blk", &bootargs), &[disk("d", S, 0, "")])));
+    let path = system.directory().join("drive.raw");
+    std::fs::write(&path, vec![0; 16 * MIB]).expect("a drive");
+    let mut run = board.clone().drive(&path).boot(&system);
+    let said = run.expect_line("BLK count", seconds(600));
+    assert!(said.ends_with("errors 0 wrong 0"), "{said}");
+    assert_eq!(run.expect_vm_end("blk", seconds(30)), "powered off");
+    assert!(run.expect_end(seconds(30)).success());
+    let after = std::fs::read(&path).expect("the drive");
+    assert!(after[..MIB].iter().all(|byte| *byte == 0), "what is not its own was never touched");
+    assert!(after[MIB..].iter().any(|byte| *byte != 0));
+}
+
+#[test]
+fn random_requests_of_a_bare_metal_driver_agree_with_its_model() {
+    random_requests(&Board::default(), 20_000, 1);
+    random_requests(&Board::counting(1), 20_000, 2);
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn a_million_random_requests_agree_with_a_model() {
+    random_requests(&Board::default(), 1_000_000, 3);
+}
+
 #[test]
 fn a_drive_with_the_legacy_interface_only_is_named_and_left_alone() {
     let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));

@@ -16,6 +16,7 @@ pub mod guest;
 pub mod lock;
 mod mem;
 pub mod paging;
+pub mod pmu;
 pub mod ram;
 pub mod serror;
 pub mod tlb;

@@ -139,6 +139,15 @@ pub fn read(at: Pa, into: &mut [u8]) {
         2 if at.is_aligned_to(2) => return whole!(u16, into),
         4 if at.is_aligned_to(4) => return whole!(u32, into),
         8 if at.is_aligned_to(8) => return whole!(u64, into),
+        // A descriptor of a virtqueue.
+        16 if at.is_aligned_to(8) => {
+            let (low, high) = into.split_at_mut(8);
+            for (half, offset) in [(low, 0), (high, 8)] {
+                // SAFETY: `check` has passed for all 16 bytes, and the place is aligned.
+                half.copy_from_slice(&unsafe { ((at.0 + offset) as *const u64).read_volatile() }.to_ne_bytes());
+            }
+            return;
+        }
         _ => {}
     }
     // SAFETY: the source passed `check`; the target is an exclusive slice.

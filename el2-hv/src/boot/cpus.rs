@@ -122,6 +122,7 @@ pub(super) fn join(id: CpuId, board: &Board) -> Local {
     }
     machine().traps.apply();
     vgic::init();
+    crate::stay::start();
     SCHEDULER.bring_up(id, machine().counter_hz);
     Local::new(id, redistributor)
 }

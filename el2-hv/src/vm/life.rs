@@ -130,6 +130,7 @@ fn ended(id: VmId, control: MutexGuard<'_, Control>) {
     let handle = vm.handle(id);
     if let Some(label) = label {
         log::info!("vm {label}: {end}");
+        crate::stay::ended();
         kept::ended(id, handle, label, end);
     }
     console::gone(id);

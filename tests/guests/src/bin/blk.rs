@@ -1,0 +1,219 @@
+//! Reads and writes its first disk at random, 4 KiB a request, with the driver that EL2 has for the board's disks, and holds
+//! what it reads against what it has written. Options: `count` (1000) requests, `depth` (1) of them at once, `write` (0) one
+//! of so many is a write and as many are flushes and discards, 0 for reads only, `seed` (1). The disk is of zeroes at first.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+
+use hv_abi::guest_map::{DISK_SLOT, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE};
+use hv_board::virtio::disk::{Command, DEPTH, Disk, MEMORY};
+use hv_board::virtio::{self, DmaMemory};
+use hv_core::addr::{Pa, PaRange};
+use test_guests::random::Random;
+use test_guests::{Machine, cpu, gic, guest, power, println, timer};
+
+guest!(main);
+
+/// Bytes of a request.
+const BLOCK: usize = 4096;
+/// Sectors of a request.
+const SECTORS: u64 = BLOCK as u64 / 512;
+/// Blocks of which the guest remembers what they hold; the disk may have more.
+const BLOCKS_MAX: u64 = 1 << 14;
+/// The disk's interrupt.
+const SPI: u32 = VIRTIO_SPI + DISK_SLOT;
+
+/// Memory that the disk reads and writes.
+#[repr(C, align(4096))]
+struct Shared<const SIZE: usize>(UnsafeCell<[u64; SIZE]>);
+
+// SAFETY: one vCPU uses it, and the disk what it was given.
+unsafe impl<const SIZE: usize> Sync for Shared<SIZE> {}
+
+static RINGS: Shared<{ MEMORY as usize / 8 }> = Shared(UnsafeCell::new([0; MEMORY as usize / 8]));
+static BUFFERS: Shared<{ DEPTH * BLOCK / 8 }> = Shared(UnsafeCell::new([0; DEPTH * BLOCK / 8]));
+
+impl<const SIZE: usize> Shared<SIZE> {
+    fn address(&'static self) -> Pa {
+        Pa(self.0.get().expose_provenance() as u64)
+    }
+}
+
+/// Where a slot's buffer is.
+fn buffer(slot: usize) -> *mut u64 {
+    BUFFERS.0.get().cast::<u64>().wrapping_add(slot * BLOCK / 8)
+}
+
+/// What a block holds that was written `version` times, word by word: 0 times is zeroes.
+const fn word(block: u64, version: u32, index: usize) -> u64 {
+    if version == 0 { 0 } else { block << 40 | (version as u64) << 16 | index as u64 }
+}
+
+/// A request in flight.
+#[derive(Clone, Copy, Default)]
+struct Request {
+    block: u64,
+    version: u32,
+    reads: bool,
+    /// Which buffer, and one; 0 for none.
+    buffer: usize,
+}
+
+struct Load {
+    disk: Disk,
+    random: Random,
+    write: u64,
+    blocks: u64,
+    /// How often each block was written.
+    versions: Vec<u32>,
+    /// Blocks that a request in flight is about.
+    busy: Vec<bool>,
+    /// By slot.
+    requests: [Request; DEPTH],
+    /// Buffers that are free.
+    free: Vec<usize>,
+    errors: u64,
+    wrong: u64,
+}
+
+fn open() -> Disk {
+    let regs = PaRange { start: Pa(VIRTIO_BASE + u64::from(DISK_SLOT) * VIRTIO_STRIDE), size: VIRTIO_STRIDE };
+    // SAFETY: the machine has its first disk there, and nobody else drives it.
+    let found = unsafe { virtio::look(regs) }.expect("a disk").expect("a disk of virtio 1.0");
+    let range = PaRange { start: RINGS.address(), size: MEMORY };
+    // SAFETY: a static that nothing else uses, page-aligned.
+    let memory = unsafe { DmaMemory::new(range) }.expect("memory for its rings");
+    Disk::start(found, memory).expect("the disk starts")
+}
+
+impl Load {
+    fn new(machine: &Machine) -> Self {
+        let disk = open();
+        let blocks = (disk.shape().sectors / SECTORS).min(BLOCKS_MAX);
+        Self {
+            disk,
+            random: Random::new(machine.number("seed", 1)),
+            write: machine.number("write", 0),
+            blocks,
+            versions: vec![0; blocks as usize],
+            busy: vec![false; blocks as usize],
+            requests: [Request::default(); DEPTH],
+            free: (0..DEPTH).collect(),
+            errors: 0,
+            wrong: 0,
+        }
+    }
+
+    /// Begins a request about a block that no other is about; whether there was room for one.
+    fn begin(&mut self) -> bool {
+        let mut block = self.random.below(self.blocks);
+        while self.busy[block as usize] {
+            block = (block + 1) % self.blocks;
+        }
+        let Some(buffer) = self.free.pop() else {
+            return false;
+        };
+        let version = self.versions[block as usize];
+        let sector = block * SECTORS;
+        let (command, version) = match self.write {
+            0 => (Command::Read(sector), version),
+            odds => match self.random.below(odds * 16) {
+                0 => (Command::Flush, version),
+                1 if self.disk.shape().discard > 0 => (Command::WriteZeroes(sector, SECTORS as u32, true), 0),
+                1..16 => (Command::Write(sector), version + 1),
+                _ => (Command::Read(sector), version),
+            },
+        };
+        let moves = matches!(command, Command::Read(_) | Command::Write(_));
+        if let Command::Write(_) = command {
+            fill(buffer, block, version);
+        }
+        let Some(mut draft) = self.disk.draft(command) else {
+            self.free.push(buffer);
+            return false;
+        };
+        if moves {
+            assert!(draft.push(Pa(buffer_address(buffer)), BLOCK as u32), "one piece");
+        }
+        let slot = draft.submit();
+        self.busy[block as usize] = true;
+        let reads = matches!(command, Command::Read(_));
+        self.requests[usize::from(slot)] = Request { block, version, reads, buffer: buffer + 1 };
+        true
+    }
+
+    /// Takes what the disk has finished with; how many requests that were.
+    fn take(&mut self) -> u64 {
+        let mut taken = 0;
+        while let Some((slot, went_well)) = self.disk.done().expect("an honest disk") {
+            self.disk.release(slot);
+            let request = core::mem::take(&mut self.requests[usize::from(slot)]);
+            let buffer = request.buffer - 1;
+            self.errors += u64::from(!went_well);
+            if request.reads {
+                self.wrong += u64::from(!holds(buffer, request.block, request.version));
+            }
+            self.versions[request.block as usize] = request.version;
+            self.busy[request.block as usize] = false;
+            self.free.push(buffer);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Waits until the disk has finished with a request.
+    fn wait(&mut self) {
+        while !self.disk.arm() {
+            cpu::wait();
+            if gic::acknowledge() == SPI + 32 {
+                self.disk.acknowledge();
+                gic::end(SPI + 32);
+            }
+        }
+    }
+}
+
+fn buffer_address(slot: usize) -> u64 {
+    buffer(slot).expose_provenance() as u64
+}
+
+fn fill(slot: usize, block: u64, version: u32) {
+    for index in 0..BLOCK / 8 {
+        // SAFETY: the buffer is free: no request is about it.
+        unsafe { buffer(slot).add(index).write_volatile(word(block, version, index)) };
+    }
+}
+
+fn holds(slot: usize, block: u64, version: u32) -> bool {
+    // SAFETY: the disk has finished with the buffer.
+    (0..BLOCK / 8).all(|index| unsafe { buffer(slot).add(index).read_volatile() } == word(block, version, index))
+}
+
+fn main(machine: &Machine) {
+    gic::init_distributor();
+    gic::init_cpu();
+    gic::enable_spi(SPI);
+    let (count, depth) = (machine.number("count", 1000), machine.number("depth", 1));
+    let mut load = Load::new(machine);
+    println!("BLK sectors {} block {}", load.disk.shape().sectors, load.disk.shape().block_size);
+    let (mut begun, mut ended) = (0, 0);
+    let start = timer::now();
+    while ended < count {
+        while begun < count && begun - ended < depth && load.begin() {
+            begun += 1;
+        }
+        load.disk.notify();
+        match load.take() {
+            0 => load.wait(),
+            taken => ended += taken,
+        }
+    }
+    let ticks = timer::now() - start;
+    println!("BLK count {count} depth {depth} ticks {ticks} errors {} wrong {}", load.errors, load.wrong);
+    power::off();
+}

@@ -381,7 +381,7 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
     if access.direction == Direction::Write {
         let value = stored(loaded, access);
         if let Some(disk) = disk {
-            let done = disks::write(disk, loaded.id, [offset, size.into(), value]);
+            let done = disks::write(disk, loaded.index, [offset, size.into(), value]);
             return if done { Access::Done } else { Access::Later };
         } else if has_console {
             ports::write(loaded.vm_id, offset, size, value);

@@ -9,16 +9,18 @@ use arrayvec::ArrayVec;
 use guest_virtio::blk::{Block, BlockEffect, Disk, MAX_QUEUES, Next, Operation, Outcome, Request, SERIAL};
 use hv_abi::Status;
 use hv_abi::call::DiskPart;
-use hv_abi::guest_map::{DISK_SLOT, DISKS_MAX, VIRTIO_SPI};
+use hv_abi::guest_map::{DISK_SLOT, DISKS_MAX, MAX_VCPUS, VIRTIO_SPI};
 use hv_arch::lock::Mutex;
 use hv_board::virtio::disk::Command;
-use hv_core::addr::{IntId, VcpuId, VmId};
+use hv_core::addr::{IntId, VcpuIdx, VmId};
 use hv_core::extent::{Extent, ExtentError};
 
 use crate::drives::{self, Drive, Finished, Order, Requests};
 use crate::guest_ram::Ram;
 use crate::vm::Vm;
 use crate::{VCPUS, VMS, cpu, devices, interrupts, vcpu, vm};
+
+const _: () = assert!(MAX_VCPUS <= 8, "a bit of `waits` for each vCPU");
 
 /// Disks of all guests.
 const MAX_DISKS: usize = 64;
@@ -61,8 +63,10 @@ pub struct GuestDisk {
     /// Which of the VM's disks it is.
     number: u8,
     in_use: bool,
-    /// A vCPU that waits until nothing is in flight, and one; 0 for none.
-    waits: u16,
+    /// The VM's vCPUs that wait until nothing is in flight, a bit each.
+    waits: u8,
+    /// One of them has not come back yet: no request is taken meanwhile, so that it does not wait for ever.
+    closing: bool,
 }
 
 impl GuestDisk {
@@ -73,6 +77,7 @@ impl GuestDisk {
         number: 0,
         in_use: false,
         waits: 0,
+        closing: false,
     };
 
     /// Interrupts the guest where the disk has something to say.
@@ -160,7 +165,7 @@ pub fn remove_all(vm: &Vm) {
     for index in vm.disks.all() {
         let mut disk = DISKS[index].lock();
         disk.block.restart(&Disk::NONE);
-        disk.in_use = false;
+        (disk.in_use, disk.waits, disk.closing) = (false, 0, false);
         WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
     }
     vm.disks.0.iter().for_each(|place| place.store(0, Ordering::Relaxed));
@@ -177,16 +182,21 @@ pub fn read(index: usize, offset: u64, size: u8) -> u64 {
     DISKS[index].lock().block.read(offset, size)
 }
 
-/// A guest's store to a disk's registers, by this vCPU. `false`: it has to be done again, and the vCPU is notified when.
+/// A guest's store to a disk's registers, by this vCPU of its VM. `false`: it has to be done again, and the vCPU is notified when.
 #[inline(never)]
-pub fn write(index: usize, vcpu: VcpuId, [offset, size, value]: [u64; 3]) -> bool {
+pub fn write(index: usize, vcpu: VcpuIdx, [offset, size, value]: [u64; 3]) -> bool {
     let mut disk = DISKS[index].lock();
     let queues = match disk.block.write(offset, size as u8, value) {
-        BlockEffect::None | BlockEffect::Reset => 0..0,
+        BlockEffect::None => 0..0,
+        BlockEffect::Reset | BlockEffect::Stopped => {
+            disk.closing = false;
+            0..MAX_QUEUES as u16
+        }
         BlockEffect::Requests(queue) => queue..queue + 1,
         BlockEffect::Started => 0..MAX_QUEUES as u16,
         BlockEffect::Wait => {
-            disk.waits = vcpu.0 + 1;
+            disk.waits |= 1 << vcpu.0;
+            disk.closing = true;
             return false;
         }
     };
@@ -197,7 +207,7 @@ pub fn write(index: usize, vcpu: VcpuId, [offset, size, value]: [u64; 3]) -> boo
 
 /// Hands requests of these queues to the drive, as long as it has room and no interrupt waits.
 fn serve(index: usize, disk: &mut GuestDisk, queues: core::ops::Range<u16>) {
-    let Some(drive) = drives::drive(disk.extent.drive).filter(|_| !queues.is_empty()) else {
+    let Some(drive) = drives::drive(disk.extent.drive).filter(|_| !queues.is_empty() && !disk.closing) else {
         return;
     };
     let ram = Ram::of(&VMS[disk.vm.index()]);
@@ -332,9 +342,10 @@ fn give_back(batch: &[Finished]) {
 
 /// Whoever waits for that goes on.
 fn nothing_in_flight(disk: &mut GuestDisk, vm: &Vm) {
-    if let Some(waits) = core::mem::take(&mut disk.waits).checked_sub(1) {
-        let vcpu = VcpuId(waits);
-        VCPUS[vcpu.index()].notify(vcpu, vcpu::GIC);
+    let waits = core::mem::take(&mut disk.waits);
+    for index in (0..vm.vcpu_count()).filter(|index| waits & 1 << index != 0) {
+        let id = vm.vcpu(VcpuIdx(index));
+        VCPUS[id.index()].notify(id, vcpu::GIC);
     }
     if !vm.phase().is_alive() {
         vm::tell_manager();

@@ -94,9 +94,11 @@ pub enum BlockEffect {
     Requests(u16),
     /// The driver is running: there may be requests in each queue.
     Started,
-    /// The write takes buffers back, and requests are in flight: nothing was done. The caller gives back all that it has,
-    /// and then performs the write again.
+    /// The write takes buffers back, and requests are in flight: nothing was done. The caller takes no more, gives back all
+    /// that it has, and then performs the write again.
     Wait,
+    /// The driver stopped a queue.
+    Stopped,
     /// The driver reset the device.
     Reset,
 }
@@ -174,7 +176,8 @@ impl Block {
             return BlockEffect::Wait;
         }
         match self.transport.write(offset, size, value) {
-            Effect::None | Effect::QueueStopped(_) => BlockEffect::None,
+            Effect::None => BlockEffect::None,
+            Effect::QueueStopped(_) => BlockEffect::Stopped,
             Effect::Started => BlockEffect::Started,
             Effect::Notify(queue) => BlockEffect::Requests(queue),
             Effect::Reset => BlockEffect::Reset,

@@ -3,6 +3,7 @@
 use crate::description::ALL_GRANTS;
 use crate::{Board, Description, Guest, Shell, System, seconds};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// MD5 of `seq 1000`, with a newline behind each number.
@@ -50,6 +51,7 @@ impl Mix {
     pub fn system(&self) -> System {
         let hostile = Guest::bare("hostile", &self.bootargs()).vcpus(self.vcpus).manual();
         let hostile = Guest { grants: self.grants, ports: u32::from(!self.grants.is_empty()), ..hostile };
+        let hostile = hostile.having(DISK);
         let witness = Guest::bare("witness", &format!("seed={} limit-ms={}", self.seed, self.late_ms));
         let witness = Guest { grants: &["info"], ..witness.vcpus(2).memory(32 << 20) };
         let description = Description::with("debian", Guest::debian(self.linux)).and("witness", witness);
@@ -77,6 +79,8 @@ impl Mix {
         assert_eq!(scene.shell.run.expect_vm_end("hostile", seconds(30)), "powered off");
         scene.shell.run.expect(LOG, seconds(30));
         scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));
+        let drive = std::fs::read(&scene.drive).expect("the drive");
+        assert!(!many || drive != untouched(), "none of its writes to the disk was a good one");
         scene.end();
     }
 
@@ -135,6 +139,16 @@ impl Mix {
     }
 }
 
+const MIB: usize = 1 << 20;
+/// The hostile guest's disk: two of the drive's four MiB.
+const DISK: &str =
+    "disks { d { compatible = \"dormouse,disk\"; first-sector = /bits/ 64 <2048>; sectors = /bits/ 64 <4096>; }; };";
+
+/// What is on the drive at first.
+fn untouched() -> Vec<u8> {
+    (0..4 * MIB).map(|at| (at / 512 * 7 + at % 253) as u8).collect()
+}
+
 /// Each of Debian's CPUs has something to compute.
 const LOAD: &str = "for i in $(seq $(nproc)); do (until [ -e /stop ]; do :; done) & done";
 /// All its CPUs but the first go off and come on, with all that runs on them.
@@ -151,16 +165,21 @@ struct Scene {
     shell: Shell,
     /// Rows of `hv info` before.
     memory: Value,
+    /// The file that is the board's drive.
+    drive: PathBuf,
 }
 
 impl Scene {
     /// Boots Debian and the witness, and gives both something to do.
     fn boot(board: Board, mix: &Mix) -> Self {
-        let mut shell = Shell::enter(board.boot(&mix.system()));
+        let system = mix.system();
+        let drive = system.directory().join("drive.raw");
+        std::fs::write(&drive, untouched()).expect("a drive");
+        let mut shell = Shell::enter(board.drive(&drive).boot(&system));
         shell.await_off();
         let memory = shell.memory();
         shell.command("(until [ -e /stop ]; do seq 1000 | md5sum; done | sort | uniq -c >/sums; touch /summed) &").ok();
-        Self { shell, memory }
+        Self { shell, memory, drive }
     }
 
     /// As [`Scene::boot`], and starts the hostile guest, which gets the console.
@@ -181,7 +200,14 @@ impl Scene {
         self.debian_is_well();
         self.all_came_back();
         self.log_is_short();
+        self.others_sectors_are_untouched();
         self.witness_is_content();
+    }
+
+    /// What of the drive the hostile guest does not have is as it was.
+    fn others_sectors_are_untouched(&self) {
+        let (before, after) = (untouched(), std::fs::read(&self.drive).expect("the drive"));
+        assert!(before[..MIB] == after[..MIB] && before[3 * MIB..] == after[3 * MIB..]);
     }
 
     fn debian_is_well(&mut self) {

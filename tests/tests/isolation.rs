@@ -9,9 +9,12 @@ const SEEDS: [u32; 2] = [1, 2];
 fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &str) {
     let hostile = Guest::bare("hostile", &format!("seed={seed} {bootargs}")).vcpus(2);
     let hostile = Guest { grants, ports: u32::from(!grants.is_empty()), ..hostile };
+    let hostile = hostile.having("disks { d { compatible = \"dormouse,disk\"; }; };");
     let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
     let system = System::new(&description);
-    let mut shell = Shell::enter(Board { seed, ..Board::default() }.boot(&system));
+    let drive = system.directory().join("drive.raw");
+    std::fs::write(&drive, vec![0; 4 << 20]).expect("a drive");
+    let mut shell = Shell::enter(Board { seed, ..Board::default() }.drive(&drive).boot(&system));
     assert_eq!(shell.run.expect_vm_end("hostile", seconds(600)), "powered off");
     let list = shell.hvctl("vm list");
     assert!(

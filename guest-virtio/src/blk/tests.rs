@@ -191,6 +191,7 @@ fn a_reset_waits_until_nothing_is_in_flight() {
     assert_eq!(guest.get(STATUS), 15, "nothing was done");
     guest.perform(&taken);
     assert_eq!(guest.answer(0).unwrap().1.status, OK);
+    assert_eq!(guest.set(0x44, 0), BlockEffect::Stopped);
     assert_eq!(guest.set(STATUS, 0), BlockEffect::Reset);
     guest.probe(0);
     assert_eq!(guest.status_of(&Ask::of(FLUSH)), OK);

@@ -107,7 +107,7 @@ fn fill_rings(attacker: &mut Attacker<'_>) {
 }
 
 /// An address for a queue or buffer; never the program's own half of RAM.
-fn queue_address(attacker: &mut Attacker<'_>) -> u64 {
+pub(crate) fn queue_address(attacker: &mut Attacker<'_>) -> u64 {
     match attacker.random.below(4) {
         0 => attacker.wild_address(),
         1 => u64::MAX - attacker.random.below(64),

@@ -9,6 +9,7 @@
 mod calls;
 mod code;
 mod devices;
+mod disk;
 mod garbage;
 mod mailbox;
 mod memory;
@@ -35,6 +36,7 @@ const PHASES: &[Phase] = &[
     ("rtc", devices::clock),
     ("virtio", devices::virtio),
     ("queues", devices::queues),
+    ("disk", disk::requests),
     ("shapes", devices::shapes),
     ("sysreg", registers::sweep),
     ("icc", registers::interrupt_controller),

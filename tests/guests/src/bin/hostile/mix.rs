@@ -10,7 +10,7 @@ mod power;
 mod team;
 
 use crate::code::Attacker;
-use crate::{calls, devices, garbage, mailbox, memory, registers, storms};
+use crate::{calls, devices, disk, garbage, mailbox, memory, registers, storms};
 use core::sync::atomic::{AtomicU64, Ordering};
 use maps::Map;
 use spin::Once;
@@ -37,7 +37,7 @@ const fn waiting(name: &'static str, weight: u64, map: Map, act: fn(&mut Attacke
     Kind { name, weight, map, waits: true, act }
 }
 
-const KINDS: [Kind; 22] = [
+const KINDS: [Kind; 23] = [
     kind("smccc", 60, Map::Any, calls::call),
     kind("power", 40, Map::Any, power::any),
     waiting("suspend", 10, Map::Any, calls::suspend),
@@ -47,6 +47,7 @@ const KINDS: [Kind; 22] = [
     kind("fetch", 40, Map::Normal, crossing::fetch),
     kind("walk", 30, Map::Normal, crossing::walk),
     kind("queue", 10, Map::Normal, devices::queue),
+    kind("disk", 100, Map::Normal, disk::request),
     kind("memory", 60, Map::Any, memory::once),
     kind("sysreg", 80, Map::Off, registers::any),
     kind("debug", 30, Map::Any, registers::debug),

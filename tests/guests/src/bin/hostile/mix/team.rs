@@ -62,7 +62,13 @@ pub(super) struct Team {
 impl Team {
     /// Starts all others.
     pub(super) fn start(vcpus: usize) -> Self {
-        (1..vcpus).for_each(|cpu| cpu::start(cpu, super::help));
+        for cpu in 1..vcpus {
+            // One that is at work already may have started it.
+            match cpu::try_start(cpu, super::help) {
+                Ok(()) | Err(psci::Error::AlreadyOn | psci::Error::OnPending) => {}
+                Err(error) => panic!("vCPU {cpu} does not start: {error}"),
+            }
+        }
         Self { vcpus, seen: [(0, timer::now(), 0); CPUS_MAX], rescues: 0 }
     }
 

@@ -337,10 +337,15 @@ fn timed_changed(id: VmId, mut serial: MutexGuard<'_, Serial>) {
 /// A deadline of a VM's devices may have passed. Returns the next.
 pub fn deadline_passed(id: VmId) -> Option<u64> {
     let vm = &VMS[id.index()];
-    if vm.phase() != vm::Phase::Running {
+    let runs = vm.phase() == vm::Phase::Running;
+    if runs {
+        ports::go_on(id);
+    }
+    // Behind what takes back that the VM has more: what is put off from here on says so anew.
+    disks::go_on(vm);
+    if !runs {
         return None;
     }
-    ports::go_on(id);
     let mut serial = vm.serial.lock();
     serial.rtc.tick(machine().seconds());
     serial.watchdog.tick(counter_of(vm));

@@ -18,18 +18,23 @@ use hv_core::extent::{Extent, ExtentError};
 use crate::drives::{self, Drive, Finished, Order, Requests};
 use crate::guest_ram::Ram;
 use crate::vm::Vm;
-use crate::{VCPUS, VMS, cpu, devices, interrupts, vcpu, vm};
+use crate::{VCPUS, VMS, cpu, devices, interrupts, ports, vcpu, vm};
 
 const _: () = assert!(MAX_VCPUS <= 8, "a bit of `waits` for each vCPU");
 
 /// Disks of all guests.
 const MAX_DISKS: usize = 64;
-/// Requests that are taken back from a drive at one go.
+/// Requests that are taken back from a drive at one go, and goes after which others have their turn.
 const BATCH: usize = 8;
+const BATCHES: usize = 8;
+/// Requests that are taken from a disk at one go, those that are answered at once counted.
+const TURN: usize = 16;
+/// Every queue of a disk, a bit each.
+const ALL: u8 = (1 << MAX_QUEUES) - 1;
 
 /// The disks. Each is a VM's, or nobody's.
 pub static DISKS: [Mutex<GuestDisk>; MAX_DISKS] = [const { Mutex::new(GuestDisk::NONE) }; MAX_DISKS];
-/// Disks with requests that were not taken yet, a bit each: the drive had no room, or an interrupt came before.
+/// Disks with requests that were not taken yet, a bit each: the drive had no room, or it was others' turn.
 static WAITING: AtomicU64 = AtomicU64::new(0);
 /// Drives with requests that are over and were not taken back yet, a bit each.
 static FINISHED: AtomicU8 = AtomicU8::new(0);
@@ -65,8 +70,10 @@ pub struct GuestDisk {
     in_use: bool,
     /// The VM's vCPUs that wait until nothing is in flight, a bit each.
     waits: u8,
-    /// One of them has not come back yet: no request is taken meanwhile, so that it does not wait for ever.
-    closing: bool,
+    /// The queue that is looked at first.
+    turn: u16,
+    /// Those of them that have not come back yet: no request is taken meanwhile, so that they do not wait for ever.
+    closers: u8,
 }
 
 impl GuestDisk {
@@ -77,7 +84,8 @@ impl GuestDisk {
         number: 0,
         in_use: false,
         waits: 0,
-        closing: false,
+        turn: 0,
+        closers: 0,
     };
 
     /// Interrupts the guest where the disk has something to say.
@@ -164,8 +172,9 @@ fn shown(drive: &Drive, extent: &Extent, part: &DiskPart) -> Disk {
 pub fn remove_all(vm: &Vm) {
     for index in vm.disks.all() {
         let mut disk = DISKS[index].lock();
+        assert!(disk.block.in_flight() == 0, "vm {}: a drive has its memory", disk.vm);
         disk.block.restart(&Disk::NONE);
-        (disk.in_use, disk.waits, disk.closing) = (false, 0, false);
+        (disk.in_use, disk.waits, disk.closers) = (false, 0, 0);
         WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
     }
     vm.disks.0.iter().for_each(|place| place.store(0, Ordering::Relaxed));
@@ -186,64 +195,83 @@ pub fn read(index: usize, offset: u64, size: u8) -> u64 {
 #[inline(never)]
 pub fn write(index: usize, vcpu: VcpuIdx, [offset, size, value]: [u64; 3]) -> bool {
     let mut disk = DISKS[index].lock();
+    let (own, before) = (1 << vcpu.0, disk.closers);
     let queues = match disk.block.write(offset, size as u8, value) {
-        BlockEffect::None => 0..0,
-        BlockEffect::Reset | BlockEffect::Stopped => {
-            disk.closing = false;
-            0..MAX_QUEUES as u16
-        }
-        BlockEffect::Requests(queue) => queue..queue + 1,
-        BlockEffect::Started => 0..MAX_QUEUES as u16,
+        BlockEffect::None | BlockEffect::Reset | BlockEffect::Stopped => 0,
+        BlockEffect::Requests(queue) => 1 << queue,
+        BlockEffect::Started => ALL,
         BlockEffect::Wait => {
-            disk.waits |= 1 << vcpu.0;
-            disk.closing = true;
+            disk.waits |= own;
+            disk.closers |= own;
             return false;
         }
     };
-    serve(index, &mut disk, queues);
+    disk.closers &= !own;
+    // The last one that waited is back: what others have asked for meanwhile was left.
+    let is_open_again = before != 0 && disk.closers == 0;
+    serve(index, &mut disk, if is_open_again { ALL } else { queues });
     disk.pulse();
     true
 }
 
-/// Hands requests of these queues to the drive, as long as it has room and no interrupt waits.
-fn serve(index: usize, disk: &mut GuestDisk, queues: core::ops::Range<u16>) {
-    let Some(drive) = drives::drive(disk.extent.drive).filter(|_| !queues.is_empty() && !disk.closing) else {
+/// Hands requests of these queues, a bit each, to the drive, as long as it has room and the disk its turn. A VM that has
+/// ended has none: its memory is about to be another's.
+fn serve(index: usize, disk: &mut GuestDisk, queues: u8) {
+    let drive = drives::drive(disk.extent.drive).filter(|_| queues != 0 && disk.closers == 0);
+    let Some(drive) = drive.filter(|_| VMS[disk.vm.index()].phase().is_alive()) else {
         return;
     };
     let ram = Ram::of(&VMS[disk.vm.index()]);
     let mut request = Request::new();
     let mut requests = drive.requests();
-    for queue in queues {
-        let mut answered = false;
+    let (mut left, mut answered) = (TURN, 0_u8);
+    let first = disk.turn;
+    let in_turn = (0..MAX_QUEUES as u16).map(|queue| (first + queue) % MAX_QUEUES as u16);
+    'queues: for queue in in_turn.filter(|queue| queues & 1 << queue != 0) {
         loop {
             if !requests.has_room() {
                 WAITING.fetch_or(1 << index, Ordering::Relaxed);
-                break;
+                break 'queues;
             }
+            if left == 0 || left < TURN && interrupts::look() {
+                go_on_later(index, disk.vm);
+                break 'queues;
+            }
+            left -= 1;
             match disk.block.next(queue, &ram, &mut request) {
                 Next::Empty => break,
-                Next::Answered => answered = true,
-                Next::Request => answered |= !begin(index, disk, &mut requests, &request, &ram),
+                Next::Answered => answered |= 1 << queue,
+                Next::Request if !begin(index, disk, &mut requests, &request, &ram) => answered |= 1 << queue,
+                Next::Request => {}
             }
-            if interrupts::look() {
-                WAITING.fetch_or(1 << index, Ordering::Relaxed);
-                cpu::interrupt_self();
-                break;
-            }
-        }
-        if answered {
-            disk.block.signal(queue, &ram);
         }
     }
+    disk.turn = (first + 1) % MAX_QUEUES as u16;
     requests.notify();
+    drop(requests);
+    for queue in (0..MAX_QUEUES as u16).filter(|queue| answered & 1 << queue != 0) {
+        disk.block.signal(queue, &ram);
+    }
 }
 
-/// Begins a request. One that cannot be is over at once.
+/// The rest is done after a while, when others had their turn, or when requests of the drive are over.
+fn go_on_later(index: usize, vm: VmId) {
+    WAITING.fetch_or(1 << index, Ordering::Relaxed);
+    ports::look_again(vm);
+    cpu::interrupt_self();
+}
+
+/// Begins a request. `false`: it is over at once.
 #[inline]
 fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &Request, ram: &Ram) -> bool {
     let order = Order { disk: index as u8, ticket: request.ticket, through: request.through };
     let begun = match disk.command(&request.operation) {
         None => false,
+        // What has no cache has written everything.
+        Some(Command::Flush) if !requests.is_cached() => {
+            disk.block.complete(&request.ticket, Outcome::Done, ram);
+            return false;
+        }
         Some(command @ (Command::Read(_) | Command::Write(_))) => {
             requests.transfer(&order, command, request.data.iter().flat_map(|segment| ram.pieces(segment)))
         }
@@ -269,34 +297,51 @@ pub fn interrupt(id: IntId) -> bool {
     true
 }
 
-/// Does what was put off: an interrupt waited, or a drive had no room.
-pub fn go_on() {
+/// Does what was put off, for the disks of a VM and the drives.
+pub fn go_on(vm: &Vm) {
     let finished = FINISHED.swap(0, Ordering::Relaxed);
     for (number, drive) in drives::all().filter(|(number, _)| finished & 1 << number != 0) {
         finish(number, drive);
     }
-    serve_waiting(|_| true);
+    for index in vm.disks.all() {
+        if WAITING.fetch_and(!(1 << index), Ordering::Relaxed) & 1 << index != 0 {
+            serve_all(index);
+        }
+    }
 }
 
-/// Hands on the requests of disks that wait, those whose drive it is said to be.
-fn serve_waiting(mut of: impl FnMut(u8) -> bool) {
-    let mut waiting = WAITING.load(Ordering::Relaxed);
+fn serve_all(index: usize) {
+    let mut disk = DISKS[index].lock();
+    serve(index, &mut disk, ALL);
+    disk.pulse();
+}
+
+/// Hands on requests of disks that wait for this drive, one after the other, each time another one first.
+fn serve_waiting(number: u8) {
+    static FIRST: AtomicU8 = AtomicU8::new(0);
+    let first = u32::from(FIRST.fetch_add(1, Ordering::Relaxed)) % MAX_DISKS as u32;
+    let mut waiting = WAITING.load(Ordering::Relaxed).rotate_right(first);
     while waiting != 0 {
-        let index = waiting.trailing_zeros() as usize;
+        let index = (waiting.trailing_zeros() + first) as usize % MAX_DISKS;
         waiting &= waiting - 1;
-        let mut disk = DISKS[index].lock();
-        if !of(disk.extent.drive) {
+        let (drive, vm) = {
+            let disk = DISKS[index].lock();
+            (disk.extent.drive, disk.vm)
+        };
+        if drive != number {
             continue;
         }
+        if interrupts::look() {
+            return go_on_later(index, vm);
+        }
         WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
-        serve(index, &mut disk, 0..MAX_QUEUES as u16);
-        disk.pulse();
+        serve_all(index);
     }
 }
 
 /// Gives guests back what their drive has finished with.
 fn finish(number: u8, drive: &Drive) {
-    loop {
+    for _ in 0..BATCHES {
         let mut batch: ArrayVec<Finished, BATCH> = ArrayVec::new();
         let mut requests = drive.requests();
         while !batch.is_full()
@@ -306,16 +351,21 @@ fn finish(number: u8, drive: &Drive) {
         }
         drop(requests);
         give_back(&batch);
-        if !batch.is_full() {
-            break;
-        }
+        let Some(last) = batch.last().filter(|_| batch.is_full()) else {
+            return serve_waiting(number);
+        };
         if interrupts::look() {
-            FINISHED.fetch_or(1 << number, Ordering::Relaxed);
-            cpu::interrupt_self();
-            break;
+            return finish_later(number, last.disk);
         }
     }
-    serve_waiting(|other| other == number);
+    finish_later(number, 0);
+}
+
+/// The rest is taken back after a while; a VM's deadline is what brings it about.
+fn finish_later(number: u8, disk: u8) {
+    FINISHED.fetch_or(1 << number, Ordering::Relaxed);
+    ports::look_again(DISKS[usize::from(disk)].lock().vm);
+    cpu::interrupt_self();
 }
 
 /// Gives requests back to their guests. Those of one disk that follow each other have one interrupt.

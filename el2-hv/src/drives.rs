@@ -148,6 +148,11 @@ impl Requests {
         self.drive.free() > PARTS_MAX
     }
 
+    /// Whether what was written may be in a cache.
+    pub const fn is_cached(&self) -> bool {
+        self.drive.shape().cached
+    }
+
     /// Begins a request without payload; there is room for it.
     pub fn command(&mut self, order: &Order, command: Command) {
         let part = self.drive.draft(command).map(Draft::submit);

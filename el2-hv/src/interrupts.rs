@@ -129,7 +129,6 @@ fn put_off(local: &mut Local) {
     console::switch_if_wanted();
     let soon = hv_arch::counter::now() + local.machine.ticks(ports::PAUSE_NS);
     ports::with_more(|vm| local.watch_devices(vm, Some(soon)));
-    disks::go_on();
 }
 
 /// A device's interrupt.

@@ -1,7 +1,7 @@
 //! virtio devices that EL2 drives: virtio 1.2 from the driver's side.
 //!
 //! The transports are those of `virtio-drivers`. Its queues are not used: they take payload as references, and payload
-//! here is guests' memory, which only a device touches ([ADR 0018](../../../docs/adr/0018-own-driver-queues.md)).
+//! here is guests' memory, which only a device touches ([ADR 0019](../../docs/adr/0019-own-driver-queues.md)).
 
 pub mod disk;
 mod dma;
@@ -31,8 +31,8 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 pub enum Kind {
     /// A disk.
     Disk,
-    /// Something that EL2 does not drive; its number (virtio 1.2 §5).
-    Other(u8),
+    /// Something that EL2 does not drive.
+    Other,
 }
 
 /// Why a device cannot be used.
@@ -53,6 +53,9 @@ pub enum VirtioError {
     /// Its first queue is shorter than EL2's.
     #[error("has a queue of {0} entries")]
     ShortQueue(u32),
+    /// Its blocks have a size that EL2 does not take.
+    #[error("has blocks of {0} bytes")]
+    BlockSize(u32),
     /// Its status does not become 0.
     #[error("does not come out of reset")]
     StuckInReset,
@@ -94,7 +97,7 @@ impl Kind {
     const fn of(kind: DeviceType) -> Self {
         match kind {
             DeviceType::Block => Self::Disk,
-            other => Self::Other(other as u8),
+            _ => Self::Other,
         }
     }
 }

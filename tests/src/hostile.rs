@@ -80,7 +80,9 @@ impl Mix {
         scene.shell.run.expect(LOG, seconds(30));
         scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));
         let drive = std::fs::read(&scene.drive).expect("the drive");
-        assert!(!many || drive != untouched(), "none of its writes to the disk was a good one");
+        let written = drive.chunks(512).zip(untouched().chunks(512)).filter(|(now, before)| now != before).count();
+        println!("{written} sectors written");
+        assert!(!many || written > 0, "none of its writes to the disk was a good one");
         scene.end();
     }
 

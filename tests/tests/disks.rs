@@ -210,6 +210,38 @@ fn a_million_random_requests_agree_with_a_model() {
 }
 
 #[test]
+fn a_guest_that_has_ended_has_no_more_requests_taken() {
+    let guest = with_disks(Guest::bare("blk", "role=leave"), &[disk("d", 0, 0, "")]);
+    let system = System::new(&Description::with("blk", guest));
+    let path = system.directory().join("drive.raw");
+    std::fs::write(&path, vec![0; 64 * MIB]).expect("a drive");
+    let mut board = Board::default().drive(&path);
+    // So slow that the guest is gone before the drive has room for the rest.
+    let drive = board.more.iter_mut().find(|option| option.starts_with("if=none")).expect("the drive");
+    drive.push_str(",throttling.iops-total=40");
+    let mut run = board.boot(&system);
+    assert_eq!(run.expect_vm_end("blk", seconds(60)), "powered off");
+    run.expect_log("vm blk: memory returned", seconds(60));
+    assert!(run.expect_end(seconds(60)).success());
+    let bytes = std::fs::read(&path).expect("the drive");
+    let written = bytes.chunks(MIB).skip(1).filter(|part| part[..8] != [0; 8]).count();
+    assert!((1..60).contains(&written), "{written} of the 63 that can be told from zeroes");
+}
+
+#[test]
+fn a_queue_that_never_empties_keeps_no_cpu_at_el2() {
+    let guest = with_disks(Guest::bare("blk", "role=flood count=2000").vcpus(2), &[disk("d", 0, 0, "")]);
+    let system = System::new(&Description::with("blk", guest));
+    let (path, _) = drive(&system, 4);
+    let mut run = Board::default().drive(&path).boot(&system);
+    let said = run.expect_line("BLK flooded ", seconds(120));
+    let numbers = said.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).collect::<Vec<_>>();
+    let &[2000, sum, most] = &numbers[..] else { panic!("{said}") };
+    // Without turns it is whatever the other vCPU can offer meanwhile: thousands.
+    assert!(sum > 2000 && most <= 100, "{said}");
+}
+
+#[test]
 fn a_drive_with_the_legacy_interface_only_is_named_and_left_alone() {
     let system = System::new(&Description::with("tiny", Guest::bare("tiny", "")));
     let (path, _) = drive(&system, 1);

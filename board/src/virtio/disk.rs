@@ -144,6 +144,9 @@ impl Disk {
             return Err(VirtioError::ShortQueue(longest));
         }
         let shape = configuration(transport, |transport| read_shape(transport, features))?;
+        if !shape.block_size.is_power_of_two() || !(512..=4096).contains(&shape.block_size) {
+            return Err(VirtioError::BlockSize(shape.block_size));
+        }
         let ring = Ring::new(memory, features & EVENT_IDX != 0);
         let [descriptors, driver, device] = ring.areas();
         transport.queue_set(QUEUE, SLOTS.into(), descriptors.0, driver.0, device.0);
@@ -200,8 +203,7 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// The disk gives back what it was not given: it is out of its mind, and what it may still do to memory ends with
-    /// [`Disk::restart`].
+    /// The disk gives back what it was not given: nothing that it says can be believed any more.
     pub fn done(&mut self) -> Result<Option<(u16, bool)>, VirtioError> {
         let slot = self.ring.done().map_err(|_| VirtioError::Unknown)?;
         Ok(slot.map(|slot| (slot, self.ring.read_own(slot, STATUS) == OK)))
@@ -215,11 +217,6 @@ impl Disk {
     /// Asks for an interrupt when the next request is over. Whether one was meanwhile.
     pub fn arm(&mut self) -> bool {
         self.ring.arm()
-    }
-
-    /// Requests that it has.
-    pub fn in_flight(&self) -> impl Iterator<Item = u16> + use<> {
-        self.ring.with_device()
     }
 }
 
@@ -290,14 +287,14 @@ fn read_shape(transport: &SomeTransport<'_>, features: u64) -> virtio_drivers::R
     let sectors = u64::from(word(0)?) | u64::from(word(4)?) << 32;
     let block_size = if features & BLOCK_SIZE != 0 { word(20)? } else { 512 };
     let exponent = if features & TOPOLOGY != 0 { transport.read_config_space::<u8>(24)? } else { 0 };
-    let discard = match features & (DISCARD | WRITE_ZEROES) {
+    let discard = match features & BOTH {
         BOTH => word(36)?.min(word(48)?),
         _ => 0,
     };
     Ok(Shape {
         sectors,
         read_only: features & READ_ONLY != 0,
-        block_size: if block_size.is_power_of_two() && (512..=4096).contains(&block_size) { block_size } else { 512 },
+        block_size,
         physical_exponent: exponent.min(15),
         discard,
         cached: features & FLUSH != 0,

@@ -187,10 +187,4 @@ impl Ring {
         }
         self.memory.read::<u16>(USED + 2) != self.used
     }
-
-    /// Slots that the device has.
-    pub(super) fn with_device(&self) -> impl Iterator<Item = u16> + use<> {
-        let slots = self.with_device;
-        (0..SLOTS).filter(move |slot| slots & 1 << slot != 0)
-    }
 }

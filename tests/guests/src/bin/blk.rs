@@ -1,6 +1,8 @@
 //! Reads and writes its first disk at random, 4 KiB a request, with the driver that EL2 has for the board's disks, and holds
 //! what it reads against what it has written. Options: `count` (1000) requests, `depth` (1) of them at once, `write` (0) one
 //! of so many is a write and as many are flushes and discards, 0 for reads only, `seed` (1). The disk is of zeroes at first.
+//! Two other things it does instead, by `role`: `leave` asks for as many writes as it can and is gone; `flood` offers a
+//! request that is refused again and again, from another vCPU, while the disk is told of it so many times.
 #![no_std]
 #![no_main]
 
@@ -194,12 +196,74 @@ fn holds(slot: usize, block: u64, version: u32) -> bool {
     (0..BLOCK / 8).all(|index| unsafe { buffer(slot).add(index).read_volatile() } == word(block, version, index))
 }
 
+/// Writes the first block of each of as many MiB as there are slots, and ends with the disk in the middle of it.
+fn leave(disk: &mut Disk) -> ! {
+    for slot in 0..DEPTH {
+        fill(slot, slot as u64, 1);
+        let mut draft = disk.draft(Command::Write(slot as u64 * 2048)).expect("a slot");
+        assert!(draft.push(Pa(buffer_address(slot)), BLOCK as u32), "one piece");
+        draft.submit();
+    }
+    disk.notify();
+    power::off()
+}
+
+/// The words of the disk's rings: those of the available one, and of the used one (hv_board::virtio::ring).
+const AVAILABLE: usize = DEPTH * 16;
+const USED: usize = 0x500;
+
+fn ring_index(ring: usize) -> *mut u16 {
+    RINGS.0.get().cast::<u16>().wrapping_add(ring / 2 + 1)
+}
+
+/// vCPU 1: whatever was given back is offered again.
+fn refill(_: usize) {
+    // An index that goes back would be a driver's fault, after which nothing more is taken.
+    let mut offered = 1_u16;
+    loop {
+        // SAFETY: indices in memory of the rings, which only this vCPU and the device use from here on.
+        let more = unsafe { ring_index(USED).read_volatile() }.wrapping_add(DEPTH as u16 / 2);
+        if more.wrapping_sub(offered) < DEPTH as u16 {
+            offered = more;
+            // SAFETY: as above.
+            unsafe { ring_index(AVAILABLE).write_volatile(offered) };
+        }
+    }
+}
+
+/// Tells the disk `count` times of a request for what it does not have, of which there is always one more.
+fn flood(disk: &mut Disk, count: u64) {
+    let mut draft = disk.draft(Command::Read(u64::MAX / 1024)).expect("a slot");
+    assert!(draft.push(Pa(buffer_address(0)), BLOCK as u32), "one piece");
+    assert_eq!(draft.submit(), 0, "the slot that all entries name");
+    cpu::start(1, refill);
+    let register = (VIRTIO_BASE + u64::from(DISK_SLOT) * VIRTIO_STRIDE + 0x50) as *mut u32;
+    // SAFETY: as in `refill`.
+    let taken = || unsafe { ring_index(USED).read_volatile() };
+    let (mut most, mut sum) = (0, 0);
+    for _ in 0..count {
+        let before = taken();
+        // SAFETY: QueueNotify, of queue 0.
+        unsafe { register.write_volatile(0) };
+        let answered = taken().wrapping_sub(before);
+        most = most.max(answered);
+        sum += u64::from(answered);
+    }
+    println!("BLK flooded {count} times, {sum} answered, at most {most} at once");
+    power::off();
+}
+
 fn main(machine: &Machine) {
     gic::init_distributor();
     gic::init_cpu();
     gic::enable_spi(SPI);
     let (count, depth) = (machine.number("count", 1000), machine.number("depth", 1));
     let mut load = Load::new(machine);
+    match machine.option("role") {
+        Some("leave") => leave(&mut load.disk),
+        Some("flood") => return flood(&mut load.disk, count),
+        _ => {}
+    }
     println!("BLK sectors {} block {}", load.disk.shape().sectors, load.disk.shape().block_size);
     let (mut begun, mut ended) = (0, 0);
     let start = timer::now();

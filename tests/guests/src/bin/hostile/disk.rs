@@ -34,10 +34,11 @@ pub(crate) fn requests(attacker: &mut Attacker<'_>) {
 
 /// One request, or some other thing that a driver does.
 pub(crate) fn request(attacker: &mut Attacker<'_>) {
+    // What no driver may do is the last that a device listens to, until it is set up again.
     match attacker.random.below(48) {
-        0 => set_up(attacker),
-        1 => set(attacker, STATUS, 0),
-        2 => {
+        0..8 => set_up(attacker),
+        8 => set(attacker, STATUS, 0),
+        9 => {
             let (register, value) = (attacker.random.below(0x40) * 4, attacker.random.interesting());
             set(attacker, register, value);
         }
@@ -113,7 +114,9 @@ fn ask(attacker: &mut Attacker<'_>, queue: u64) {
     let (table, first) = if indirect { (base + TABLE, 0) } else { (base, head) };
     let data = attacker.scratch() + DATA + attacker.random.below(DATA_SIZE / 512) * 512;
     let sectors = attacker.random.below(9);
-    let flags = 1 | attacker.random.below(2) << 1;
+    // Writable for a read, most often (virtio 1.2 §5.2.6.1).
+    let reads = peek(header) == 0;
+    let flags = 1 | u64::from(reads != (attacker.random.below(8) == 0)) << 1;
     let status = attacker.scratch() + HEADERS + 0x800 + attacker.random.below(64);
     describe(table, first, [header, 16, 1, first + 1]);
     describe(table, first + 1, [data, sectors * 512, flags, first + 2]);

@@ -5,6 +5,7 @@
 
 pub mod disk;
 mod dma;
+pub mod nic;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, SomeTransport, Transpo
 pub use dma::DmaMemory;
 
 use crate::wait;
+use ring::{NotIts, Ring, SLOTS};
 
 /// VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1, VIRTIO_F_ACCESS_PLATFORM (virtio 1.2 §6).
 const INDIRECT_DESC: u64 = 1 << 28;
@@ -31,11 +33,13 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 pub enum Kind {
     /// A disk.
     Disk,
+    /// A network card.
+    Nic,
     /// Something that EL2 does not drive.
     Other,
 }
 
-/// Why a device cannot be used.
+/// Why a device cannot be used, or not any longer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum VirtioError {
     /// Only the registers of before virtio 1.0.
@@ -50,7 +54,7 @@ pub enum VirtioError {
     /// It does not take the features that EL2 chose.
     #[error("refuses feature bits {0:#x}")]
     Refuses(u64),
-    /// Its first queue is shorter than EL2's.
+    /// A queue of it is shorter than EL2's.
     #[error("has a queue of {0} entries")]
     ShortQueue(u32),
     /// Its blocks have a size that EL2 does not take.
@@ -62,6 +66,18 @@ pub enum VirtioError {
     /// Its configuration space is too small, or always changes.
     #[error("its configuration cannot be read")]
     Configuration,
+    /// It gives back what it was not given.
+    #[error("gives back {0:#x}, which it does not have")]
+    NotIts(u32),
+    /// It says to have written more than a buffer has room for, or less than what is always written.
+    #[error("gives back a buffer with {0} bytes written")]
+    Written(u32),
+}
+
+impl From<NotIts> for VirtioError {
+    fn from(NotIts(id): NotIts) -> Self {
+        Self::NotIts(id)
+    }
 }
 
 /// A device on its transport.
@@ -97,6 +113,7 @@ impl Kind {
     const fn of(kind: DeviceType) -> Self {
         match kind {
             DeviceType::Block => Self::Disk,
+            DeviceType::Network => Self::Nic,
             _ => Self::Other,
         }
     }
@@ -121,6 +138,32 @@ fn negotiate(transport: &mut impl Transport, needed: u64, wanted: u64) -> Result
     } else {
         Err(VirtioError::Refuses(chosen))
     }
+}
+
+/// Says where a queue lies. It has to have as many entries as the ring has slots, at least.
+fn install<const PIECES: usize, const OWN: usize>(
+    transport: &mut impl Transport,
+    queue: u16,
+    ring: &Ring<PIECES, OWN>,
+) -> Result<(), VirtioError> {
+    let longest = transport.max_queue_size(queue);
+    if longest < u32::from(SLOTS) {
+        return Err(VirtioError::ShortQueue(longest));
+    }
+    let [descriptors, driver, device] = ring.areas();
+    transport.queue_set(queue, SLOTS.into(), descriptors.0, driver.0, device.0);
+    Ok(())
+}
+
+/// Lets a device begin, whose features and queues are agreed on (§3.1.1).
+fn begin(transport: &mut impl Transport) {
+    let ready = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
+    transport.set_status(ready | DeviceStatus::DRIVER_OK);
+}
+
+/// Whether a device says that it does not go on without a reset (§2.1.2).
+fn needs_reset(transport: &impl Transport) -> bool {
+    transport.get_status().contains(DeviceStatus::DEVICE_NEEDS_RESET)
 }
 
 /// Resets a device. Afterwards it uses no memory (§2.4.1).

@@ -3,18 +3,27 @@
 //! One queue, up to [`DEPTH`] requests at once. A request is drafted piece by piece, submitted, and comes back in any order.
 
 use hv_core::addr::Pa;
-use virtio_drivers::transport::{DeviceStatus, SomeTransport, Transport};
+use virtio_drivers::transport::{SomeTransport, Transport};
 
-use super::ring::{self, PIECES, Piece, Ring, SLOTS};
-use super::{DmaMemory, EVENT_IDX, Found, INDIRECT_DESC, VirtioError, configuration, negotiate, reset};
+use super::ring::{Piece, Ring, SLOTS};
+use super::{
+    DmaMemory, EVENT_IDX, Found, INDIRECT_DESC, VirtioError, begin, configuration, install, needs_reset, negotiate,
+    reset,
+};
 use crate::barrier;
 
 /// Requests in flight at most.
 pub const DEPTH: usize = SLOTS as usize;
 /// Bytes of memory that a disk needs for its requests.
-pub const MEMORY: u64 = ring::SIZE.next_multiple_of(4096) as u64;
+pub const MEMORY: u64 = Requests::SIZE.next_multiple_of(4096) as u64;
+/// Descriptors of a request, and bytes for what the driver itself says and hears in it.
+pub(super) const PIECES: usize = 128;
+pub(super) const OWN_SIZE: usize = 48;
 /// Most pieces of a request's payload: the header and the status take two more.
 const PAYLOAD_PIECES: u8 = PIECES as u8 - 2;
+
+/// The queue.
+pub(super) type Requests = Ring<PIECES, OWN_SIZE>;
 
 /// Feature bits (§5.2.3).
 const SEG_MAX: u64 = 1 << 2;
@@ -105,7 +114,7 @@ impl Command {
 #[derive(Debug)]
 pub struct Disk {
     transport: SomeTransport<'static>,
-    ring: Ring,
+    ring: Requests,
     shape: Shape,
 }
 
@@ -136,22 +145,16 @@ impl Disk {
         Ok(Self { transport, ring, shape })
     }
 
-    fn negotiate(transport: &mut SomeTransport<'static>, memory: DmaMemory) -> Result<(Ring, Shape), VirtioError> {
+    fn negotiate(transport: &mut SomeTransport<'static>, memory: DmaMemory) -> Result<(Requests, Shape), VirtioError> {
         let wanted = SEG_MAX | READ_ONLY | BLOCK_SIZE | FLUSH | TOPOLOGY | DISCARD | WRITE_ZEROES | EVENT_IDX;
         let features = negotiate(transport, INDIRECT_DESC, wanted)?;
-        let longest = transport.max_queue_size(QUEUE);
-        if longest < u32::from(SLOTS) {
-            return Err(VirtioError::ShortQueue(longest));
-        }
         let shape = configuration(transport, |transport| read_shape(transport, features))?;
         if !shape.block_size.is_power_of_two() || !(512..=4096).contains(&shape.block_size) {
             return Err(VirtioError::BlockSize(shape.block_size));
         }
-        let ring = Ring::new(memory, features & EVENT_IDX != 0);
-        let [descriptors, driver, device] = ring.areas();
-        transport.queue_set(QUEUE, SLOTS.into(), descriptors.0, driver.0, device.0);
-        let ready = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
-        transport.set_status(ready | DeviceStatus::DRIVER_OK);
+        let ring = Requests::new(memory, features & EVENT_IDX != 0);
+        install(transport, QUEUE, &ring)?;
+        begin(transport);
         Ok((ring, shape))
     }
 
@@ -171,7 +174,7 @@ impl Disk {
         let [kind, sector] = command.header();
         self.ring.write_own(slot, 0, kind);
         self.ring.write_own(slot, 8, sector);
-        self.ring.write_own(slot, STATUS, NONE.into());
+        self.ring.write_own(slot, STATUS, NONE);
         let header = Piece { address: self.ring.own(slot, 0), length: 16, writable: false };
         self.ring.describe(slot, 0, &header);
         let writable = matches!(command, Command::Read(_));
@@ -205,8 +208,9 @@ impl Disk {
     ///
     /// The disk gives back what it was not given: nothing that it says can be believed any more.
     pub fn done(&mut self) -> Result<Option<(u16, bool)>, VirtioError> {
-        let slot = self.ring.done().map_err(|_| VirtioError::Unknown)?;
-        Ok(slot.map(|slot| (slot, self.ring.read_own(slot, STATUS) == OK)))
+        let done = self.ring.done()?;
+        // How much the disk has written says nothing that the status does not.
+        Ok(done.map(|(slot, _)| (slot, self.ring.read_own::<u8>(slot, STATUS) == OK)))
     }
 
     /// The number of a request that is over can be that of another from here on.
@@ -217,6 +221,22 @@ impl Disk {
     /// Asks for an interrupt when the next request is over. Whether one was meanwhile.
     pub fn arm(&mut self) -> bool {
         self.ring.arm()
+    }
+
+    /// Whether it says that it does not go on without a reset.
+    pub fn needs_reset(&self) -> bool {
+        needs_reset(&self.transport)
+    }
+
+    /// Resets it for good. Afterwards nothing is in flight, it uses no memory, and no request can be begun.
+    ///
+    /// # Errors
+    ///
+    /// It does not come out of reset: what was in flight may still be.
+    pub fn stop(&mut self) -> Result<(), VirtioError> {
+        reset(&mut self.transport)?;
+        self.ring.close();
+        Ok(())
     }
 }
 

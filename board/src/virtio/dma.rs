@@ -33,6 +33,18 @@ impl DmaMemory {
         Some(Self { base, size: range.size as usize })
     }
 
+    /// The first `size` bytes of it, a multiple of 16, and the rest.
+    ///
+    /// # Panics
+    ///
+    /// If it has not that many: sizes are this driver's own.
+    pub(super) fn split(self, size: usize) -> [Self; 2] {
+        assert!(size.is_multiple_of(16) && size <= self.size, "{size:#x} bytes are no part of the device's memory");
+        // SAFETY: the size was checked to be inside; neither part reaches into the other.
+        let rest = unsafe { self.base.byte_add(size) };
+        [Self { base: self.base, size }, Self { base: rest, size: self.size - size }]
+    }
+
     /// Where a device finds a place in it.
     pub(super) fn address(&self, offset: usize) -> Pa {
         Pa(self.base.as_ptr().expose_provenance() as u64 + offset as u64)

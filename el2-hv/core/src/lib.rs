@@ -28,6 +28,7 @@ pub mod serror;
 pub mod shared;
 pub mod sos;
 pub mod stage2;
+pub mod switch;
 pub mod sysreg;
 pub mod timer;
 pub mod trap_config;

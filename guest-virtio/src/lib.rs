@@ -1,5 +1,6 @@
 //! What guests see of shared devices, from the device's side: the virtio-mmio transport, split
-//! virtqueues, disks, a multiport console, the two PrimeCells of QEMU's `virt` machine, and a watchdog.
+//! virtqueues, disks, network cards, a multiport console, the two PrimeCells of QEMU's `virt` machine, and a
+//! watchdog.
 //!
 //! Each device is a plain value that can stand in a static table: it is made by a `const fn`,
 //! never allocates, and answers each access with a bounded amount of work. It decides and
@@ -14,6 +15,7 @@ pub mod blk;
 pub mod console;
 pub mod memory;
 pub mod mmio;
+pub mod net;
 pub mod pl011;
 pub mod pl031;
 pub mod queue;

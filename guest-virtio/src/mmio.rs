@@ -227,6 +227,18 @@ impl<const QUEUES: usize> Transport<QUEUES> {
             }
     }
 
+    /// Whether this write settles the features (§3.1.1, step 5): a device whose feature bits need each other looks at
+    /// them before it performs the write.
+    pub fn settles_features(&self, offset: u64, size: u8, value: u64) -> bool {
+        let wanted = DeviceStatus::from_bits_retain(value as u8).contains(DeviceStatus::FEATURES_OK);
+        size == 4 && offset == register::STATUS && wanted && !self.status.contains(DeviceStatus::FEATURES_OK)
+    }
+
+    /// The feature bits that the driver has written.
+    pub const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
     /// Whether the slot's SPI must be pulsed now; true once for all causes since the last call.
     pub const fn take_pulse(&mut self) -> bool {
         core::mem::replace(&mut self.pulse, false)

@@ -238,8 +238,14 @@ impl Queue {
         (self.held, self.is_held) = (chain, true);
     }
 
+    /// Untakes the last `count` chains that [`Queue::pop`] took, none of which was given back or put back by
+    /// [`Queue::hold`]: the ring is as if they had not been taken, and the next pops read their entries again.
+    pub fn rewind(&mut self, count: u16) {
+        self.next_available = self.next_available.wrapping_sub(count.min(self.in_flight()));
+    }
+
     /// Chains that were taken and not given back, one put back among them: at most the queue's size.
-    const fn in_flight(&self) -> u16 {
+    pub const fn in_flight(&self) -> u16 {
         self.next_available.wrapping_sub(self.next_used)
     }
 
@@ -289,6 +295,15 @@ impl Queue {
     /// # Errors
     /// If the queue is off or the used ring is not in RAM.
     pub fn push_used(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), QueueError> {
+        self.stage_used(memory, head, written)?;
+        self.publish_used(memory)
+    }
+
+    /// As [`Queue::push_used`], but the driver does not see it before [`Queue::publish_used`].
+    ///
+    /// # Errors
+    /// As [`Queue::push_used`].
+    pub fn stage_used(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), QueueError> {
         if !self.ready {
             return Err(QueueError::NotReady);
         }
@@ -296,6 +311,17 @@ impl Queue {
         let element = u64::from(written) << 32 | u64::from(head);
         memory.write_u64(self.device_entry(self.next_used), element)?;
         self.next_used = self.next_used.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Shows the driver all that was staged, at once.
+    ///
+    /// # Errors
+    /// As [`Queue::push_used`].
+    pub fn publish_used(&self, memory: &dyn GuestMemory) -> Result<(), QueueError> {
+        if !self.ready {
+            return Err(QueueError::NotReady);
+        }
         memory.fence_release();
         memory.write_u16(self.areas.device.wrapping_add(INDEX), self.next_used)?;
         Ok(())

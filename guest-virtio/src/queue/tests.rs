@@ -320,6 +320,43 @@ fn held_chain_comes_back_as_far_consumed_as_it_was() {
 }
 
 #[test]
+fn rewinding_leaves_the_ring_as_it_was() {
+    for start in [0, 0xfffe] {
+        let (memory, mut driver, mut queue) = pair(8, BOTH, start);
+        let heads: Vec<_> =
+            (0..6).map(|_| driver.add(&memory, &[Buffer::writable(DATA, 9)], Layout::Direct).unwrap()).collect();
+        let before = memory.bytes(RAM_BASE, 0x600);
+        let take = |queue: &mut Queue, count| -> Vec<u16> {
+            (0..count).map(|_| queue.pop(&memory).unwrap().unwrap().head()).collect()
+        };
+        assert_eq!(take(&mut queue, 5), heads[..5]);
+        queue.rewind(3);
+        assert_eq!((queue.in_flight(), queue.available(&memory)), (2, Ok(4)));
+        assert!(memory.bytes(RAM_BASE, 0x600) == before, "nothing was written");
+        assert_eq!(take(&mut queue, 4), heads[2..]);
+        queue.push_used(&memory, heads[0], 0).unwrap();
+        queue.rewind(100);
+        assert_eq!((queue.in_flight(), queue.available(&memory)), (0, Ok(5)), "what was given back stays so");
+    }
+}
+
+#[test]
+fn staged_chains_are_seen_together() {
+    let (memory, mut driver, mut queue) = pair(8, BOTH, 0xffff);
+    for _ in 0..3 {
+        driver.add(&memory, &[Buffer::writable(DATA, 9)], Layout::Direct).unwrap();
+        let head = queue.pop(&memory).unwrap().unwrap().head();
+        queue.stage_used(&memory, head, 7).unwrap();
+        assert_eq!(driver.take_used(&memory), None);
+    }
+    queue.publish_used(&memory).unwrap();
+    assert_eq!([(); 4].map(|()| driver.take_used(&memory)), [Some((0, 7)), Some((1, 7)), Some((2, 7)), None]);
+    queue.disable();
+    assert_eq!(queue.stage_used(&memory, 0, 0), Err(QueueError::NotReady));
+    assert_eq!(queue.publish_used(&memory), Err(QueueError::NotReady));
+}
+
+#[test]
 fn discard_gives_back_everything_unread() {
     let (memory, mut driver, mut queue) = pair(4, BOTH, 0xffff);
     for _ in 0..4 {
@@ -411,10 +448,19 @@ fn armed_driver_kicks_for_its_next_buffer_and_unarmed_one_does_not() {
 /// One step of either side.
 #[derive(Clone, Copy, Debug)]
 enum Move {
-    Add { buffers: usize, layout: Layout },
+    Add {
+        buffers: usize,
+        layout: Layout,
+    },
     Pop,
-    GiveBack { written: u32 },
+    GiveBack {
+        written: u32,
+    },
     HoldAndPopAgain,
+    /// The last chains are put back into the ring.
+    Rewind {
+        count: usize,
+    },
     TakeUsed,
 }
 
@@ -425,6 +471,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         3 => Just(Move::Pop),
         3 => any::<u32>().prop_map(|written| Move::GiveBack { written }),
         1 => Just(Move::HoldAndPopAgain),
+        1 => (0..4_usize).prop_map(|count| Move::Rewind { count }),
         2 => Just(Move::TakeUsed),
     ]
 }
@@ -436,7 +483,7 @@ struct Model {
     queue: Queue,
     /// Heads and tags made available and not popped.
     waiting: VecDeque<(u16, u64)>,
-    popped: VecDeque<Chain>,
+    popped: VecDeque<(Chain, u64)>,
     given_back: VecDeque<(u16, u32)>,
     tag: u64,
 }
@@ -453,18 +500,19 @@ impl Model {
             Move::Add { buffers, layout } => self.add(buffers, layout),
             Move::Pop => self.pop(),
             Move::GiveBack { written } => {
-                if let Some(chain) = self.popped.pop_front() {
+                if let Some((chain, _)) = self.popped.pop_front() {
                     self.given_back.push_back((chain.head(), written));
                     self.queue.push_used(&self.memory, chain.head(), written).unwrap();
                 }
             }
             Move::HoldAndPopAgain => {
-                if let Some(chain) = self.popped.pop_back() {
+                if let Some((chain, tag)) = self.popped.pop_back() {
                     self.queue.hold(chain.clone());
                     assert_eq!(self.queue.pop(&self.memory), Ok(Some(chain.clone())));
-                    self.popped.push_back(chain);
+                    self.popped.push_back((chain, tag));
                 }
             }
+            Move::Rewind { count } => self.rewind(count),
             Move::TakeUsed => {
                 assert_eq!(self.driver.take_used(&self.memory), self.given_back.pop_front());
             }
@@ -492,7 +540,16 @@ impl Model {
         for (n, segment) in (0..).zip(&segments) {
             assert_eq!((segment.ipa, segment.length), (tag + n, 1));
         }
-        self.popped.push_back(chain);
+        self.popped.push_back((chain, tag));
+    }
+
+    fn rewind(&mut self, count: usize) {
+        let count = count.min(self.popped.len());
+        self.queue.rewind(count as u16);
+        for _ in 0..count {
+            let (chain, tag) = self.popped.pop_back().unwrap();
+            self.waiting.push_front((chain.head(), tag));
+        }
     }
 }
 

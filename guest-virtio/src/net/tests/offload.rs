@@ -1,0 +1,168 @@
+//! Headers and checksums against virtio 1.2 §5.1.6 and RFC 1071.
+
+use super::guest::*;
+use crate::net::checksum::{Patch, Sum, complete};
+use crate::net::*;
+use crate::testing::RAM_BASE;
+use proptest::prelude::*;
+
+fn parse(header: &Header, length: u32) -> Option<Offload> {
+    Offload::from_bytes(&header.bytes(), length)
+}
+
+#[test]
+fn headers_say_what_5_1_6_says() {
+    let whole = Header::default();
+    let summed = Offload::Checksum(Checksum { start: 34, offset: 16 });
+    for (name, header, expected) in [
+        ("nothing", whole, Offload::None),
+        ("a valid checksum", Header { flags: 2, ..whole }, Offload::Valid),
+        ("flags that mean nothing here", Header { flags: 0xfc, ..whole }, Offload::None),
+        ("a start that nothing asks for", Header { flags: 0, ..Header::checksum(9000, 9000) }, Offload::None),
+        ("a checksum", Header::checksum(34, 16), summed),
+        ("a checksum and valid", Header { flags: 3, ..Header::checksum(34, 16) }, summed),
+        ("sizes of segments that are none", Header { gso_size: 9, hdr_len: 9, ..whole }, Offload::None),
+        ("ECN alone", Header { gso_type: 0x80, ..whole }, Offload::None),
+        ("the last two bytes", Header::checksum(98, 0), Offload::Checksum(Checksum { start: 98, offset: 0 })),
+        ("the first behind Ethernet", Header::checksum(14, 0), Offload::Checksum(Checksum { start: 14, offset: 0 })),
+    ] {
+        assert_eq!(parse(&header, 100), Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn segments_are_those_of_tcp() {
+    let found = |header: Header| match parse(&header, 4000) {
+        Some(Offload::Segments(sum, how)) => {
+            assert_eq!((sum.start, sum.offset, sum.at()), (34, 16, 50));
+            Some((how.protocol, how.size.get(), how.header, how.ecn))
+        }
+        Some(other) => panic!("{other:?}"),
+        None => None,
+    };
+    let tcp = Header::tcp4(1448);
+    assert_eq!(found(tcp), Some((Protocol::Tcp4, 1448, 54, false)));
+    assert_eq!(found(Header { gso_type: 0x84, ..tcp }), Some((Protocol::Tcp6, 1448, 54, true)));
+    // The hint for the headers is not relied on (§5.1.6.2.2): 34 bytes before TCP, and 20 to 60 of it.
+    for (hint, header) in [(54, 54), (66, 66), (4000, 4000), (53, 94), (0, 94), (4001, 94), (0xffff, 94)] {
+        assert_eq!(found(Header { hdr_len: hint, ..tcp }), Some((Protocol::Tcp4, 1448, header, false)), "{hint}");
+    }
+}
+
+#[test]
+fn headers_that_contradict_themselves_or_the_frame_are_none() {
+    let tcp = Header::tcp4(1000);
+    for (name, header) in [
+        ("a checksum half behind the end", Header::checksum(99, 0)),
+        ("an offset behind the end", Header::checksum(34, 65)),
+        ("a sum that would wrap", Header::checksum(0xffff, 0xffff)),
+        ("a checksum in the Ethernet header", Header::checksum(13, 20)),
+        ("a checksum over the source address", Header::checksum(0, 6)),
+        ("segments without a checksum", Header { flags: 0, ..tcp }),
+        ("segments with a valid checksum", Header { flags: 2, ..tcp }),
+        ("segments of no bytes", Header { gso_size: 0, ..tcp }),
+        ("UDP fragments", Header { gso_type: 3, ..tcp }),
+        ("UDP segments", Header { gso_type: 5, ..tcp }),
+        ("an unknown kind", Header { gso_type: 2, ..Header::default() }),
+        ("a tunnel", Header { gso_type: 0x21, ..tcp }),
+        ("a checksum that is not TCP's", Header { csum_offset: 6, ..tcp }),
+        ("half a TCP header", Header { csum_start: 81, ..tcp }),
+    ] {
+        assert_eq!(parse(&header, 100), None, "{name}");
+    }
+}
+
+#[test]
+fn a_frame_counts_as_its_segments() {
+    let of = |header: Header, length| parse(&header, length).unwrap().frames(length);
+    assert_eq!([of(Header::default(), 1514), of(Header::checksum(34, 16), 1514)], [1; 2]);
+    // 54 bytes of headers.
+    for (payload, frames) in [(0, 1), (1, 1), (1448, 1), (1449, 2), (14_480, 10), (14_481, 11)] {
+        assert_eq!(of(Header::tcp4(1448), 54 + payload), frames, "{payload}");
+        assert_eq!(of(Header { hdr_len: 54 + payload as u16, ..Header::tcp4(1448) }, 54 + payload), frames);
+    }
+    assert_eq!(of(Header::tcp4(1), 65_550), 65_496);
+}
+
+#[test]
+fn a_device_that_sends_is_told_of_no_buffers_and_no_valid_checksum() {
+    // §5.1.6.2.1: num_buffers is zero, DATA_VALID is not set.
+    assert_eq!(Offload::Valid.to_bytes(0), [0; 12]);
+    assert_eq!(Header::of(&Offload::Valid.to_bytes(1)), Header { flags: 2, num_buffers: 1, ..Header::default() });
+    let tcp = Header { gso_type: 0x81, ..Header::tcp4(1448) };
+    assert_eq!(Header::of(&parse(&tcp, 9000).unwrap().to_bytes(0)), tcp);
+    assert_eq!(Header::of(&parse(&tcp, 9000).unwrap().to_bytes(7)), Header { num_buffers: 7, ..tcp });
+}
+
+#[test]
+fn the_sum_of_rfc_1071_section_3() {
+    // Its words add up to ddf2.
+    let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+    for cut in 0..=bytes.len() {
+        let mut sum = Sum::new();
+        sum.add(&bytes[..cut]);
+        sum.add(&bytes[cut..]);
+        assert_eq!(sum.finish(), (!0xddf2_u16).to_be_bytes(), "cut at {cut}");
+    }
+    let mut full = Sum::new();
+    full.add(&[0xff; 2]);
+    assert_eq!(full.finish(), [0xff; 2], "never zero (RFC 768)");
+}
+
+/// The checksum as RFC 1071 §1 words it, and as RFC 768 has it stand in a frame.
+fn model(bytes: &[u8]) -> u16 {
+    let mut sum = 0_u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    if sum == 0xffff { 0xffff } else { !(sum as u16) }
+}
+
+#[test]
+fn a_checksum_that_cannot_be_completed_is_none() {
+    let mut guest = Guest::new(&nic(), 0, 1);
+    let mut frame = Frame::new();
+    for header in [Header::default(), Header::tcp4(100)] {
+        guest.send(&header, &[1; 1000]).unwrap();
+        guest.take(&mut frame).unwrap();
+        assert_eq!(complete(&frame, &guest.memory), None);
+    }
+    guest.send(&Header::checksum(34, 16), &[1; 1000]).unwrap();
+    guest.take(&mut frame).unwrap();
+    assert!(complete(&frame, &guest.memory).is_some());
+    frame.data[0].ipa = RAM_BASE - 0x1_0000;
+    assert_eq!(complete(&frame, &guest.memory), None, "not RAM");
+}
+
+proptest! {
+    #[test]
+    fn a_completed_checksum_is_that_of_the_model(
+        seed in any::<u64>(),
+        bytes in prop::collection::vec(any::<u8>(), 14..1514),
+        places in (any::<u16>(), any::<u16>()),
+    ) {
+        let length = bytes.len() as u16;
+        prop_assume!(length >= 16);
+        let start = 14 + places.0 % (length - 15);
+        let offset = places.1 % (length - 1 - start);
+        let mut guest = Guest::new(&nic(), 0, seed);
+        guest.send(&Header::checksum(start, offset), &bytes).unwrap();
+        let mut frame = Frame::new();
+        guest.take(&mut frame).unwrap();
+        let at = u32::from(start + offset);
+        let sum = model(&bytes[usize::from(start)..]).to_be_bytes();
+        prop_assert_eq!(complete(&frame, &guest.memory), Some(Patch { at, bytes: sum }));
+    }
+
+    #[test]
+    fn any_header_is_none_or_comes_through_unchanged(bytes in any::<[u8; 12]>(), length in 0..70_000_u32) {
+        if let Some(offload) = Offload::from_bytes(&bytes, length) {
+            prop_assert_eq!(Offload::from_bytes(&offload.to_bytes(1), length), Some(offload));
+            if let Offload::Checksum(sum) | Offload::Segments(sum, _) = offload {
+                prop_assert!(sum.start >= 14 && sum.at() + 2 <= length);
+            }
+            prop_assert!(offload.frames(length) > 0);
+        }
+    }
+}

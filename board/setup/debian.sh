@@ -5,7 +5,7 @@
 # checked by apt and the machine's own packages are not touched. Once there, nothing is fetched.
 #
 #   .cache/debian/vmlinuz             the kernel, a plain arm64 Image
-#   .cache/debian/modules/*.ko        virtio, virtio_ring, virtio_mmio, virtio_console, virtio_blk
+#   .cache/debian/modules/*.ko        virtio and what drives its consoles, disks and network cards
 #   .cache/debian/busybox             statically linked
 #   .cache/debian/packages            what it was taken from
 set -euo pipefail
@@ -17,7 +17,8 @@ exec </dev/null
 SUITE=bookworm
 KERNEL=linux-image-cloud-arm64
 BUSYBOX=busybox-static
-MODULES=(virtio/virtio virtio/virtio_ring virtio/virtio_mmio char/virtio_console block/virtio_blk)
+MODULES=(drivers/virtio/virtio drivers/virtio/virtio_ring drivers/virtio/virtio_mmio drivers/char/virtio_console
+    drivers/block/virtio_blk net/core/failover drivers/net/net_failover drivers/net/virtio_net)
 
 cache=$PWD/.cache
 tree=$cache/apt
@@ -38,7 +39,7 @@ pick_modules() {
     mkdir -p modules
     for module in "${MODULES[@]}"; do
         [ -s "modules/${module##*/}.ko" ] ||
-            pick "linux-image-*/lib/modules/*/kernel/drivers/$module.ko" "modules/${module##*/}.ko"
+            pick "linux-image-*/lib/modules/*/kernel/$module.ko" "modules/${module##*/}.ko"
     done
 }
 

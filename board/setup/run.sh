@@ -23,7 +23,8 @@ board=(-M "virt,virtualization=on,gic-version=3,iommu=smmuv3" -cpu cortex-a72 -s
     -nodefaults -display none -no-reboot
     -kernel build/dormouse.img -initrd build/demo.cpio
     -global virtio-mmio.force-legacy=false
-    -drive "if=none,id=disk,format=raw,file=$DISK,discard=unmap" -device virtio-blk-device,drive=disk)
+    -drive "if=none,id=disk,format=raw,file=$DISK,discard=unmap" -device virtio-blk-device,drive=disk
+    -netdev user,id=net -device virtio-net-device,netdev=net)
 
 version=$(qemu_version)
 version_at_least "$version" "$QEMU_MIN" || die "QEMU $QEMU_MIN or later is needed, found ${version:-none}: run \`make run\`, or mind PATH"

@@ -60,6 +60,9 @@ pub enum VirtioError {
     /// Its blocks have a size that EL2 does not take.
     #[error("has blocks of {0} bytes")]
     BlockSize(u32),
+    /// It says so.
+    #[error("needs a reset")]
+    NeedsReset,
     /// Its status does not become 0.
     #[error("does not come out of reset")]
     StuckInReset,

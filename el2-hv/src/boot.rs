@@ -15,6 +15,7 @@ use hv_board::gicv3::{Distributor, SgiTarget};
 use hv_board::pl011::Pl011;
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
+use hv_board::virtio::{self, Kind};
 use hv_board::{Board, ColdRam, Gic, Secret};
 use hv_core::addr::{CpuId, FRAME_SIZE, Pa, PaRange};
 use hv_core::description::{self, ServicePartition};
@@ -37,7 +38,7 @@ pub use cpus::{come_back, turn_on};
 use cpus::{join, start_cpus};
 
 use crate::witness::Chosen;
-use crate::{CONSOLE, FRAMES, MACHINE, SOS, drives, log_ring, memory, report, sos};
+use crate::{CONSOLE, FRAMES, MACHINE, SOS, drives, log_ring, memory, networks, report, sos};
 
 /// How the board is powered, as soon as the tree has said it.
 pub static POWER: Once<Power> = Once::new();
@@ -91,7 +92,7 @@ extern "C" fn hv_main(tree: u64) -> ! {
     scrub_what_is_free(board.cold_ram);
     hv_arch::boot::mark_started();
     let image = find_image(archive, &description, &archive_range);
-    open_drives(&board);
+    open_virtio(&board);
     let seed = seed(&board, tree_range.start);
     SOS.lock().configure(&description, image, seed);
     CONSOLE.lock().configure(description.console_escape, description.console_first);
@@ -244,12 +245,29 @@ fn open_gic(board: &Board) -> Distributor {
     distributor
 }
 
-/// Finds the board's drives.
-fn open_drives(board: &Board) {
-    for irq in drives::find(board) {
+/// Brings up what the board has in its virtio slots.
+fn open_virtio(board: &Board) {
+    for slot in &board.virtio {
+        // SAFETY: the tree says that a slot's registers are there, EL2 has mapped them as a device, and is their only user.
+        let irq = match unsafe { virtio::look(slot.regs) } {
+            None => None,
+            Some(Ok(found)) => match found.kind {
+                Kind::Disk => drives::open(found, slot),
+                Kind::Nic => networks::open(found, slot),
+                Kind::Other => {
+                    log::info!("virtio:  device at {} is none that EL2 drives", slot.regs.start);
+                    None
+                }
+            },
+            Some(Err(error)) => {
+                log::warn!("virtio:  device at {} {error}", slot.regs.start);
+                None
+            }
+        };
+        let Some(irq) = irq else { continue };
         let mut distributor = machine().distributor.lock();
         if let Err(error) = distributor.configure(irq, cpu::mpidr()).and_then(|()| distributor.enable(irq.id)) {
-            fatal!("drive: {error}");
+            fatal!("virtio: device at {}: {error}", slot.regs.start);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::cpu::Local;
 use crate::history::{History, STEP};
 use crate::machine::machine;
 use crate::vcpu::Loaded;
-use crate::{VMS, console, disks, ports, shared, vm};
+use crate::{VMS, console, disks, networks, ports, shared, vm};
 
 /// Bytes of a VM's console that its line holds.
 pub const OUTPUT_SIZE: usize = 4096;
@@ -343,6 +343,7 @@ pub fn deadline_passed(id: VmId) -> Option<u64> {
     }
     // Behind what takes back that the VM has more: what is put off from here on says so anew.
     disks::go_on(vm);
+    networks::go_on(vm);
     if !runs {
         return None;
     }
@@ -388,15 +389,18 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
         if let Some(disk) = disk {
             let done = disks::write(disk, loaded.index, [offset, size.into(), value]);
             return if done { Access::Done } else { Access::Later };
+        } else if let Some(card) = loaded.vm.nics.at(slot) {
+            networks::write(card, [offset, size.into(), value]);
         } else if has_console {
             ports::write(loaded.vm_id, offset, size, value);
         }
         return Access::Done;
     }
-    let value = match disk {
-        Some(disk) => disks::read(disk, offset, size),
-        None if has_console => loaded.vm.ports().console.read(offset, size),
-        None => read_empty_slot(offset, size),
+    let value = match (disk, loaded.vm.nics.at(slot)) {
+        (Some(disk), _) => disks::read(disk, offset, size),
+        (_, Some(card)) => networks::read(card, offset, size),
+        _ if has_console => loaded.vm.ports().console.read(offset, size),
+        _ => read_empty_slot(offset, size),
     };
     load(loaded, access, value);
     Access::Done

@@ -4,8 +4,8 @@ use arrayvec::ArrayVec;
 use guest_virtio::blk::{Outcome, Ticket};
 use hv_arch::lock::{Mutex, MutexGuard};
 use hv_board::virtio::disk::{self, Command, DEPTH, Draft, Shape};
-use hv_board::virtio::{self, DmaMemory, Kind};
-use hv_board::{Board, Irq, VirtioSlot};
+use hv_board::virtio::{DmaMemory, Found};
+use hv_board::{Irq, VirtioSlot};
 use hv_core::addr::{IntId, Pa, PaRange};
 use hv_core::frames::Owner;
 use spin::Once;
@@ -13,7 +13,7 @@ use spin::Once;
 use crate::memory::frames;
 
 /// Drives that EL2 uses.
-pub const MAX_DRIVES: usize = 4;
+const MAX_DRIVES: usize = 4;
 /// Requests of a drive that one request of a guest becomes at most: its buffers may lie in more pieces of RAM than a drive
 /// takes at once. Another one may follow, a flush.
 pub const PARTS_MAX: u32 = 4;
@@ -61,43 +61,25 @@ pub struct Finished {
     pub outcome: Outcome,
 }
 
-/// Finds the drives of a board and brings them up. Returns their interrupts, to be routed.
-pub fn find(board: &Board) -> ArrayVec<Irq, MAX_DRIVES> {
-    let mut irqs = ArrayVec::new();
-    for slot in &board.virtio {
-        // SAFETY: the tree says that a slot's registers are there, EL2 has mapped them as a device, and is their only user.
-        match unsafe { virtio::look(slot.regs) } {
-            None => {}
-            Some(Err(error)) => log::warn!("virtio:  device at {} {error}", slot.regs.start),
-            Some(Ok(found)) if found.kind == Kind::Disk => {
-                if irqs.is_full() {
-                    log::warn!("drive:   disk at {} is one too many, at most {MAX_DRIVES}", slot.regs.start);
-                } else if open(found, slot, irqs.len()) {
-                    irqs.push(slot.irq);
-                }
-            }
-            Some(Ok(_)) => log::info!("virtio:  device at {} is none that EL2 drives", slot.regs.start),
-        }
-    }
-    irqs
-}
-
-/// Brings up a disk as the drive `number`; whether it can be used.
-fn open(found: virtio::Found, slot: &VirtioSlot, number: usize) -> bool {
+/// Brings a disk up as the next drive; its interrupt, to be routed, if it can be used.
+pub fn open(found: Found, slot: &VirtioSlot) -> Option<Irq> {
+    let number = all().count();
+    let Some(place) = DRIVES.get(number) else {
+        log::warn!("drive:   disk at {} is one too many, at most {MAX_DRIVES}", slot.regs.start);
+        return None;
+    };
     let Ok(start) = frames().allocate(disk::MEMORY.next_power_of_two(), Owner::Rings) else {
         log::warn!("drive:   no memory for the disk at {}", slot.regs.start);
-        return false;
+        return None;
     };
     let range = PaRange { start, size: disk::MEMORY };
     // SAFETY: the frames were allocated for this and nothing else, are RAM that EL2 maps, and stay the drive's for ever.
-    let Some(memory) = (unsafe { DmaMemory::new(range) }) else {
-        return false;
-    };
+    let memory = unsafe { DmaMemory::new(range) }?;
     let drive = match disk::Disk::start(found, memory) {
         Ok(drive) => drive,
         Err(error) => {
             log::warn!("drive:   disk at {} {error}", slot.regs.start);
-            return false;
+            return None;
         }
     };
     let shape = *drive.shape();
@@ -105,10 +87,8 @@ fn open(found: virtio::Found, slot: &VirtioSlot, number: usize) -> bool {
     log::info!("drive:   {number} is the disk at {}, {} MiB{access}", slot.regs.start, shape.sectors >> 11);
     let job = Job { disk: 0, ticket: Ticket::NONE, left: 0, failed: false, flush: false };
     let requests = Requests { drive, parts: [0; DEPTH], jobs: [job; DEPTH] };
-    if let Some(place) = DRIVES.get(number) {
-        place.call_once(|| Drive { shape, irq: slot.irq.id, queue: Mutex::new(requests) });
-    }
-    true
+    place.call_once(|| Drive { shape, irq: slot.irq.id, queue: Mutex::new(requests) });
+    Some(slot.irq)
 }
 
 /// The drive of that number.

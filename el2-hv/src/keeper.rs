@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use hv_core::addr::CpuId;
 
 use crate::cpu::{self, Local, SGI_KEEP};
-use crate::{SCHEDULER, drives, sos};
+use crate::{SCHEDULER, drives, sos, uplink};
 
 /// The CPU that gets the interrupts: the one that boots, at first.
 static ROUTED: AtomicU8 = AtomicU8::new(0);
@@ -32,7 +32,7 @@ pub fn called(local: &mut Local) {
     if ROUTED.load(Ordering::Relaxed) != local.id.0 {
         let mut distributor = local.machine.distributor.lock();
         ROUTED.store(local.id.0, Ordering::Relaxed);
-        let drives = drives::all().map(|(_, drive)| drive.irq);
+        let drives = drives::all().map(|(_, drive)| drive.irq).chain(uplink::irq().map(|irq| irq.id));
         for irq in local.machine.uart_irqs.into_iter().flatten().chain(drives) {
             // The same interrupts were routed at boot.
             let _ = distributor.route(irq, hv_arch::cpu::mpidr());

@@ -2,7 +2,8 @@
 //! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
 //!
 //! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
-//! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, one of [`disks::DISKS`], a drive, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
+//! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, one of [`disks::DISKS`],
+//! a drive, one of [`networks::NETWORKS`], the board's network card, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
 //! [`FRAMES`], [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]
 #![no_main]
@@ -25,6 +26,8 @@ mod log_ring;
 mod machine;
 mod mailbox;
 mod memory;
+mod networks;
+mod places;
 mod ports;
 mod query;
 mod report;
@@ -34,6 +37,7 @@ mod sos;
 #[cfg_attr(not(feature = "stays"), path = "no_stay.rs")]
 mod stay;
 mod stolen;
+mod uplink;
 mod vcpu;
 mod vm;
 #[cfg_attr(feature = "checked", path = "checked.rs")]

@@ -27,7 +27,7 @@ use crate::mailbox::Mailbox;
 use crate::ports::Ports;
 use crate::shared::Slots;
 use crate::stolen::StolenTime;
-use crate::{VCPUS, VMS, disks, vcpu};
+use crate::{VCPUS, VMS, disks, networks, vcpu};
 
 pub use build::{CreateError, begin_loading, create, loaded, reset_devices, set_up, start};
 pub use hv_core::life::{Event, Phase};
@@ -71,6 +71,8 @@ pub struct Vm {
     pub shared: Slots,
     /// Its disks.
     pub disks: disks::Slots,
+    /// Its network cards.
+    pub nics: networks::Cards,
 }
 
 /// What is set up before a VM starts, and what its power calls change.
@@ -161,6 +163,7 @@ impl Vm {
             stolen_time: StolenTime::new(),
             shared: Slots::new(),
             disks: disks::Slots::new(),
+            nics: networks::Cards::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::disks;
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::image::LinuxImage;
+use crate::nics;
 use crate::plan::{Extent, LoadPlan, Payload, PlanError, Sizes, plan};
 use crate::share;
 use crate::shared;
@@ -66,6 +67,7 @@ impl core::fmt::Display for Step {
             Self::Device(DeviceKind::Watchdog) => f.write_str("vm_device (watchdog)"),
             Self::Device(DeviceKind::StolenTime) => f.write_str("vm_device (stolen time)"),
             Self::Device(DeviceKind::Disk) => f.write_str("vm_device (disk)"),
+            Self::Device(DeviceKind::Nic) => f.write_str("vm_device (network card)"),
             Self::Grant => f.write_str("vm_grant"),
             Self::Share => f.write_str("vm_sched"),
             Self::Shared => f.write_str("vm_share"),
@@ -223,6 +225,7 @@ impl<H: Hypervisor> Build<'_, H> {
         self.copy("device tree", plan.tree.start, tree)?;
         self.devices(parts.grants)?;
         self.disks()?;
+        self.nics()?;
         for (name, region) in self.spec.shared.iter().filter_map(shared::region) {
             let answer = self.hypervisor.vm_share(self.vm, name, region);
             self.result(Step::Shared, answer)?;
@@ -285,6 +288,14 @@ impl<H: Hypervisor> Build<'_, H> {
         for part in disks::parts(&self.spec.disks, self.spec.vcpus) {
             let answer = self.hypervisor.vm_device(self.vm, DeviceKind::Disk, part.to_registers());
             self.result(Step::Device(DeviceKind::Disk), answer)?;
+        }
+        Ok(())
+    }
+
+    fn nics(&mut self) -> Result<(), Error> {
+        for port in nics::ports(self.spec) {
+            let answer = self.hypervisor.vm_device(self.vm, DeviceKind::Nic, port.to_registers());
+            self.result(Step::Device(DeviceKind::Nic), answer)?;
         }
         Ok(())
     }

@@ -17,9 +17,11 @@ use crate::shared::SharedError;
 use crate::spec::{self, SpecError};
 
 mod disks;
+mod nics;
 mod share;
 mod shared;
 
+use nics::Networks;
 use shared::Regions;
 
 /// The member of the boot archive that holds the description.
@@ -50,6 +52,12 @@ pub enum DescriptionError {
     /// A node twice.
     #[error("{FILE}: {0}: node is there twice")]
     NodeTwice(String),
+    /// More networks than EL2 has.
+    #[error("{FILE}: /networks: more than 7 networks without uplink")]
+    TooManyNetworks,
+    /// A second network with the board's network card.
+    #[error("{FILE}: {0}: another network has the uplink")]
+    UplinkTwice(String),
     /// More guests than [`GUESTS_MAX`].
     #[error("{FILE}: /guests: more than {GUESTS_MAX} guests")]
     TooManyGuests,
@@ -103,6 +111,9 @@ pub enum PropertyProblem {
     /// It must be a list of strings.
     #[error("must be a list of strings")]
     NotStrings,
+    /// It must be an address.
+    #[error("must be six bytes, such as [02 00 00 00 00 01]")]
+    NotAddress,
     /// It takes no value.
     #[error("takes no value")]
     NotFlag,
@@ -136,12 +147,13 @@ pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
     reader.constant("compatible", "dormouse,system")?;
     reader.optional_string("model")?;
     reader.finish()?;
-    let (mut partition, mut guests, mut regions) = (None, None, None);
+    let (mut partition, mut guests, mut regions, mut networks) = (None, None, None, None);
     for node in root.children() {
         let place = match node.name() {
             "service-partition" => &mut partition,
             "guests" => &mut guests,
             "shared-memory" => &mut regions,
+            "networks" => &mut networks,
             name => return Err(DescriptionError::UnknownNode(path("/", name))),
         };
         if place.replace(node).is_some() {
@@ -150,7 +162,8 @@ pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
     }
     check_partition(&partition.ok_or(DescriptionError::NodeMissing("/service-partition"))?)?;
     let regions = regions.map_or_else(|| Ok(Regions::default()), |node| Regions::parse(&node))?;
-    guests.map_or(Ok(Vec::new()), |node| parse_guests(&node, regions))
+    let networks = networks.map_or_else(|| Ok(Networks::default()), |node| Networks::parse(&node))?;
+    guests.map_or(Ok(Vec::new()), |node| parse_guests(&node, regions, &networks))
 }
 
 /// The properties of the service partition's node, which EL2 reads and checks.
@@ -180,7 +193,7 @@ fn check_partition(node: &FdtNode<'_>) -> Result<()> {
     no_children("/service-partition", node)
 }
 
-fn parse_guests(node: &FdtNode<'_>, mut regions: Regions) -> Result<Vec<VmSpec>> {
+fn parse_guests(node: &FdtNode<'_>, mut regions: Regions, networks: &Networks) -> Result<Vec<VmSpec>> {
     Reader::new("/guests", node).finish()?;
     let mut guests: Vec<VmSpec> = Vec::new();
     for child in node.children() {
@@ -191,7 +204,7 @@ fn parse_guests(node: &FdtNode<'_>, mut regions: Regions) -> Result<Vec<VmSpec>>
         if guests.iter().any(|earlier| earlier.name == child.name()) {
             return Err(DescriptionError::NodeTwice(guest));
         }
-        let mut spec = parse_guest(&guest, &child, &regions)?;
+        let mut spec = parse_guest(&guest, &child, &regions, networks)?;
         let refuse = |error: SharedError| DescriptionError::Spec { node: guest.clone(), error: error.into() };
         regions.number(&mut spec).map_err(refuse)?;
         guests.push(spec);
@@ -199,7 +212,8 @@ fn parse_guests(node: &FdtNode<'_>, mut regions: Regions) -> Result<Vec<VmSpec>>
     Ok(guests)
 }
 
-fn parse_guest(at: &str, node: &FdtNode<'_>, regions: &Regions) -> Result<VmSpec> {
+fn parse_guest(at: &str, node: &FdtNode<'_>, regions: &Regions, networks: &Networks) -> Result<VmSpec> {
+    let [disks, nics] = children(at, node, ["disks", "nics"])?;
     let mut reader = Reader::new(at, node);
     reader.constant("compatible", "dormouse,guest")?;
     let memory = reader.required("memory")?;
@@ -220,7 +234,8 @@ fn parse_guest(at: &str, node: &FdtNode<'_>, regions: &Regions) -> Result<VmSpec
         restart: parse_restart(&mut reader)?,
         restart_limit: reader.u32("restart-limit")?.unwrap_or(0),
         shared: regions.of_guest(&mut reader)?,
-        disks: disks::parse(at, node)?,
+        disks: disks.map_or(Ok(Vec::new()), |(path, node)| disks::parse(&path, &node))?,
+        nics: nics.map_or(Ok(Vec::new()), |(path, node)| nics::parse(&path, &node, networks))?,
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;
@@ -247,6 +262,26 @@ fn parse_restart(reader: &mut Reader<'_>) -> Result<RestartPolicy> {
         Some("always") => Ok(RestartPolicy::Always),
         Some(_) => Err(reader.problem("restart", PropertyProblem::NotRestart)),
     }
+}
+
+/// The children of these names, with their paths; there may be no other.
+fn children<'t, const N: usize>(
+    at: &str,
+    node: &FdtNode<'t>,
+    names: [&str; N],
+) -> Result<[Option<(String, FdtNode<'t>)>; N]> {
+    let mut found = [const { None }; N];
+    for child in node.children() {
+        let path = format!("{at}/{}", child.name());
+        let Some(index) = names.iter().position(|name| *name == child.name()) else {
+            return Err(DescriptionError::UnknownNode(path));
+        };
+        if found[index].is_some() {
+            return Err(DescriptionError::NodeTwice(path));
+        }
+        found[index] = Some((path, child));
+    }
+    Ok(found)
 }
 
 fn no_children(at: &str, node: &FdtNode<'_>) -> Result<()> {

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use hv_abi::call::{
-    COPY_MAX, ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, MEMORY_ALIGNMENT, Scheduling, SharedRegion,
+    COPY_MAX, ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, MEMORY_ALIGNMENT, NicPort, Scheduling,
+    SharedRegion,
 };
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{
@@ -36,6 +37,7 @@ pub(crate) struct FakeVm {
     pub(crate) copies: Vec<(u64, Vec<u8>)>,
     pub(crate) devices: Vec<(DeviceKind, u64)>,
     pub(crate) disks: Vec<DiskPart>,
+    pub(crate) nics: Vec<NicPort>,
     pub(crate) grants: Grants,
     pub(crate) boot: Option<(u64, u64)>,
     pub(crate) scheduling: Scheduling,
@@ -282,6 +284,7 @@ impl Hypervisor for El2 {
             copies: Vec::new(),
             devices: Vec::new(),
             disks: Vec::new(),
+            nics: Vec::new(),
             grants: Grants::NONE,
             boot: None,
             scheduling: Scheduling::DEFAULT,
@@ -324,10 +327,10 @@ impl Hypervisor for El2 {
     fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, parameters: [u64; 3]) -> Result<(), Status> {
         let mut state = self.enter("vm_device")?;
         let vm = state.building(vm)?;
-        if kind == DeviceKind::Disk {
-            vm.disks.push(DiskPart::from_registers(parameters).ok_or(Status::InvalidArgument)?);
-        } else {
-            vm.devices.push((kind, parameters[0]));
+        match kind {
+            DeviceKind::Disk => vm.disks.push(DiskPart::from_registers(parameters).ok_or(Status::InvalidArgument)?),
+            DeviceKind::Nic => vm.nics.push(NicPort::from_registers(parameters).ok_or(Status::InvalidArgument)?),
+            _ => vm.devices.push((kind, parameters[0])),
         }
         Ok(())
     }

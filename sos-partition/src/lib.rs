@@ -32,6 +32,7 @@ mod fdt;
 pub mod hypervisor;
 pub mod image;
 pub mod manager;
+mod nics;
 pub mod notes;
 pub mod outbox;
 pub mod plan;

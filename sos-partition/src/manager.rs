@@ -257,6 +257,7 @@ fn derive(from: VmSpec, create: VmCreate) -> VmSpec {
         // What is shared is shared by those that the description names, and a disk is one VM's.
         shared: Vec::new(),
         disks: Vec::new(),
+        nics: Vec::new(),
         // Ports need a grant, and there is no option to take the copied ones away.
         ports: if grants.is_empty() { 0 } else { from.ports },
         grants,

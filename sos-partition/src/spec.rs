@@ -8,6 +8,7 @@ use hv_abi::handle::Label;
 use hv_abi::message::{ImageFormat, VmSpec};
 
 use crate::disks::{self, DiskError};
+use crate::nics::{self, NicError};
 use crate::share::{self, ShareError};
 use crate::shared::{self, SharedError};
 
@@ -63,6 +64,9 @@ pub enum SpecError {
     /// Its disks.
     #[error("{0}")]
     Disk(#[from] DiskError),
+    /// Its network cards.
+    #[error("{0}")]
+    Nic(#[from] NicError),
 }
 
 /// The names of grants and what they are to EL2.
@@ -107,6 +111,7 @@ pub fn check(spec: &VmSpec) -> Result<(), SpecError> {
     share::check(&spec.cpu)?;
     shared::check(&spec.shared)?;
     disks::check(&spec.disks)?;
+    nics::check(&spec.nics)?;
     check_format(spec)
 }
 

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 
 use hv_abi::call::Grants;
 use hv_abi::guest_map::{
-    DISK_SLOT, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, RAM_BASE,
-    RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE,
+    DISK_SLOT, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, NIC_SLOT,
+    RAM_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE,
     WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
 };
 use hv_abi::message::VmSpec;
@@ -69,6 +69,7 @@ pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option
         virtio(&mut tree, 0);
     }
     (DISK_SLOT..).zip(&spec.disks).for_each(|(slot, _)| virtio(&mut tree, slot));
+    (NIC_SLOT..).zip(&spec.nics).for_each(|(slot, _)| virtio(&mut tree, slot));
     if grants != Grants::NONE {
         mailbox(&mut tree);
     }

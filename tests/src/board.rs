@@ -133,6 +133,16 @@ impl Board {
         self
     }
 
+    /// The same with a network card on QEMU's user network, with these options of it.
+    #[must_use]
+    pub fn network(mut self, options: &str) -> Self {
+        let network = format!("user,id=network{options}");
+        let device = "virtio-net-device,netdev=network";
+        let options = ["-global", "virtio-mmio.force-legacy=false", "-netdev", &network, "-device", device];
+        self.more.extend(options.map(String::from));
+        self
+    }
+
     /// The same, entered otherwise.
     #[must_use]
     pub fn entry(mut self, entry: Entry) -> Self {

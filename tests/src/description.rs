@@ -11,6 +11,8 @@ pub struct Description {
     pub guests: Vec<(String, Guest)>,
     /// Memory for guests to share, as source.
     pub regions: String,
+    /// Networks, as source.
+    pub networks: String,
 }
 
 /// The node `/service-partition`.
@@ -221,7 +223,7 @@ impl Description {
     /// A description with one guest, which has the console first.
     pub fn with(name: &str, guest: Guest) -> Self {
         let partition = Partition { console_first: Some(name.into()), ..Partition::default() };
-        Self { partition, guests: vec![(name.into(), guest)], regions: String::new() }
+        Self { partition, guests: vec![(name.into(), guest)], regions: String::new(), networks: String::new() }
     }
 
     /// The same with one more guest.
@@ -236,6 +238,13 @@ impl Description {
     pub fn region(mut self, name: &str, bytes: u64) -> Self {
         let region = format!("{name} {{ compatible = \"dormouse,shared-memory\"; size = /bits/ 64 <{bytes:#x}>; }};\n");
         self.regions.push_str(&region);
+        self
+    }
+
+    /// The same with a network, and properties of it.
+    #[must_use]
+    pub fn network(mut self, name: &str, properties: &str) -> Self {
+        self.networks.push_str(&format!("{name} {{ compatible = \"dormouse,network\"; {properties} }};\n"));
         self
     }
 
@@ -268,6 +277,9 @@ impl Description {
         line(&mut out, "};");
         if !self.regions.is_empty() {
             line(&mut out, &format!("shared-memory {{\n{}}};", self.regions));
+        }
+        if !self.networks.is_empty() {
+            line(&mut out, &format!("networks {{\n{}}};", self.networks));
         }
         line(&mut out, "guests {");
         self.guests.iter().for_each(|(name, guest)| guest.write(name, &mut out));

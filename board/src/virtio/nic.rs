@@ -19,7 +19,7 @@ pub const FRAME_MAX: u32 = (BUFFER - HEADER) as u32;
 /// Bytes of memory that a card needs for its frames.
 pub const MEMORY: u64 = (2 * Frames::SIZE).next_multiple_of(4096) as u64;
 /// Bytes of a buffer: a header and a frame. Frames of 1,514 bytes have to fit (§5.1.6.3.1).
-const BUFFER: usize = 2048;
+const BUFFER: usize = 1536;
 
 /// A queue: a slot's own bytes are its buffer.
 type Frames = Ring<1, BUFFER>;

@@ -4,7 +4,11 @@
 //! Calling Convention (DEN0028): identifiers lie in the range of vendor specific hypervisor
 //! services, fast and 64-bit. x0 returns a [`crate::Status`], x1 to x3 results; x4 to x30 are kept.
 
-use crate::guest_map::{DISKS_MAX, SHARED_MAX, SHARED_MIN, SHARED_USERS};
+mod device;
+
+pub use device::{DISK_QUEUES_MAX, DeviceKind, DiskPart, MTU_MAX, MTU_MIN, NETWORKS_MAX, NicPort};
+
+use crate::guest_map::{SHARED_MAX, SHARED_MIN, SHARED_USERS};
 
 /// First identifier: fast call, SMC64, owner 6 (vendor specific hypervisor service), function 0
 /// (DEN0028 §2.5, §6).
@@ -78,8 +82,8 @@ calls! {
         "Gives a VM that was not started RAM at an IPA, both multiples of 2 MiB. EL2 picks the frames. AGAIN with the bytes done so far: call again with IPA and bytes moved on.";
     VmCopyIn = 3, "vm_copy_in", ServicePartition, ["handle", "target IPA", "source IPA of the caller", "bytes, at most 65536"] -> ["bytes done"],
         "Copies from the caller's memory, or its view of the boot archive, to a VM that was not started, cleaned to the point of coherency. May do less than asked: go on from there.";
-    VmDevice = 4, "vm_device", ServicePartition, ["handle", "device (see DeviceKind)", "parameter", "of a disk, its first sector", "of a disk, its sectors; 0: up to the drive's end"] -> [],
-        "Gives a VM that was not started a device. For a disk: INVALID_ARGUMENT if there is no such drive or the sectors are not among its own, DENIED if the drive takes no writes, CONFLICT if another VM writes to some of them, EXISTS if the VM has a disk in the place, NO_MEMORY if there are too many disks.";
+    VmDevice = 4, "vm_device", ServicePartition, ["handle", "device (see DeviceKind)", "parameter", "of a disk, its first sector; of a network card, its address", "of a disk, its sectors, 0: up to the drive's end; of a network card, its limits"] -> [],
+        "Gives a VM that was not started a device. For a disk: INVALID_ARGUMENT if there is no such drive or the sectors are not among its own, DENIED if the drive takes no writes, CONFLICT if another VM writes to some of them, EXISTS if the VM has a disk in the place, NO_MEMORY if there are too many disks. For a network card: CONFLICT if another one in the network has the address, EXISTS if the VM has a card in the place, NO_ROOM if the network has as many as it may.";
     VcpuInit = 5, "vcpu_init", ServicePartition, ["handle", "entry IPA", "x0 at entry"] -> [],
         "Sets where the boot vCPU starts. The others start by the guest's PSCI CPU_ON.";
     VmStart = 6, "vm_start", ServicePartition, ["handle"] -> [],
@@ -214,71 +218,6 @@ impl SharedRegion {
 pub const NOTES: usize = 4;
 /// Bytes that a global note holds at most.
 pub const NOTE_MAX: usize = 16 * 1024;
-
-/// Devices of `vm_device`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum DeviceKind {
-    /// The mailbox page at [`crate::guest_map::MAILBOX_BASE`]. Parameter: 0.
-    Mailbox = 1,
-    /// A virtio console in slot 0 with management ports. Parameter: how many, 1 to [`PORTS_MAX`].
-    ManagementPorts = 2,
-    /// The watchdog at [`crate::guest_map::WATCHDOG_CONTROL_BASE`]. Parameter: 0.
-    Watchdog = 3,
-    /// The page of stolen time at [`crate::guest_map::STOLEN_TIME_BASE`]. Parameter: 0.
-    StolenTime = 4,
-    /// A disk. Parameters: [`DiskPart`].
-    Disk = 5,
-}
-
-impl DeviceKind {
-    /// The kind with that number.
-    pub const fn from_register(register: u64) -> Option<Self> {
-        match register {
-            1 => Some(Self::Mailbox),
-            2 => Some(Self::ManagementPorts),
-            3 => Some(Self::Watchdog),
-            4 => Some(Self::StolenTime),
-            5 => Some(Self::Disk),
-            _ => None,
-        }
-    }
-}
-
-/// A part of a drive that a VM gets as a disk: the last three registers of `vm_device`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DiskPart {
-    /// Number of the drive, as EL2 found them.
-    pub drive: u8,
-    /// Which of the VM's disks it is, below [`crate::guest_map::DISKS_MAX`].
-    pub disk: u8,
-    /// Number of its queues, 1 to [`DISK_QUEUES_MAX`].
-    pub queues: u8,
-    /// Whether the VM may write there.
-    pub writable: bool,
-    /// First sector of 512 bytes.
-    pub first: u64,
-    /// Sectors; 0 is all up to the drive's end.
-    pub sectors: u64,
-}
-
-/// Queues that a disk may have.
-pub const DISK_QUEUES_MAX: u8 = 4;
-
-impl DiskPart {
-    /// `drive | disk << 8 | queues << 16 | writable << 24`, the first sector, the sectors.
-    pub fn to_registers(self) -> [u64; 3] {
-        let bytes = [self.drive, self.disk, self.queues, self.writable.into()];
-        [u32::from_le_bytes(bytes).into(), self.first, self.sectors]
-    }
-
-    /// The part in registers, or `None` where a value is out of its range.
-    pub fn from_registers([which, first, sectors]: [u64; 3]) -> Option<Self> {
-        let [drive, disk, queues, flags] = u32::try_from(which).ok()?.to_le_bytes();
-        let known = usize::from(disk) < DISKS_MAX && (1..=DISK_QUEUES_MAX).contains(&queues) && flags <= 1;
-        known.then_some(Self { drive, disk, queues, writable: flags == 1, first, sectors })
-    }
-}
 
 /// Management ports that a VM may have.
 pub const PORTS_MAX: u64 = 4;

@@ -51,6 +51,10 @@ pub const VIRTIO_SPI: u32 = 16;
 pub const DISK_SLOT: u32 = 1;
 /// Disks that a VM may have.
 pub const DISKS_MAX: usize = 4;
+/// The virtio-mmio slot of a VM's first network card; the others follow, behind the disks'.
+pub const NIC_SLOT: u32 = 5;
+/// Network cards that a VM may have.
+pub const NICS_MAX: usize = 2;
 
 /// The mailbox page, which belongs to EL2.
 pub const MAILBOX_BASE: u64 = 0x0b00_0000;

@@ -252,6 +252,44 @@ pub struct VmSpec {
     /// Its disks, in the order in which it finds them.
     #[serde(default)]
     pub disks: Vec<DiskSpec>,
+    /// Its network cards, in the order in which it finds them.
+    #[serde(default)]
+    pub nics: Vec<NicSpec>,
+}
+
+/// A network card of a VM.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NicSpec {
+    /// Its name, by the rules of [`crate::handle::Label`].
+    pub name: String,
+    /// The network that it is in, by its name in the description.
+    pub network: String,
+    /// Number of that network.
+    pub number: u8,
+    /// Its address; one made of the VM's name and its own, if absent.
+    pub mac: Option<[u8; 6]>,
+    /// Bytes of a packet.
+    pub mtu: u16,
+    /// It reaches the board's network card and ports without this, and no other.
+    pub isolated: bool,
+    /// It may send from other addresses than its own.
+    pub any_source: bool,
+    /// Most thousands of bits that it sends in a second; 0 is no limit.
+    pub kbit_per_s: u32,
+    /// Most packets that it sends in a second; 0 is no limit.
+    pub packets_per_s: u32,
+}
+
+impl NicSpec {
+    /// Its address in a VM of this name. Where none was given, it is always the same for the names of VM and card: a local
+    /// one (IEEE 802, §8.2), the rest a hash (FNV-1a). EL2 refuses a second card of an address in a network.
+    pub fn address(&self, vm: &str) -> [u8; 6] {
+        let bytes = vm.bytes().chain([b'/']).chain(self.name.bytes());
+        let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325, step);
+        let [a, b, c, d, e, ..] = (hash ^ hash >> 40).to_le_bytes();
+        self.mac.unwrap_or([0x02, a, b, c, d, e])
+    }
 }
 
 /// A part of a drive that a VM has as a disk.

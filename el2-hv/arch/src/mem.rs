@@ -10,6 +10,8 @@ global_asm!(
     .section .text.memcpy, "ax"
     .global memcpy
     .type memcpy, @function
+    .global copy_bytes
+copy_bytes:
 memcpy:
     mov     x3, x0
     subs    x2, x2, #64
@@ -88,15 +90,15 @@ memset:
 );
 
 unsafe extern "C" {
-    /// As in C.
-    fn memcpy(to: *mut u8, from: *const u8, size: usize) -> *mut u8;
+    /// `memcpy` by a name of which the compiler assumes nothing: the ranges may overlap.
+    fn copy_bytes(to: *mut u8, from: *const u8, size: usize) -> *mut u8;
 }
 
 /// Copies `size` bytes from `from` to `to`, without cleaning.
 ///
 /// # Safety
-/// Both ranges are mapped and do not overlap, and no Rust object lives in the one at `to`.
+/// Both ranges are mapped, and no Rust object lives in the one at `to`.
 pub(crate) unsafe fn copy(to: u64, from: u64, size: u64) {
     // SAFETY: the caller's.
-    unsafe { memcpy(to as *mut u8, from as *const u8, size as usize) };
+    unsafe { copy_bytes(to as *mut u8, from as *const u8, size as usize) };
 }

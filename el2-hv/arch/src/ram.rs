@@ -124,6 +124,14 @@ pub fn copy_clean(to: Pa, from: Pa, size: u64) {
     cache::clean_to_poc(to, size);
 }
 
+/// Copies `size` bytes between two places in RAM. Where these overlap, what is at the target is any mix of what was there.
+pub fn copy(to: Pa, from: Pa, size: u64) {
+    check(to, size);
+    check(from, size);
+    // SAFETY: `check` has passed for both; the copy is assembly, which no overlap takes elsewhere.
+    unsafe { mem::copy(to.0, from.0, size) };
+}
+
 /// Copies bytes out of RAM. Two, four or eight aligned ones are one access: ring indices, which
 /// others write at the same time, are read whole.
 #[inline]

@@ -228,6 +228,12 @@ impl Switch {
         }
     }
 
+    /// Whose own address it is.
+    #[inline]
+    pub fn owner_of(&self, mac: Mac) -> Option<PortId> {
+        self.table.owner_of(mac)
+    }
+
     /// A frame of `length` bytes was delivered to a port.
     #[inline]
     pub fn delivered(&mut self, port: PortId, length: u32) {

@@ -1,7 +1,7 @@
 //! `vm_device` and `vm_share`: what a VM gets besides memory of its own.
 
 use hv_abi::Status;
-use hv_abi::call::{DeviceKind, DiskPart, PORTS_MAX, SharedRegion};
+use hv_abi::call::{DeviceKind, DiskPart, NicPort, PORTS_MAX, SharedRegion};
 use hv_abi::guest_map::{MAILBOX_BASE, STOLEN_TIME_BASE};
 use hv_abi::handle::Label;
 use hv_arch::ram::Tables;
@@ -12,7 +12,7 @@ use hv_core::stage2::Access;
 use super::{Results, building};
 use crate::memory::frames;
 use crate::vm::Vm;
-use crate::{disks, shared, sos};
+use crate::{disks, networks, shared, sos};
 
 /// Gives a VM a device.
 pub fn device(handle: u64, kind: u64, parameters: [u64; 3]) -> Result<(), Status> {
@@ -31,6 +31,7 @@ pub fn device(handle: u64, kind: u64, parameters: [u64; 3]) -> Result<(), Status
         }
         DeviceKind::StolenTime => stolen_time(vm),
         DeviceKind::Disk => disks::add(id, vm, &DiskPart::from_registers(parameters).ok_or(Status::InvalidArgument)?),
+        DeviceKind::Nic => networks::add(id, vm, &NicPort::from_registers(parameters).ok_or(Status::InvalidArgument)?),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Event, Phase, SOS_VM, Vm};
 use crate::cpu::Local;
 use crate::history::History;
 use crate::memory::{bytes_of, frames};
-use crate::{SCHEDULER, VCPUS, VMS, cpu, disks, shared, sos};
+use crate::{SCHEDULER, VCPUS, VMS, cpu, disks, networks, shared, sos};
 
 /// Begins to scrub and return a VM that does not run; whether it may.
 pub fn destroy(id: VmId) -> bool {
@@ -33,6 +33,7 @@ pub fn destroy(id: VmId) -> bool {
     }
     vm.port_count.store(0, Ordering::Relaxed);
     disks::remove_all(vm);
+    networks::remove_all(vm);
     vm.has_watchdog.store(false, Ordering::Relaxed);
     vm.set_grants(Grants::NONE);
     let mut control = vm.control.lock();

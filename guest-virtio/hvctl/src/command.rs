@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::Party;
 use hv_abi::message::{
-    BoardPower, CpuShare, Crash, DiskSpec, ImageFormat, Origin, Reply, Request, Reservation, SharedMemory, VmDetail,
-    VmSpec, VmSummary, decode, encode,
+    BoardPower, CpuShare, Crash, DiskSpec, ImageFormat, NicSpec, Origin, Reply, Request, Reservation, SharedMemory,
+    VmDetail, VmSpec, VmSummary, decode, encode,
 };
 use hv_abi::record::{ConsoleQuery, Query, QueryKind};
 use serde::Serialize;
@@ -273,6 +273,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("cpu pinned", yes_or_no(spec.cpu.pinned)),
         ("shared memory", or_dash(&shared(spec))),
         ("disks", or_dash(&disks(spec))),
+        ("network cards", or_dash(&nics(spec))),
         ("restart", restart_text(spec)),
         ("restarts", vm.restarts.to_string()),
     ]);
@@ -321,6 +322,20 @@ fn disks(spec: &VmSpec) -> String {
         format!("{} (drive {}, {part}{access})", disk.name, disk.drive)
     };
     spec.disks.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Network cards, each with its network and address.
+fn nics(spec: &VmSpec) -> String {
+    let one = |nic: &NicSpec| {
+        let mac = nic.address(&spec.name).map(|byte| format!("{byte:02x}")).join(":");
+        let kbit = (nic.kbit_per_s > 0).then(|| format!(", at most {} kbit/s", nic.kbit_per_s));
+        let packets = (nic.packets_per_s > 0).then(|| format!(", at most {} packets/s", nic.packets_per_s));
+        let limits = [kbit, packets].into_iter().flatten().collect::<String>();
+        let flags = [(nic.isolated, ", isolated"), (nic.any_source, ", any source")];
+        let flags = flags.iter().filter(|(set, _)| *set).map(|(_, text)| *text).collect::<String>();
+        format!("{} (network {}, {mac}{flags}{limits})", printable(&nic.name), printable(&nic.network))
+    };
+    spec.nics.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// What it shares, and whether it may write there.

@@ -157,6 +157,17 @@ fn what_is_no_frame_is_dropped_and_the_device_goes_on() {
 }
 
 #[test]
+fn a_driver_is_not_believed_that_its_checksum_is_right() {
+    let mut guest = Guest::new(&nic(), 0, 1);
+    let mut frame = Frame::new();
+    for flags in [2, 0] {
+        guest.send(&Header { flags, ..Header::default() }, &[1; 60]).unwrap();
+        assert_eq!(guest.take(&mut frame), Some(vec![1; 60]));
+        assert_eq!(frame.offload, Offload::None);
+    }
+}
+
+#[test]
 fn a_frame_has_at_most_64_buffers() {
     let mut guest = Guest::new(&nic(), 0, 1);
     let table = DATA + 0x1000;

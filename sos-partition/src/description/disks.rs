@@ -8,26 +8,12 @@ use dtoolkit::Node;
 use dtoolkit::fdt::FdtNode;
 use hv_abi::message::DiskSpec;
 
-use super::{DescriptionError, Reader, Result, no_children};
+use super::{Reader, Result, no_children};
 use crate::disks::DiskError;
 
-/// The disks of the guest at `at`, whose only child may be `disks`.
-pub(super) fn parse(at: &str, guest: &FdtNode<'_>) -> Result<Vec<DiskSpec>> {
-    let mut found = None;
-    for child in guest.children() {
-        let path = format!("{at}/{}", child.name());
-        if child.name() != "disks" {
-            return Err(DescriptionError::UnknownNode(path));
-        }
-        if found.replace(child).is_some() {
-            return Err(DescriptionError::NodeTwice(path));
-        }
-    }
-    let Some(node) = found else {
-        return Ok(Vec::new());
-    };
-    let path = format!("{at}/disks");
-    Reader::new(&path, &node).finish()?;
+/// The disks in a guest's node `disks`.
+pub(super) fn parse(path: &str, node: &FdtNode<'_>) -> Result<Vec<DiskSpec>> {
+    Reader::new(path, node).finish()?;
     node.children().map(|disk| parse_disk(&format!("{path}/{}", disk.name()), &disk)).collect()
 }
 

@@ -1,6 +1,6 @@
 use std::string::ToString;
 
-use hv_abi::message::{CpuShare, DiskSpec, Reservation, SharedMemory};
+use hv_abi::message::{CpuShare, DiskSpec, NicSpec, Reservation, SharedMemory};
 
 use super::*;
 use crate::fake::{SYSTEM, compile};
@@ -35,6 +35,7 @@ fn guests_are_read_in_order_with_every_property() {
         restart_limit: 5,
         shared: Vec::new(),
         disks: Vec::new(),
+        nics: Vec::new(),
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -60,6 +61,7 @@ fn guests_are_read_in_order_with_every_property() {
         restart_limit: 0,
         shared: Vec::new(),
         disks: Vec::new(),
+        nics: Vec::new(),
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -277,6 +279,82 @@ fn what_is_wrong_with_a_disk_is_named() {
     }
     let error = error_of(&with_disks("").replace("disks {", "discs {"));
     assert!(error.contains("/guests/linux/discs: unknown node"), "{error}");
+}
+
+/// SYSTEM with networks, and network cards of the guest `linux`.
+fn with_nics(networks: &str, nodes: &str) -> String {
+    let guest = SYSTEM.find("linux {").expect("the guest");
+    let end = guest + SYSTEM[guest..].find("};").expect("its end");
+    let source = std::format!("{}nics {{ {nodes} }};\n{}", &SYSTEM[..end], &SYSTEM[end..]);
+    source.replacen("guests {", &std::format!("networks {{ {networks} }};\nguests {{"), 1)
+}
+
+/// Two networks without the board's network card around one with it.
+const NETWORKS: &str = "inner { compatible = \"dormouse,network\"; };\n\
+    lan { compatible = \"dormouse,network\"; uplink; };\n\
+    other { compatible = \"dormouse,network\"; };";
+
+#[test]
+fn network_cards_are_read_in_their_order_and_the_network_with_the_uplink_is_the_first() {
+    let nodes = "e0 { compatible = \"dormouse,nic\"; network = \"lan\"; };\n\
+        e1 { compatible = \"dormouse,nic\"; network = \"other\"; mac-address = [02 11 22 33 44 55]; mtu = <1400>; \
+        isolated; any-source; max-kbit-per-s = <100000>; max-packets-per-s = <5000>; };";
+    let guests = parse(&compile(&with_nics(NETWORKS, nodes))).unwrap();
+    let plain = NicSpec {
+        name: "e0".into(),
+        network: "lan".into(),
+        number: 0,
+        mac: None,
+        mtu: 1500,
+        isolated: false,
+        any_source: false,
+        kbit_per_s: 0,
+        packets_per_s: 0,
+    };
+    let full = NicSpec {
+        name: "e1".into(),
+        network: "other".into(),
+        number: 2,
+        mac: Some([2, 0x11, 0x22, 0x33, 0x44, 0x55]),
+        mtu: 1400,
+        isolated: true,
+        any_source: true,
+        kbit_per_s: 100_000,
+        packets_per_s: 5000,
+    };
+    assert_eq!(guests[0].nics, [plain, full]);
+    assert_eq!(guests[1].nics, []);
+}
+
+#[test]
+fn what_is_wrong_with_a_network_card_is_named() {
+    let nic =
+        |properties: &str| std::format!("e {{ compatible = \"dormouse,nic\"; network = \"lan\"; {properties} }};");
+    let many: String = (0..3).map(|n| nic("").replace("e {", &std::format!("e{n} {{"))).collect();
+    for (nodes, words) in [
+        (nic("").replace("lan", "wan"), "/guests/linux/nics/e: network card \"e\": there is no network \"wan\""),
+        (nic("").replace("lan", ""), "there is no network \"\""),
+        (nic("").replace("network = \"lan\";", ""), "property \"network\": is missing"),
+        (nic("mac-address = [02 11];"), "property \"mac-address\": must be six bytes"),
+        (nic("mac-address = [03 00 00 00 00 01];"), "network card \"e\": mac-address is not one station's"),
+        (nic("mtu = <1279>;"), "network card \"e\": mtu 1279 is not in 1280..=1500"),
+        (nic("mtu = <66000>;"), "network card \"e\": mtu 66000 is not in 1280..=1500"),
+        (nic("speed = <1>;"), "/guests/linux/nics/e: property \"speed\": unknown"),
+        (nic("").replace("e {", "E {"), "network card \"E\": a name is"),
+        (many, "3 network cards, at most 2"),
+    ] {
+        let error = error_of(&with_nics(NETWORKS, &nodes));
+        assert!(error.contains(words), "{error}");
+    }
+    let many: String = (0..8).map(|n| std::format!("n{n} {{ compatible = \"dormouse,network\"; }};")).collect();
+    for (networks, words) in [
+        (NETWORKS.replace("inner {", "inner { uplink;"), "/networks/lan: another"),
+        ("a { compatible = \"dormouse,network\"; size = <1>; };".into(), "/networks/a: property \"size\": unknown"),
+        (many, "/networks: more than 7 networks"),
+    ] {
+        let error = error_of(&with_nics(&networks, ""));
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 /// SYSTEM with a region of 64 KiB and one of 8 MiB, and guests that have them by these properties.

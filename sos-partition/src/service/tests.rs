@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::fake::{El2, SYSTEM, system_archive};
 
+mod devices;
 mod lives;
 
 const SECOND: u64 = 1_000_000;

@@ -2,7 +2,7 @@ use std::string::{String, ToString};
 use std::vec;
 
 use hv_abi::guest_map::SHARED_MAX;
-use hv_abi::message::{DiskSpec, ImageFormat, RestartPolicy, SharedMemory};
+use hv_abi::message::{DiskSpec, ImageFormat, NicSpec, RestartPolicy, SharedMemory};
 
 use super::*;
 use crate::fake::decompile;
@@ -30,6 +30,7 @@ fn spec() -> VmSpec {
         restart_limit: 0,
         shared: vec![shared("link", 0x1_0000, true), shared("feed", 0x20_0000, false)],
         disks: Vec::new(),
+        nics: Vec::new(),
     }
 }
 
@@ -200,12 +201,33 @@ fn what_a_guest_does_not_have_is_not_in_its_tree() {
     assert!(source.contains("0x80a0000 0x00 0x20000>"), "one redistributor");
 }
 
+fn nic(name: &str) -> NicSpec {
+    NicSpec {
+        name: name.into(),
+        network: "lan".into(),
+        number: 0,
+        mac: None,
+        mtu: 1500,
+        isolated: false,
+        any_source: false,
+        kbit_per_s: 0,
+        packets_per_s: 0,
+    }
+}
+
 #[test]
 fn the_largest_tree_fits_the_room_that_plans_keep() {
     let name = |index| ["x".repeat(30), std::format!("{index}")].concat();
     let shared = (0..4).map(|index| shared(&name(index), SHARED_MAX, false)).collect();
     let disk = DiskSpec { name: "d".into(), drive: 0, first: 0, sectors: 0, writable: true };
-    let spec = VmSpec { vcpus: 8, bootargs: "x".repeat(BOOTARGS_MAX), shared, disks: vec![disk; 4], ..spec() };
+    let spec = VmSpec {
+        vcpus: 8,
+        bootargs: "x".repeat(BOOTARGS_MAX),
+        shared,
+        disks: vec![disk; 4],
+        nics: vec![nic("n"); 2],
+        ..spec()
+    };
     let initrd = Extent { start: 0, size: 1 };
     let seed = GuestSeed { kaslr: 1, rng: [1; 32] };
     let tree = build(&spec, Grants::ALL, Some(initrd), Some(seed));
@@ -213,16 +235,19 @@ fn the_largest_tree_fits_the_room_that_plans_keep() {
 }
 
 #[test]
-fn each_disk_has_a_slot_behind_that_of_the_management_ports() {
+fn each_disk_and_each_network_card_has_a_slot_behind_that_of_the_management_ports() {
     let disk = |name: &str| DiskSpec { name: name.into(), drive: 0, first: 0, sectors: 0, writable: true };
     for ports in [0, 1] {
-        let spec = VmSpec { disks: vec![disk("root"), disk("data")], ports, ..spec() };
+        let spec =
+            VmSpec { disks: vec![disk("root"), disk("data")], nics: vec![nic("e0"), nic("e1")], ports, ..spec() };
         let source = decompile(&build(&spec, Grants::ALL, None, None));
-        assert_eq!(source.matches("\"virtio,mmio\"").count(), 2 + usize::from(ports != 0));
+        assert_eq!(source.matches("\"virtio,mmio\"").count(), 4 + usize::from(ports != 0));
         // hw/arm/virt.c: slots of 0x200 bytes, SPIs from 16.
         for (node, reg, interrupt) in [
             ("virtio_mmio@a000200", "reg = <0x00 0xa000200 0x00 0x200>;", "interrupts = <0x00 0x11 0x01>;"),
             ("virtio_mmio@a000400", "reg = <0x00 0xa000400 0x00 0x200>;", "interrupts = <0x00 0x12 0x01>;"),
+            ("virtio_mmio@a000a00", "reg = <0x00 0xa000a00 0x00 0x200>;", "interrupts = <0x00 0x15 0x01>;"),
+            ("virtio_mmio@a000c00", "reg = <0x00 0xa000c00 0x00 0x200>;", "interrupts = <0x00 0x16 0x01>;"),
         ] {
             let lines = lines_of(&source, node);
             assert!(lines.iter().any(|line| line == reg) && lines.iter().any(|line| line == interrupt), "{lines:?}");

@@ -25,11 +25,11 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
 fn unknown_grants_devices_and_answers_are_refused() {
     assert_eq!(Grants::from_register(0b1111), Some(Grants::ALL));
     assert_eq!(Grants::from_register(0b1_0000), None);
-    use DeviceKind::{Disk, Mailbox, ManagementPorts, StolenTime, Watchdog};
-    for kind in [Mailbox, ManagementPorts, Watchdog, StolenTime, Disk] {
+    use DeviceKind::{Disk, Mailbox, ManagementPorts, Nic, StolenTime, Watchdog};
+    for kind in [Mailbox, ManagementPorts, Watchdog, StolenTime, Disk, Nic] {
         assert_eq!(DeviceKind::from_register(kind as u64), Some(kind));
     }
-    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(6)), (None, None));
+    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(7)), (None, None));
     assert_eq!(DrainAnswer::from_register(2), None);
     assert_eq!(ConfigKind::from_register(0), None);
 }
@@ -41,6 +41,29 @@ fn parts_of_drives_go_round_through_registers_and_wrong_ones_are_refused() {
     assert_eq!(DiskPart::from_registers(part.to_registers()), Some(part));
     for wrong in [0x0104_04c8, 0x0105_03c8, 0x0100_03c8, 0x0204_03c8, 0x1_0104_03c8] {
         assert_eq!(DiskPart::from_registers([wrong, 0, 0]), None, "{wrong:#x}");
+    }
+}
+
+#[test]
+fn ports_of_networks_go_round_through_registers_and_wrong_ones_are_refused() {
+    let port = NicPort {
+        network: 7,
+        nic: 1,
+        isolated: true,
+        any_source: false,
+        mac: [2, 0x11, 0x22, 0x33, 0x44, 0x55],
+        mtu: 1500,
+        kbit_per_s: 1_000_000,
+        packets_per_s: 3,
+    };
+    let registers = [0x0001_0107, 0x05dc_5544_3322_1102, 0x3_000f_4240];
+    assert_eq!(port.to_registers(), registers);
+    assert_eq!(NicPort::from_registers(registers), Some(port));
+    for wrong in [0x0001_0108, 0x0001_0207, 0x0004_0107, 0x0101_0107, 0x1_0001_0107] {
+        assert_eq!(NicPort::from_registers([wrong, registers[1], 0]), None, "{wrong:#x}");
+    }
+    for mtu in [0, 1279, 1501, 0xffff] {
+        assert_eq!(NicPort::from_registers([0, mtu << 48, 0]), None, "{mtu}");
     }
 }
 

@@ -36,7 +36,7 @@ fn messages_have_their_golden_bytes() {
         [
             1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1, 100,
             1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7, 1, 1, b's', 0x80, 0x80, 4, 1, 2, 1, 1, b'd', 1, 0x80,
-            1, 2, 1
+            1, 2, 1, 1, 1, b'n', 1, b'w', 5, 1, 2, 3, 4, 5, 6, 7, 0xdc, 11, 1, 0, 1, 2
         ]
     );
     let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
@@ -69,7 +69,34 @@ fn spec() -> VmSpec {
         restart_limit: 7,
         shared: vec![SharedMemory { name: "s".to_owned(), bytes: 0x1_0000, writable: true, number: 2 }],
         disks: vec![DiskSpec { name: "d".to_owned(), drive: 1, first: 0x80, sectors: 2, writable: true }],
+        nics: vec![NicSpec {
+            name: "n".to_owned(),
+            network: "w".to_owned(),
+            number: 5,
+            mac: Some([2, 3, 4, 5, 6, 7]),
+            mtu: 1500,
+            isolated: true,
+            any_source: false,
+            kbit_per_s: 1,
+            packets_per_s: 2,
+        }],
     }
+}
+
+#[test]
+fn made_up_addresses_are_local_stay_the_same_and_differ() {
+    let mut seen = Vec::new();
+    for vm in ["debian", "tiny", "second", "a", "b"] {
+        for name in ["eth0", "eth1"] {
+            let nic = NicSpec { name: name.to_owned(), mac: None, ..spec().nics[0].clone() };
+            let mac = nic.address(vm);
+            // Bit 1: local; bit 0: a group.
+            assert_eq!(mac[0] & 3, 2);
+            assert!(!seen.contains(&mac) && mac == nic.address(vm), "{mac:x?}");
+            seen.push(mac);
+        }
+    }
+    assert_eq!(spec().nics[0].address("a"), [2, 3, 4, 5, 6, 7]);
 }
 
 #[test]

@@ -81,6 +81,17 @@ fn detail() -> Reply {
                     writable,
                 })
                 .into(),
+            nics: vec![NicSpec {
+                name: "eth0".into(),
+                network: "lan".into(),
+                number: 0,
+                mac: Some([2, 0, 0, 0, 0, 0x1f]),
+                mtu: 1500,
+                isolated: true,
+                any_source: false,
+                kbit_per_s: 1000,
+                packets_per_s: 0,
+            }],
         },
         origin: Origin::Description,
         last_end: None,
@@ -139,6 +150,7 @@ cpu reservation  2000 of each 10000 µs
 cpu pinned       no
 shared memory    link (64 KiB, read-write), feed (2 MiB, read-only)
 disks            root (drive 1, read-write), data (drive 1, 1 GiB from 1 MiB on, read-only)
+network cards    eth0 (network lan, 02:00:00:00:00:1f, isolated, at most 1000 kbit/s)
 restart          on-failure, at most 5 in a row
 restarts         2
 "

@@ -1,0 +1,318 @@
+//! Guests' network cards, and the switch between those of a network.
+//!
+//! What a guest sends is copied once: from its buffers to those of each receiver, or to the board's network card. A frame is
+//! never kept at EL2. One for which a receiver has no room is dropped; one that has to wait, for its sender's rate or for the
+//! board's card, stays in its sender's queue.
+
+mod copy;
+mod outside;
+
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use guest_virtio::net::{Fit, Frame, Net, NetEffect, Next, Nic, Offload, Reception, Room, checksum};
+use hv_abi::Status;
+use hv_abi::call::{NETWORKS_MAX, NicPort};
+use hv_abi::guest_map::{NIC_SLOT, NICS_MAX, VIRTIO_SPI};
+use hv_arch::lock::Mutex;
+use hv_core::addr::VmId;
+use hv_core::switch::{HEADER, Header, MAX_PORTS, Mac, PortId, PortRules, Ports, Rate, Switch, SwitchError, Verdict};
+
+use crate::guest_ram::Ram;
+use crate::machine::machine;
+use crate::places::Places;
+use crate::uplink::{Uplink, uplink};
+use crate::vm::Vm;
+use crate::{VMS, cpu, devices, interrupts, ports};
+
+use copy::Source;
+pub use outside::{interrupt, open};
+
+/// The network cards that a VM has, as places in [`NETWORKS`].
+pub type Cards = Places<NIC_SLOT, NICS_MAX>;
+
+/// The board's network card is at the last port of the first network.
+const UPLINK: PortId = PortId(MAX_PORTS as u8 - 1);
+/// Frames, and bytes of them, that are taken from a guest at one go.
+const TURN: usize = 32;
+const TURN_BYTES: u32 = 256 << 10;
+
+/// The networks.
+pub static NETWORKS: [Mutex<Network>; NETWORKS_MAX] = [const { Mutex::new(Network::NONE) }; NETWORKS_MAX];
+/// Ports of each with frames that were not taken yet, a bit each: for a rate, the board's card, or because it was others' turn.
+static WAITING: [AtomicU16; NETWORKS_MAX] = [const { AtomicU16::new(0) }; NETWORKS_MAX];
+
+const _: () = assert!(NETWORKS_MAX * MAX_PORTS < 255, "a place is a byte");
+
+/// A port of a network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place {
+    network: usize,
+    port: PortId,
+}
+
+impl Place {
+    const fn of(index: usize) -> Self {
+        Self { network: index / MAX_PORTS % NETWORKS_MAX, port: PortId((index % MAX_PORTS) as u8) }
+    }
+
+    const fn index(self) -> usize {
+        self.network * MAX_PORTS + self.port.index()
+    }
+
+    fn wait(self) {
+        WAITING[self.network].fetch_or(Ports::one(self.port).0, Ordering::Relaxed);
+    }
+}
+
+/// A network.
+pub struct Network {
+    switch: Switch,
+    cards: [Card; MAX_PORTS],
+}
+
+/// A guest's network card.
+struct Card {
+    net: Net,
+    vm: VmId,
+    /// Which of the VM's cards it is.
+    number: u8,
+}
+
+impl Network {
+    const NONE: Self =
+        Self { switch: Switch::NONE, cards: [const { Card { net: Net::NONE, vm: VmId(0), number: 0 } }; MAX_PORTS] };
+}
+
+impl Card {
+    /// Its VM, as long as that has memory of its own.
+    fn vm(&self) -> Option<&'static Vm> {
+        let vm = &VMS[self.vm.index()];
+        vm.phase().is_alive().then_some(vm)
+    }
+
+    /// Interrupts the guest where the card has something to say.
+    fn pulse(&mut self) {
+        if self.net.take_pulse() {
+            devices::pulse(self.vm, VIRTIO_SPI + NIC_SLOT + u32::from(self.number));
+        }
+    }
+}
+
+/// Gives a VM that is being built a network card.
+#[inline(never)]
+pub fn add(id: VmId, vm: &Vm, port: &NicPort) -> Result<(), Status> {
+    if !vm.nics.is_free(port.nic) {
+        return Err(Status::Exists);
+    }
+    let network_number = usize::from(port.network);
+    let mut network = NETWORKS.get(network_number).ok_or(Status::InvalidArgument)?.lock();
+    let rules = PortRules {
+        mac: Mac(port.mac),
+        any_source: port.any_source,
+        isolated: port.isolated,
+        uplink: false,
+        rate: Rate { bits_per_s: u64::from(port.kbit_per_s) * 1000, packets_per_s: port.packets_per_s },
+    };
+    let free =
+        (0..UPLINK.0).map(PortId).find(|port| network.cards[port.index()].vm == VmId(0)).ok_or(Status::NoRoom)?;
+    network.switch.connect(free, rules).map_err(|error| {
+        log::warn!("vm {}: network card {}: {error}", vm.name(), port.nic);
+        match error {
+            SwitchError::Taken(..) => Status::Conflict,
+            _ => Status::InvalidArgument,
+        }
+    })?;
+    let card = &mut network.cards[free.index()];
+    (card.vm, card.number) = (id, port.nic);
+    card.net.restart(&Nic { mac: port.mac, mtu: port.mtu, link_up: true, segmentation: true });
+    vm.nics.put(port.nic, Place { network: network_number, port: free }.index());
+    Ok(())
+}
+
+/// Takes a VM's network cards away. Nothing of its memory is read or written for them from here on.
+pub fn remove_all(vm: &Vm) {
+    for place in vm.nics.all().map(Place::of) {
+        let mut network = NETWORKS[place.network].lock();
+        network.switch.disconnect(place.port);
+        let card = &mut network.cards[place.port.index()];
+        card.net.restart(&Nic::NONE);
+        card.vm = VmId(0);
+        WAITING[place.network].fetch_and(!Ports::one(place.port).0, Ordering::Relaxed);
+    }
+    vm.nics.clear();
+}
+
+/// A guest's load from a network card's registers.
+#[inline]
+pub fn read(index: usize, offset: u64, size: u8) -> u64 {
+    let place = Place::of(index);
+    NETWORKS[place.network].lock().cards[place.port.index()].net.read(offset, size)
+}
+
+/// A guest's store to a network card's registers.
+#[inline(never)]
+pub fn write(index: usize, [offset, size, value]: [u64; 3]) {
+    let place = Place::of(index);
+    let mut network = NETWORKS[place.network].lock();
+    let card = &mut network.cards[place.port.index()];
+    match card.net.write(offset, size as u8, value) {
+        NetEffect::None | NetEffect::Receive | NetEffect::Reset => card.pulse(),
+        NetEffect::Transmit | NetEffect::Started => network.transmit(place),
+    }
+}
+
+/// Does what was put off, for the network cards of a VM and the board's.
+pub fn go_on(vm: &Vm) {
+    outside::go_on();
+    for place in vm.nics.all().map(Place::of) {
+        let own = Ports::one(place.port).0;
+        if WAITING[place.network].fetch_and(!own, Ordering::Relaxed) & own != 0 {
+            NETWORKS[place.network].lock().transmit(place);
+        }
+    }
+}
+
+/// What one frame comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// It is gone, to these ports.
+    Gone(Ports),
+    /// It stays in its queue, and nothing behind it is looked at.
+    Stays,
+}
+
+impl Network {
+    /// Takes what a guest has to send, as far as it is its turn.
+    #[inline(never)]
+    fn transmit(&mut self, place: Place) {
+        let from = place.port;
+        let Some(vm) = self.cards[from.index()].vm() else {
+            return;
+        };
+        let ram = Ram::of(vm);
+        let outside = uplink().filter(|_| place.network == 0);
+        let (mut frame, mut receivers, mut bytes) = (Frame::new(), Ports::NONE, 0_u32);
+        for turn in 0.. {
+            if turn == TURN || bytes >= TURN_BYTES || turn > 0 && interrupts::look() {
+                self.go_on_later(place);
+                break;
+            }
+            match self.cards[from.index()].net.next_tx(&ram, &mut frame) {
+                Next::Empty => break,
+                Next::Dropped => continue,
+                Next::Frame => {}
+            }
+            let net = match self.pass_on(from, &frame, &ram, outside) {
+                Step::Gone(ports) => {
+                    receivers = receivers.union(ports);
+                    &mut self.cards[from.index()].net
+                }
+                Step::Stays => {
+                    self.cards[from.index()].net.postpone_tx();
+                    self.go_on_later(place);
+                    break;
+                }
+            };
+            net.complete_tx(&frame, &ram);
+            bytes = bytes.saturating_add(frame.length);
+        }
+        let card = &mut self.cards[from.index()];
+        card.net.signal_tx(&ram);
+        card.pulse();
+        self.announce(receivers, outside);
+    }
+
+    /// Decides about a frame of a guest, and copies it to those that get it.
+    fn pass_on(&mut self, from: PortId, frame: &Frame, ram: &Ram, outside: Option<&Uplink>) -> Step {
+        let mut bytes = [0; HEADER];
+        let Ok(()) = frame.read(0, &mut bytes, ram) else {
+            return Step::Gone(Ports::NONE);
+        };
+        let header = Header::parse(&bytes, frame.length, frame.offload.frames(frame.length));
+        if outside.is_some_and(|uplink| self.has_to_wait(&header, uplink)) {
+            return Step::Stays;
+        }
+        match self.switch.forward(from, &header, machine().up_ns()) {
+            Verdict::Later { .. } => Step::Stays,
+            Verdict::Drop(_) => Step::Gone(Ports::NONE),
+            Verdict::To(ports) => match Source::of_guest(frame, ram) {
+                Some(source) => Step::Gone(self.hand_out(ports, &source, outside)),
+                None => Step::Gone(Ports::NONE),
+            },
+        }
+    }
+
+    /// Whether the board's card has no place for a frame that may be for it.
+    fn has_to_wait(&self, header: &Header, uplink: &Uplink) -> bool {
+        !uplink.takes_frames(&mut uplink.card()) && self.switch.owner_of(header.destination).is_none()
+    }
+
+    /// Copies a frame to these ports; those that got it.
+    fn hand_out(&mut self, ports: Ports, source: &Source<'_>, outside: Option<&Uplink>) -> Ports {
+        let mut got = Ports::NONE;
+        for port in ports.iter() {
+            let done = match outside {
+                Some(uplink) if port == UPLINK => outside::send(uplink, source),
+                _ => self.deliver(port, source),
+            };
+            if done {
+                self.switch.delivered(port, source.frame.length);
+                got = got.union(Ports::one(port));
+            }
+        }
+        got
+    }
+
+    /// Copies a frame to a guest; whether it has room for it.
+    fn deliver(&mut self, port: PortId, source: &Source<'_>) -> bool {
+        let card = &mut self.cards[port.index()];
+        let Some(vm) = card.vm() else {
+            return false;
+        };
+        let ram = Ram::of(vm);
+        let frame = source.frame;
+        let (patch, offload) = match card.net.accepts(&frame.offload, frame.length) {
+            Fit::AsIs => (None, frame.offload),
+            Fit::NeedsChecksum => match checksum::complete(frame, source.memory) {
+                Some(patch) => (Some(patch), Offload::None),
+                None => return false,
+            },
+            Fit::NeedsSegments | Fit::TooLong => return false,
+        };
+        let mut room = Room::new();
+        if card.net.room(frame.length, &ram, &mut room) != Reception::Room {
+            return false;
+        }
+        let copied = source.copy_to(&room, &ram);
+        if !copied || patch.is_some_and(|patch| room.write(patch.at, &patch.bytes, &ram).is_err()) {
+            card.net.fail();
+            card.pulse();
+            return false;
+        }
+        card.net.deliver(&room, &offload, &ram);
+        true
+    }
+
+    /// Tells these ports of what they got.
+    fn announce(&mut self, ports: Ports, outside: Option<&Uplink>) {
+        for port in ports.iter() {
+            match outside {
+                Some(uplink) if port == UPLINK => uplink.card().notify(),
+                _ => {
+                    let card = &mut self.cards[port.index()];
+                    if let Some(vm) = card.vm() {
+                        card.net.signal_rx(&Ram::of(vm));
+                        card.pulse();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rest is sent after a while, when others had their turn, or the sender's rate allows it.
+    fn go_on_later(&self, place: Place) {
+        place.wait();
+        ports::look_again(self.cards[place.port.index()].vm);
+        cpu::interrupt_self();
+    }
+}

@@ -1,0 +1,94 @@
+//! The one copy of a frame.
+
+use arrayvec::ArrayVec;
+use guest_virtio::memory::{GuestMemory, GuestMemoryError};
+use guest_virtio::net::{Frame, MAX_SEGMENTS, Room};
+use guest_virtio::queue::{Direction, Segment};
+use hv_arch::ram;
+use hv_core::addr::Pa;
+
+use crate::guest_ram::Ram;
+
+/// Most pieces of RAM that a frame is in: each of its buffers may lie on a border of two blocks.
+const PIECES: usize = 2 * MAX_SEGMENTS;
+
+/// A frame, and where it is in RAM.
+pub(super) struct Source<'f> {
+    /// The frame.
+    pub(super) frame: &'f Frame,
+    /// What its buffers' addresses are in.
+    pub(super) memory: &'f dyn GuestMemory,
+    pieces: ArrayVec<(Pa, u32), PIECES>,
+}
+
+impl<'f> Source<'f> {
+    /// A guest's frame; `None` where a part of it is not the guest's RAM.
+    pub(super) fn of_guest(frame: &'f Frame, ram: &'f Ram) -> Option<Self> {
+        let mut pieces = ArrayVec::new();
+        for piece in frame.data.iter().flat_map(|segment| ram.pieces(segment)) {
+            pieces.try_push(piece?).ok()?;
+        }
+        Some(Self { frame, memory: ram, pieces })
+    }
+
+    /// A frame in a buffer of EL2's.
+    pub(super) fn of_board(frame: &'f Frame) -> Self {
+        let pieces = frame.data.iter().map(|segment| (Pa(segment.ipa), segment.length)).take(PIECES).collect();
+        Self { frame, memory: &Board, pieces }
+    }
+
+    /// Copies it to a guest's room for it; whether all of that is the guest's RAM.
+    pub(super) fn copy_to(&self, room: &Room, ram: &Ram) -> bool {
+        let mut from = self.pieces.iter().copied();
+        let (mut at, mut left) = (Pa(0), 0);
+        for piece in room.data.iter().flat_map(|segment| ram.pieces(segment)) {
+            let Some((mut to, mut length)) = piece else {
+                return false;
+            };
+            while length > 0 {
+                if left == 0 {
+                    let Some(next) = from.next() else {
+                        return true;
+                    };
+                    (at, left) = next;
+                }
+                let count = length.min(left);
+                ram::copy(to, at, count.into());
+                (to, at) = (Pa(to.0 + u64::from(count)), Pa(at.0 + u64::from(count)));
+                (length, left) = (length - count, left - count);
+            }
+        }
+        true
+    }
+
+    /// Copies it to one place in RAM that is as long.
+    pub(super) fn copy_out(&self, to: Pa) {
+        let mut to = to;
+        for (at, length) in &self.pieces {
+            ram::copy(to, *at, u64::from(*length));
+            to = Pa(to.0 + u64::from(*length));
+        }
+    }
+}
+
+/// A frame of `length` bytes at a place of EL2's own.
+pub(super) fn frame_at(frame: &mut Frame, at: Pa, length: u32) {
+    frame.data.clear();
+    frame.data.push(Segment { ipa: at.0, length, direction: Direction::Readable });
+    frame.length = length;
+}
+
+/// Memory of EL2's own, by its physical addresses.
+struct Board;
+
+impl GuestMemory for Board {
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<(), GuestMemoryError> {
+        ram::read(Pa(at), into);
+        Ok(())
+    }
+
+    fn write(&self, at: u64, from: &[u8]) -> Result<(), GuestMemoryError> {
+        ram::write(Pa(at), from);
+        Ok(())
+    }
+}

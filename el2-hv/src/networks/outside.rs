@@ -1,0 +1,142 @@
+//! Between the first network and the board's network card.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use guest_virtio::net::{Frame, Offload, checksum};
+use hv_board::VirtioSlot;
+use hv_board::virtio::Found;
+use hv_core::addr::{IntId, VmId};
+use hv_core::switch::{HEADER, Header, PortRules, Ports, Rate, Verdict};
+
+use super::copy::{Source, frame_at};
+use super::{NETWORKS, Network, Place, UPLINK, WAITING};
+use crate::machine::machine;
+use crate::uplink::{self, Uplink, uplink};
+use crate::{cpu, interrupts, ports};
+
+/// Frames that are taken from the card at one go.
+const BUDGET: usize = 64;
+
+/// Frames that have come were not all taken, and no interrupt says so.
+static COME: AtomicBool = AtomicBool::new(false);
+
+/// Brings the board's card up, in the first network; its interrupt, to be routed, if it can be used.
+pub fn open(found: Found, slot: &VirtioSlot) -> Option<hv_board::Irq> {
+    let irq = uplink::open(found, slot)?;
+    let mac = uplink()?.address;
+    let rules = PortRules { mac, any_source: false, isolated: false, uplink: true, rate: Rate::NONE };
+    if let Err(error) = NETWORKS[0].lock().switch.connect(UPLINK, rules) {
+        log::warn!("uplink:  {error}");
+        return None;
+    }
+    Some(irq)
+}
+
+/// The card's interrupt; whether it is that.
+pub fn interrupt(id: IntId) -> bool {
+    let Some(uplink) = uplink().filter(|uplink| uplink.is_irq(id)) else {
+        return false;
+    };
+    uplink.acknowledge(&mut uplink.card());
+    let mut network = NETWORKS[0].lock();
+    network.take(uplink);
+    network.send_waiting(uplink);
+    true
+}
+
+/// Takes what has come and was left.
+pub(super) fn go_on() {
+    if COME.load(Ordering::Relaxed)
+        && COME.swap(false, Ordering::Relaxed)
+        && let Some(uplink) = uplink()
+    {
+        NETWORKS[0].lock().take(uplink);
+    }
+}
+
+/// Sends a frame out; whether the card takes it.
+pub(super) fn send(uplink: &Uplink, source: &Source<'_>) -> bool {
+    let frame = source.frame;
+    if frame.length > uplink.longest || frame.offload.is_segmented() {
+        return false;
+    }
+    let patch = if uplink.checksum { None } else { checksum::complete(frame, source.memory) };
+    let mut card = uplink.card();
+    let Some((place, at)) = card.place() else {
+        return false;
+    };
+    source.copy_out(at);
+    let offload = if uplink.checksum { frame.offload } else { Offload::None };
+    if let Some(patch) = patch {
+        hv_arch::ram::write(hv_core::addr::Pa(at.0 + u64::from(patch.at)), &patch.bytes);
+    }
+    card.send(place, offload.to_bytes(0), frame.length)
+}
+
+impl Network {
+    /// Takes frames that have come, within the budget. Above it they wait in the card, which drops what it has no room for.
+    fn take(&mut self, uplink: &Uplink) {
+        let (mut frame, mut receivers, mut left) = (Frame::new(), Ports::NONE, BUDGET);
+        loop {
+            let received = uplink.received(&mut uplink.card());
+            let Some(received) = received else {
+                if uplink.card().arm() {
+                    continue;
+                }
+                break;
+            };
+            let at = uplink.card().frame(&received);
+            frame_at(&mut frame, at, received.length);
+            if let Some(offload) = Offload::from_bytes(&received.header, received.length) {
+                frame.offload = offload;
+                receivers = receivers.union(self.take_in(&frame));
+            }
+            uplink.card().give_back(&received);
+            left -= 1;
+            if left == 0 || interrupts::look() {
+                self.take_later(uplink);
+                break;
+            }
+        }
+        self.announce(receivers, None);
+    }
+
+    /// Passes a frame that has come on; who got it.
+    fn take_in(&mut self, frame: &Frame) -> Ports {
+        let source = Source::of_board(frame);
+        let mut bytes = [0; HEADER];
+        if frame.read(0, &mut bytes, source.memory).is_err() {
+            return Ports::NONE;
+        }
+        let header = Header::parse(&bytes, frame.length, 1);
+        match self.switch.forward(UPLINK, &header, machine().up_ns()) {
+            Verdict::To(ports) => self.hand_out(ports, &source, None),
+            Verdict::Later { .. } | Verdict::Drop(_) => Ports::NONE,
+        }
+    }
+
+    /// The rest is taken after a while, without an interrupt of the card; a VM's deadline is what brings it about.
+    fn take_later(&self, uplink: &Uplink) {
+        let somebody = self.cards.iter().map(|card| card.vm).find(|vm| *vm != VmId(0));
+        let Some(vm) = somebody else {
+            // Nobody is there who could be disturbed.
+            let _ = uplink.card().arm();
+            return;
+        };
+        uplink.card().quiet();
+        COME.store(true, Ordering::Relaxed);
+        ports::look_again(vm);
+        cpu::interrupt_self();
+    }
+
+    /// The card has room: those that wait send.
+    fn send_waiting(&mut self, uplink: &Uplink) {
+        if !uplink.takes_frames(&mut uplink.card()) {
+            return;
+        }
+        let waiting = Ports(WAITING[0].swap(0, Ordering::Relaxed));
+        for port in waiting.iter() {
+            self.transmit(Place { network: 0, port });
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What guests get of drives and networks.
+
+use hv_abi::call::{DiskPart, NicPort};
+
+use super::*;
+
+const NODES: &str = "disks { d { compatible = \"dormouse,disk\"; drive = <2>; sectors = /bits/ 64 <8>; read-only; }; };\n\
+    nics {\n\
+        a { compatible = \"dormouse,nic\"; network = \"lan\"; mac-address = [02 00 00 00 00 07]; };\n\
+        b { compatible = \"dormouse,nic\"; network = \"inner\"; any-source; max-kbit-per-s = <9>; mtu = <1400>; };\n\
+    };\n";
+
+const NETWORKS: &str = "networks {\n\
+        inner { compatible = \"dormouse,network\"; };\n\
+        lan { compatible = \"dormouse,network\"; uplink; };\n\
+    };\n";
+
+#[test]
+fn disks_and_network_cards_are_given_in_the_order_of_the_description() {
+    let guest = SYSTEM.find("linux {").expect("the guest");
+    let end = guest + SYSTEM[guest..].find("};").expect("its end");
+    let source = [&SYSTEM[..end], NODES, &SYSTEM[end..]].concat();
+    let source = source.replacen("guests {", &[NETWORKS, "guests {"].concat(), 1);
+    let mut life = Life1::over(El2::new(), &source);
+    assert_eq!(life.ask(&start("linux")), Reply::Done);
+    let vm = life.el2.vm("linux").unwrap();
+    let disk = DiskPart { drive: 2, disk: 0, queues: 2, writable: false, first: 0, sectors: 8 };
+    assert_eq!(vm.disks, [disk]);
+    let a = NicPort {
+        network: 0,
+        nic: 0,
+        isolated: false,
+        any_source: false,
+        mac: [2, 0, 0, 0, 0, 7],
+        mtu: 1500,
+        kbit_per_s: 0,
+        packets_per_s: 0,
+    };
+    assert_eq!(vm.nics.first(), Some(&a));
+    let made_up = vm.nics[1].mac;
+    let b = NicPort { network: 1, nic: 1, any_source: true, mac: made_up, mtu: 1400, kbit_per_s: 9, ..a };
+    assert_eq!(vm.nics[1..], [b]);
+    assert_eq!(made_up[0] & 3, 2, "a local address of one station");
+}

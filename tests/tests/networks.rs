@@ -40,3 +40,83 @@ fn a_guest_has_an_address_by_dhcp_and_reaches_a_server_of_the_host() {
     serve.join().expect("the server");
     shell.await_off();
 }
+
+/// Debian with this address on `network`.
+fn debian_at(address: &str, network: &str, more: &str) -> Guest {
+    let guest = Guest::debian(1);
+    let bootargs = format!("{} net.eth0={address}", guest.bootargs);
+    with_nic(Guest { bootargs, ..guest }, network, more)
+}
+
+/// The shell of another Debian, which has the console from here on.
+fn shell_of(mut shell: Shell, name: &str) -> Shell {
+    shell.run.focus(name);
+    shell.run.send("\n");
+    Shell::enter(shell.run)
+}
+
+#[test]
+fn streams_between_guests_arrive_as_they_were_sent_and_other_networks_are_out_of_reach() {
+    let description = Description::with("a", debian_at("10.7.0.1/24", "inner", ""))
+        .and("b", debian_at("10.7.0.2/24", "inner", ""))
+        .and("c", debian_at("10.7.0.3/24", "other", ""))
+        .network("inner", "")
+        .network("other", "");
+    let system = System::new(&description);
+    let mut shell = shell_of(Shell::enter(Board::default().boot(&system)), "b");
+    // Bytes without order, of which each guest has its own.
+    shell.command("dd if=/dev/urandom of=/tmp/of-b bs=1M count=32 2>/dev/null; (httpd -p 80 -h /tmp)").ok();
+    let sum_of_b = shell.command("sha256sum </tmp/of-b").ok();
+    shell.run.focus("a");
+    shell.command("ping -c 3 10.7.0.2").ok();
+    shell.command_within("wget -q -O /tmp/from-b http://10.7.0.2/of-b", seconds(120)).ok();
+    assert_eq!(shell.command("sha256sum </tmp/from-b").ok(), sum_of_b);
+    // Nobody of another network is there, whatever its address.
+    assert_ne!(shell.command("ping -c 1 -W 2 10.7.0.3").status, 0);
+    // Frames of 64 KiB went whole: far fewer than 32 MiB would be in packets.
+    let packets = shell.command("cat /sys/class/net/eth0/statistics/rx_packets").ok();
+    assert!(packets.trim().parse::<u32>().is_ok_and(|packets| packets < 10_000), "{packets}");
+    let dropped = shell.command("cat /sys/class/net/eth0/statistics/rx_errors").ok();
+    assert_eq!(dropped.trim(), "0");
+    let status = shell.await_off();
+    assert_eq!(&status["failures"], 0, "{status}");
+}
+
+#[test]
+fn isolated_cards_reach_the_world_and_not_each_other_and_a_guest_sends_from_its_own_address_only() {
+    let description = Description::with("a", debian_at("10.0.2.21/24", "lan", "isolated;"))
+        .and("b", debian_at("10.0.2.22/24", "lan", "isolated;"))
+        .network("lan", "uplink;");
+    let mut shell = Shell::enter(Board::default().network("").boot(&System::new(&description)));
+    shell.command("ping -c 2 10.0.2.2").ok();
+    shell = shell_of(shell, "b");
+    shell.command("ping -c 2 10.0.2.2").ok();
+    assert_ne!(shell.command("ping -c 1 -W 2 10.0.2.21").status, 0);
+    let own = shell.command("cat /sys/class/net/eth0/address").ok();
+    shell.command("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:99; ip link set eth0 up").ok();
+    assert_ne!(shell.command("ping -c 1 -W 2 10.0.2.2").status, 0);
+    shell.command(&format!("ip link set eth0 down; ip link set eth0 address {}; ip link set eth0 up", own.trim())).ok();
+    shell.command("ping -c 2 10.0.2.2").ok();
+}
+
+#[test]
+fn a_card_with_a_limit_sends_no_faster_and_loses_nothing() {
+    // 8 Mbit/s: a MiB takes a second, of which a burst is at most the longest frame.
+    let description = Description::with("a", debian_at("10.7.0.1/24", "inner", "max-kbit-per-s = <8000>;"))
+        .and("b", debian_at("10.7.0.2/24", "inner", ""))
+        .network("inner", "");
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
+    shell.command("dd if=/dev/urandom of=/tmp/data bs=1M count=2 2>/dev/null; (httpd -p 80 -h /tmp)").ok();
+    let sum = shell.command("sha256sum </tmp/data").ok();
+    shell = shell_of(shell, "b");
+    let uptime = "cut -d' ' -f1 /proc/uptime";
+    let said = shell.command_within(
+        &format!("{uptime}; wget -q -O /tmp/data http://10.7.0.1/data; {uptime}; sha256sum </tmp/data"),
+        seconds(120),
+    );
+    let said = said.ok();
+    let [before, after, got] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert_eq!(got, sum.trim_end());
+    let took = after.parse::<f64>().expect("seconds") - before.parse::<f64>().expect("seconds");
+    assert!(took > 1.8, "{took} s for 2 MiB at 1 MB/s");
+}

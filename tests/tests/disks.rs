@@ -230,15 +230,15 @@ fn a_guest_that_has_ended_has_no_more_requests_taken() {
 
 #[test]
 fn a_queue_that_never_empties_keeps_no_cpu_at_el2() {
-    let guest = with_disks(Guest::bare("blk", "role=flood count=2000").vcpus(2), &[disk("d", 0, 0, "")]);
+    let guest = with_disks(Guest::bare("blk", "role=flood count=30000").vcpus(2), &[disk("d", 0, 0, "")]);
     let system = System::new(&Description::with("blk", guest));
     let (path, _) = drive(&system, 4);
     let mut run = Board::default().drive(&path).boot(&system);
-    let said = run.expect_line("BLK flooded ", seconds(120));
+    let said = run.expect_line("BLK flooded: ", seconds(120));
     let numbers = said.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).collect::<Vec<_>>();
-    let &[2000, sum, most] = &numbers[..] else { panic!("{said}") };
+    let &[_, most] = &numbers[..] else { panic!("{said}") };
     // Without turns it is whatever the other vCPU can offer meanwhile: thousands.
-    assert!(sum > 2000 && most <= 100, "{said}");
+    assert!(most <= 100, "{said}");
 }
 
 #[test]

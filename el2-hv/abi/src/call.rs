@@ -122,6 +122,10 @@ calls! {
         "Writes how the last life of a VM of that label crashed, or hung. NO_SUCH_VM if it did not, or nothing of it is kept any more.";
     VmShare = 23, "vm_share", ServicePartition, ["handle", "name[0..8]", "name[8..16]", "name[16..24]", "name[24..32]", "region (see SharedRegion)"] -> ["IPA"],
         "Gives a VM that was not started memory that it shares with others, by its name, and a doorbell to them; the first one makes it, of zeroes, the last one takes it along. EXISTS if the VM has it or another has that number, CONFLICT if it has another size, NO_ROOM if the VM has as many as it may, NO_MEMORY if there are too many regions or no frames.";
+    SosNetwork = 24, "sos_network", ServicePartition, ["port (see NicPort)", "its address", "its limits"] -> [],
+        "Gives the service partition a network card in virtio slot NIC_SLOT, which keeps its address and port while the partition is off. EXISTS if it has one: nothing is changed.";
+    SosRules = 25, "sos_wake_rules", ServicePartition, ["IPA of WakeRules", "how many, at most 16"] -> [],
+        "Sets what becomes of frames for the service partition while it is off, instead of what was set before. INVALID_ARGUMENT if one of them reaches beyond its answer or the bytes that are looked at: nothing is changed.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.

@@ -29,6 +29,7 @@ pub mod message;
 pub mod record;
 pub mod sos_image;
 pub mod status;
+pub mod wake;
 
 pub use handle::VmHandle;
 pub use status::Status;

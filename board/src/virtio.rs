@@ -6,6 +6,7 @@
 pub mod disk;
 mod dma;
 pub mod nic;
+pub mod requests;
 mod ring;
 #[cfg(test)]
 mod tests;

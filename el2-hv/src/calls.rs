@@ -99,7 +99,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::VmResume => resume(local, x[0]),
         Call::VmCrash => crash([x[0], x[1], x[2], x[3]], x[4]),
         Call::VmShare => device::share(x[0], [x[1], x[2], x[3], x[4]], x[5], results),
-        Call::Doorbell => Err(Status::NotSupported),
+        Call::Doorbell | Call::SosNetwork | Call::SosRules => Err(Status::NotSupported),
     }
 }
 
@@ -272,7 +272,7 @@ fn destroy(handle: u64) -> Result<(), Status> {
     match vm.phase() {
         Phase::Running | Phase::Pausing | Phase::Paused => vm::end(id, EndReason::Stopped),
         // Its memory is the drives' until then; the manager is told when it is not.
-        Phase::Stopped if disks::in_flight(vm) > 0 => {}
+        Phase::Stopped if disks::hold_up(id) => {}
         Phase::Building | Phase::Stopped => {
             vm::destroy(id);
             sos::progress();

@@ -114,7 +114,7 @@ impl Local {
         self.program();
     }
 
-    /// Looks after the service partition's life.
+    /// Looks after the service partition's life, and the drives.
     pub fn watch_sos(&mut self, deadline: Option<u64>) {
         self.set(TimerKey::ServicePartition, deadline);
         self.program();

@@ -3,30 +3,32 @@
 //! A request's payload goes between the drive and the guest's frames by the drive's own DMA. While a disk has requests in
 //! flight its VM's frames stay its own: [`in_flight`] holds up the VM's end, and a driver's reset waits.
 
+mod finish;
+
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use arrayvec::ArrayVec;
 use guest_virtio::blk::{Block, BlockEffect, Disk, MAX_QUEUES, Next, Operation, Outcome, Request, SERIAL};
 use hv_abi::Status;
 use hv_abi::call::DiskPart;
 use hv_abi::guest_map::{DISK_SLOT, DISKS_MAX, MAX_VCPUS, VIRTIO_SPI};
+use hv_arch::counter;
 use hv_arch::lock::Mutex;
 use hv_board::virtio::disk::Command;
-use hv_core::addr::{IntId, VcpuIdx, VmId};
+use hv_core::addr::{VcpuIdx, VmId};
 use hv_core::extent::{Extent, ExtentError};
 
-use crate::drives::{self, Drive, Finished, Order, Requests};
+use crate::drives::{self, Asker, Drive, Order, Requests};
 use crate::guest_ram::Ram;
-use crate::vm::Vm;
-use crate::{VCPUS, VMS, cpu, devices, interrupts, ports, vcpu, vm};
+use crate::places::Places;
+use crate::vm::{Phase, Vm};
+use crate::{VMS, cpu, devices, interrupts, ports};
+
+pub use finish::{deadline_passed, interrupt};
 
 const _: () = assert!(MAX_VCPUS <= 8, "a bit of `waits` for each vCPU");
 
 /// Disks of all guests.
 const MAX_DISKS: usize = 64;
-/// Requests that are taken back from a drive at one go, and goes after which others have their turn.
-const BATCH: usize = 8;
-const BATCHES: usize = 8;
 /// Requests that are taken from a disk at one go, those that are answered at once counted.
 const TURN: usize = 16;
 /// Every queue of a disk, a bit each.
@@ -36,29 +38,11 @@ const ALL: u8 = (1 << MAX_QUEUES) - 1;
 pub static DISKS: [Mutex<GuestDisk>; MAX_DISKS] = [const { Mutex::new(GuestDisk::NONE) }; MAX_DISKS];
 /// Disks with requests that were not taken yet, a bit each: the drive had no room, or it was others' turn.
 static WAITING: AtomicU64 = AtomicU64::new(0);
-/// Drives with requests that are over and were not taken back yet, a bit each.
-static FINISHED: AtomicU8 = AtomicU8::new(0);
+/// The VM whose requests the service partition waits for, or its own slot.
+static AWAITED: AtomicU8 = AtomicU8::new(0);
 
-/// Which disks a VM has: an index into [`DISKS`] and one, or 0.
-pub struct Slots([AtomicU8; DISKS_MAX]);
-
-impl Slots {
-    /// None.
-    pub const fn new() -> Self {
-        Self([const { AtomicU8::new(0) }; DISKS_MAX])
-    }
-
-    /// The disk in a virtio slot.
-    #[inline]
-    pub fn at(&self, slot: u64) -> Option<usize> {
-        let place = self.0.get(slot.checked_sub(u64::from(DISK_SLOT))? as usize)?;
-        usize::from(place.load(Ordering::Relaxed)).checked_sub(1)
-    }
-
-    fn all(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().filter_map(|place| usize::from(place.load(Ordering::Relaxed)).checked_sub(1))
-    }
-}
+/// The disks that a VM has, as indices into [`DISKS`].
+pub type Slots = Places<DISK_SLOT, DISKS_MAX>;
 
 /// A guest's disk.
 pub struct GuestDisk {
@@ -132,8 +116,7 @@ pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
     if part.writable && drive.shape.read_only {
         return Err(Status::Denied);
     }
-    let place = vm.disks.0.get(usize::from(part.disk)).ok_or(Status::InvalidArgument)?;
-    if place.load(Ordering::Relaxed) != 0 {
+    if !vm.disks.is_free(part.disk) {
         return Err(Status::Exists);
     }
     let clash = DISKS.iter().any(|disk| {
@@ -147,7 +130,7 @@ pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
     let mut disk = DISKS[index].lock();
     (disk.extent, disk.vm, disk.number, disk.in_use) = (extent, id, part.disk, true);
     disk.block.restart(&shown(drive, &extent, part));
-    place.store(index as u8 + 1, Ordering::Relaxed);
+    vm.disks.put(part.disk, index);
     Ok(())
 }
 
@@ -177,12 +160,24 @@ pub fn remove_all(vm: &Vm) {
         (disk.in_use, disk.waits, disk.closers) = (false, 0, 0);
         WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
     }
-    vm.disks.0.iter().for_each(|place| place.store(0, Ordering::Relaxed));
+    vm.disks.clear();
 }
 
 /// Requests of a VM that drives have: its memory is theirs to read and write until they are over.
 pub fn in_flight(vm: &Vm) -> u32 {
     vm.disks.all().map(|index| u32::from(DISKS[index].lock().block.in_flight())).sum()
+}
+
+/// Whether requests in flight hold up a VM's destruction. The service partition is told when they do no longer.
+pub fn hold_up(id: VmId) -> bool {
+    AWAITED.store(id.0, Ordering::Relaxed);
+    is_awaited()
+}
+
+/// Whether the service partition waits for drives. They have a time of their own to answer, during which it does not hang.
+pub fn is_awaited() -> bool {
+    let vm = &VMS[usize::from(AWAITED.load(Ordering::Relaxed))];
+    vm.phase() == Phase::Stopped && in_flight(vm) > 0
 }
 
 /// A guest's load from a disk's registers.
@@ -247,7 +242,9 @@ fn serve(index: usize, disk: &mut GuestDisk, queues: u8) {
         }
     }
     disk.turn = (first + 1) % MAX_QUEUES as u16;
-    requests.notify();
+    if requests.notify(counter::now_relaxed()) {
+        finish::watch();
+    }
     drop(requests);
     for queue in (0..MAX_QUEUES as u16).filter(|queue| answered & 1 << queue != 0) {
         disk.block.signal(queue, &ram);
@@ -264,21 +261,19 @@ fn go_on_later(index: usize, vm: VmId) {
 /// Begins a request. `false`: it is over at once.
 #[inline]
 fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &Request, ram: &Ram) -> bool {
-    let order = Order { disk: index as u8, ticket: request.ticket, through: request.through };
+    let tag = Asker { disk: index as u8, ticket: request.ticket };
+    let order = Order { tag, through: request.through };
     let begun = match disk.command(&request.operation) {
         None => false,
         // What has no cache has written everything.
-        Some(Command::Flush) if !requests.is_cached() => {
+        Some(Command::Flush) if requests.is_flushed() => {
             disk.block.complete(&request.ticket, Outcome::Done, ram);
             return false;
         }
         Some(command @ (Command::Read(_) | Command::Write(_))) => {
             requests.transfer(&order, command, request.data.iter().flat_map(|segment| ram.pieces(segment)))
         }
-        Some(command) => {
-            requests.command(&order, command);
-            true
-        }
+        Some(command) => requests.command(&order, command),
     };
     if !begun {
         disk.block.complete(&request.ticket, Outcome::Failed, ram);
@@ -286,23 +281,9 @@ fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &
     begun
 }
 
-/// A drive's interrupt; whether it is one.
-pub fn interrupt(id: IntId) -> bool {
-    let mut found = drives::all().filter(|(_, drive)| drive.irq == id);
-    let Some((number, drive)) = found.next() else {
-        return false;
-    };
-    drive.requests().acknowledge();
-    finish(number, drive);
-    true
-}
-
 /// Does what was put off, for the disks of a VM and the drives.
 pub fn go_on(vm: &Vm) {
-    let finished = FINISHED.swap(0, Ordering::Relaxed);
-    for (number, drive) in drives::all().filter(|(number, _)| finished & 1 << number != 0) {
-        finish(number, drive);
-    }
+    finish::go_on();
     for index in vm.disks.all() {
         if WAITING.fetch_and(!(1 << index), Ordering::Relaxed) & 1 << index != 0 {
             serve_all(index);
@@ -336,68 +317,5 @@ fn serve_waiting(number: u8) {
         }
         WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
         serve_all(index);
-    }
-}
-
-/// Gives guests back what their drive has finished with.
-fn finish(number: u8, drive: &Drive) {
-    for _ in 0..BATCHES {
-        let mut batch: ArrayVec<Finished, BATCH> = ArrayVec::new();
-        let mut requests = drive.requests();
-        while !batch.is_full()
-            && let Some(finished) = requests.finished()
-        {
-            batch.push(finished);
-        }
-        drop(requests);
-        give_back(&batch);
-        let Some(last) = batch.last().filter(|_| batch.is_full()) else {
-            return serve_waiting(number);
-        };
-        if interrupts::look() {
-            return finish_later(number, last.disk);
-        }
-    }
-    finish_later(number, 0);
-}
-
-/// The rest is taken back after a while; a VM's deadline is what brings it about.
-fn finish_later(number: u8, disk: u8) {
-    FINISHED.fetch_or(1 << number, Ordering::Relaxed);
-    ports::look_again(DISKS[usize::from(disk)].lock().vm);
-    cpu::interrupt_self();
-}
-
-/// Gives requests back to their guests. Those of one disk that follow each other have one interrupt.
-fn give_back(batch: &[Finished]) {
-    for same in batch.chunk_by(|one, next| one.disk == next.disk) {
-        let index = usize::from(same[0].disk);
-        let mut disk = DISKS[index].lock();
-        let vm = &VMS[disk.vm.index()];
-        let ram = Ram::of(vm);
-        let mut queues = 0_u8;
-        for finished in same {
-            disk.block.complete(&finished.ticket, finished.outcome, &ram);
-            queues |= 1 << (finished.ticket.queue % 8);
-        }
-        for queue in (0..MAX_QUEUES as u16).filter(|queue| queues & 1 << queue != 0) {
-            disk.block.signal(queue, &ram);
-        }
-        disk.pulse();
-        if disk.block.in_flight() == 0 {
-            nothing_in_flight(&mut disk, vm);
-        }
-    }
-}
-
-/// Whoever waits for that goes on.
-fn nothing_in_flight(disk: &mut GuestDisk, vm: &Vm) {
-    let waits = core::mem::take(&mut disk.waits);
-    for index in (0..vm.vcpu_count()).filter(|index| waits & 1 << index != 0) {
-        let id = vm.vcpu(VcpuIdx(index));
-        VCPUS[id.index()].notify(id, vcpu::GIC);
-    }
-    if !vm.phase().is_alive() {
-        vm::tell_manager();
     }
 }

@@ -100,7 +100,7 @@ fn hv_info() -> HvInfo {
         el2_mailboxes: U64::new(of(Owner::Mailboxes)),
         archive: U64::new(of(Owner::Archive)),
         notes: U64::new(of(Owner::Notes) + boot.image_notes),
-        firmware: U64::new(of(Owner::Firmware)),
+        firmware: U64::new(of(Owner::Firmware) + of(Owner::Lost)),
         free: U64::new(of(Owner::Free) + of(Owner::Held)),
         held: U64::new(of(Owner::Held)),
         first_guest_count: U64::new(FIRST_GUEST.load(Ordering::Relaxed)),

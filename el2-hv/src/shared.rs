@@ -17,7 +17,7 @@ use hv_core::shared::{Region, User};
 use hv_core::stage2::Access;
 
 use crate::memory::frames;
-use crate::vm::Vm;
+use crate::vm::{self, Vm};
 use crate::{SHARED, devices};
 
 /// Regions at a time.
@@ -77,13 +77,14 @@ fn find_or_make(name: Label, bytes: u64) -> Result<(usize, MutexGuard<'static, R
 }
 
 /// Takes a VM's regions from it, whose translations are forgotten. What nobody else has is its own from here on, to be
-/// returned with the rest of it.
+/// returned with the rest of it; or nobody's, where some VM has lost memory to a drive: that may have been shared.
 pub fn leave_all(id: VmId, vm: &Vm) {
     for (slot, place) in vm.shared.0.iter().enumerate() {
         let region = vm.shared.region(slot);
         place.store(0, Ordering::Relaxed);
         if let Some(gone) = region.and_then(|region| region.lock().leave(id)) {
-            frames().change(&gone, Owner::Shared, Owner::Vm(id));
+            let heir = if vm::has_lost_memory() { Owner::Lost } else { Owner::Vm(id) };
+            frames().change(&gone, Owner::Shared, heir);
         }
     }
 }

@@ -40,6 +40,9 @@ pub const SOS_VM: VmId = VmId(0);
 /// Complaints about one VM that are logged before the rest is only counted.
 const COMPLAINTS_MAX: u32 = 8;
 
+/// A VM's memory was lost to a drive.
+static ANY_LOST: AtomicBool = AtomicBool::new(false);
+
 /// A VM's slot.
 pub struct Vm {
     phase: AtomicU8,
@@ -65,6 +68,8 @@ pub struct Vm {
     complaints: AtomicU32,
     port_count: AtomicU8,
     has_watchdog: AtomicBool,
+    /// A drive that cannot be stopped may use its memory.
+    lost: AtomicBool,
     /// What its vCPUs are told of the time that they waited.
     pub stolen_time: StolenTime,
     /// Memory that it shares.
@@ -160,6 +165,7 @@ impl Vm {
             complaints: AtomicU32::new(0),
             port_count: AtomicU8::new(0),
             has_watchdog: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             stolen_time: StolenTime::new(),
             shared: Slots::new(),
             disks: disks::Slots::new(),
@@ -277,6 +283,12 @@ impl Vm {
         self.has_watchdog.store(true, Ordering::Relaxed);
     }
 
+    /// Its memory is lost to a drive that cannot be stopped: nobody may have it after the VM.
+    pub fn lose_memory(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+        ANY_LOST.store(true, Ordering::Relaxed);
+    }
+
     /// Its tables, to read them: they do not change while it runs.
     pub fn tables(&self) -> Stage2 {
         Stage2::new(Pa(self.root.load(Ordering::Relaxed)))
@@ -328,6 +340,11 @@ pub fn by_handle(handle: VmHandle) -> Option<(VmId, &'static Vm)> {
     let index = handle.index().filter(|index| *index != SOS_VM.0)?;
     let vm = VMS.get(usize::from(index))?;
     (!vm.is_free() && vm.handle(VmId(index)) == handle).then_some((VmId(index), vm))
+}
+
+/// Whether memory of any VM was ever lost to a drive.
+pub fn has_lost_memory() -> bool {
+    ANY_LOST.load(Ordering::Relaxed)
 }
 
 /// Whether a guest exists in any form.

@@ -20,7 +20,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use request::{MAX_SEGMENTS, Operation, Request, SEGMENT_MAX, Ticket};
+pub use request::{MAX_SEGMENTS, Operation, REQUEST_MAX, Request, SEGMENT_MAX, Ticket};
 
 use crate::memory::GuestMemory;
 use crate::mmio::{CONFIG_BASE, Effect, Profile, Transport};

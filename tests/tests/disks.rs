@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dormouse_tests::{Board, Description, Guest, Run, Shell, System, artifact, seconds};
+use dormouse_tests::{Board, Clock, Description, Guest, Run, Shell, System, artifact, seconds};
 
 const MIB: usize = 1 << 20;
 
@@ -180,9 +180,11 @@ fn a_guest_that_is_stopped_amid_requests_gives_all_its_memory_back() {
     assert!(std::fs::read(&path).expect("the drive")[..MIB] == bytes[..MIB], "what is another's was never touched");
 }
 
-/// A bare-metal driver's requests, each block held against what it has written there.
+/// A bare-metal driver's requests, each block held against what it has written there. Where idle time is skipped, 30 s of it
+/// pass while the host looks for a byte: there the driver does not idle.
 fn random_requests(board: &Board, count: u32, seed: u32) {
-    let bootargs = format!("count={count} depth=40 write=2 seed={seed}");
+    let spin = u32::from(board.clock == Clock::Instructions);
+    let bootargs = format!("count={count} depth=40 write=2 seed={seed} spin={spin}");
     let system =
         System::new(&Description::with("blk", with_disks(Guest::bare("blk", &bootargs), &[disk("d", S, 0, "")])));
     let path = system.directory().join("drive.raw");
@@ -209,17 +211,57 @@ fn a_million_random_requests_agree_with_a_model() {
     random_requests(&Board::default(), 1_000_000, 3);
 }
 
+/// The board with this limit of QEMU's on the drive that was added last.
+fn slow(mut board: Board, limit: &str) -> Board {
+    let drive = board.more.iter_mut().rfind(|option| option.starts_with("if=none")).expect("a drive");
+    drive.push_str(&format!(",throttling.{limit}"));
+    board
+}
+
+#[test]
+fn a_drive_that_does_not_answer_is_given_up_and_holds_up_nobody_for_longer() {
+    // 1 MiB of the silent drive, number 0, is read by one guest; another leaves with writes in flight.
+    let silent = |args: &str, first, sectors, more| {
+        with_disks(Guest::bare("blk", args).manual(), &[disk("d", first, sectors, &format!("drive = <0>; {more}"))])
+    };
+    let description = Description::with("debian", with_disks(Guest::debian(1), &[disk("mine", 0, 0, "drive = <1>;")]))
+        .and("reads", silent("count=16 depth=8", 0, S, "read-only;"))
+        .and("leaves", silent("role=leave", S, 0, ""));
+    // Less than a drive has to answer.
+    let system = System::new(&description.partition(|partition| partition.boot_timeout_ms = 8000));
+    let (healthy, bytes) = drive(&system, 16);
+    let path = system.directory().join("silent.raw");
+    std::fs::write(&path, vec![0; 65 * MIB]).expect("a drive");
+    // After the first 4 KiB the next are due in 41 s.
+    let board = slow(Board::default().drive(&healthy).drive(&path), "bps-total=100");
+    let mut shell = Shell::enter(board.boot(&system));
+    shell.hvctl("vm start reads");
+    shell.hvctl("vm start leaves");
+    assert_eq!(shell.run.expect_vm_end("leaves", seconds(30)), "powered off");
+    assert_eq!(guest_sum(&mut shell, "/dev/vda"), sum(&system, &bytes), "who has another drive goes on");
+    let said = shell.run.expect_log("does not answer: given up", seconds(60));
+    assert!(said.contains("drive:   0, the disk at 0xa00"), "{said}");
+    let over = ["vm leaves: memory returned", "vm reads: powered off"].map(String::from);
+    shell.run.expect_log_of_all(&over, seconds(30));
+    // QEMU hands on what lies side by side as one.
+    let log = shell.command("hvctl vm logs reads").ok();
+    assert!((8..16).any(|errors| log.contains(&format!("errors {errors} wrong 0"))), "{log}");
+    // To wait for a drive is no hang of the service partition.
+    assert_eq!(shell.hvctl("sos status")["failures"], 0);
+    // What is asked later fails at once, and its guest ends as well.
+    shell.hvctl("vm start reads");
+    shell.run.expect_vm_end("reads", seconds(10));
+    assert!(shell.command("hvctl vm logs reads").ok().contains("errors 16 wrong 0"));
+}
+
 #[test]
 fn a_guest_that_has_ended_has_no_more_requests_taken() {
     let guest = with_disks(Guest::bare("blk", "role=leave"), &[disk("d", 0, 0, "")]);
     let system = System::new(&Description::with("blk", guest));
     let path = system.directory().join("drive.raw");
     std::fs::write(&path, vec![0; 64 * MIB]).expect("a drive");
-    let mut board = Board::default().drive(&path);
     // So slow that the guest is gone before the drive has room for the rest.
-    let drive = board.more.iter_mut().find(|option| option.starts_with("if=none")).expect("the drive");
-    drive.push_str(",throttling.iops-total=40");
-    let mut run = board.boot(&system);
+    let mut run = slow(Board::default().drive(&path), "iops-total=40").boot(&system);
     assert_eq!(run.expect_vm_end("blk", seconds(60)), "powered off");
     run.expect_log("vm blk: memory returned", seconds(60));
     assert!(run.expect_end(seconds(60)).success());

@@ -3,7 +3,7 @@
 //! One queue, up to [`DEPTH`] requests at once. A request is drafted piece by piece, submitted, and comes back in any order.
 
 use hv_core::addr::Pa;
-use virtio_drivers::transport::{SomeTransport, Transport};
+use virtio_drivers::transport::{InterruptStatus, SomeTransport, Transport};
 
 use super::ring::{Piece, Ring, SLOTS};
 use super::{
@@ -20,7 +20,7 @@ pub const MEMORY: u64 = Requests::SIZE.next_multiple_of(4096) as u64;
 pub(super) const PIECES: usize = 128;
 pub(super) const OWN_SIZE: usize = 48;
 /// Most pieces of a request's payload: the header and the status take two more.
-const PAYLOAD_PIECES: u8 = PIECES as u8 - 2;
+pub const MAX_PIECES: usize = PIECES - 2;
 
 /// The queue.
 pub(super) type Requests = Ring<PIECES, OWN_SIZE>;
@@ -198,8 +198,9 @@ impl Disk {
     }
 
     /// Takes its interrupt back. Afterwards all that [`Disk::done`] has is taken, and [`Disk::arm`] says that this was all.
-    pub fn acknowledge(&mut self) {
-        let _ = self.transport.ack_interrupt();
+    /// Whether it has more to say: its configuration or [its status](Disk::needs_reset) has changed.
+    pub fn acknowledge(&mut self) -> bool {
+        self.transport.ack_interrupt().contains(InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT)
     }
 
     /// A request that is over, and whether it went well. Its number stays its own until [`Disk::release`].
@@ -223,7 +224,7 @@ impl Disk {
         self.ring.arm()
     }
 
-    /// Whether it says that it does not go on without a reset.
+    /// Whether it has met an error that it cannot recover from, and says so (DEVICE_NEEDS_RESET, §2.1.2).
     pub fn needs_reset(&self) -> bool {
         needs_reset(&self.transport)
     }
@@ -259,20 +260,19 @@ impl Draft<'_> {
         true
     }
 
-    /// Behind the last part that was added.
-    pub fn end(&self) -> Pa {
-        self.last.map_or(Pa(0), |last| Pa(last.address.0 + u64::from(last.length)))
+    /// Takes up to so many bytes off its end, of one piece; where they are. `None` where nothing is left.
+    pub fn take_back(&mut self, most: u32) -> Option<(Pa, u32)> {
+        let last = self.last.take().or_else(|| self.unsettle())?;
+        let count = last.length.min(most);
+        let rest = last.length - count;
+        self.last = (rest > 0).then_some(Piece { length: rest, ..last });
+        Some((Pa(last.address.0 + u64::from(rest)), count))
     }
 
-    /// Takes so many bytes off the end of the last part that was added, which has more.
-    pub fn cut(&mut self, bytes: u32) -> bool {
-        match &mut self.last {
-            Some(last) if last.length > bytes => {
-                last.length -= bytes;
-                true
-            }
-            _ => bytes == 0,
-        }
+    /// Takes back what was settled last; the header stays.
+    fn unsettle(&mut self) -> Option<Piece> {
+        self.count = self.count.checked_sub(1).filter(|count| *count > 0)?;
+        Some(self.disk.ring.described(self.slot, self.count))
     }
 
     /// Writes the last piece where the disk will find it.
@@ -318,6 +318,6 @@ fn read_shape(transport: &SomeTransport<'_>, features: u64) -> virtio_drivers::R
         physical_exponent: exponent.min(15),
         discard,
         cached: features & FLUSH != 0,
-        pieces: (if features & SEG_MAX != 0 { word(12)? } else { 1 }).clamp(1, PAYLOAD_PIECES.into()) as u8,
+        pieces: (if features & SEG_MAX != 0 { word(12)? } else { 1 }).clamp(1, MAX_PIECES as u32) as u8,
     })
 }

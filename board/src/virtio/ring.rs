@@ -133,19 +133,29 @@ impl<const PIECES: usize, const OWN: usize> Ring<PIECES, OWN> {
         self.memory.read(Self::own_offset(slot, offset))
     }
 
+    /// Where the descriptor of the piece `index` of a slot's request is.
+    const fn descriptor(slot: u16, index: usize) -> usize {
+        let slot = (slot % SLOTS) as usize;
+        if Self::DIRECT { slot * DESCRIPTOR } else { TABLES + slot * Self::TABLE + index % PIECES * DESCRIPTOR }
+    }
+
     /// Writes the piece `index` of a slot's request.
     pub(super) fn describe(&mut self, slot: u16, index: usize, piece: &Piece) {
         assert!(index < PIECES, "a request of more than {PIECES} pieces");
-        let slot = usize::from(slot % SLOTS);
-        let (at, next) = if Self::DIRECT {
-            (slot * DESCRIPTOR, 0)
-        } else {
-            (TABLES + slot * Self::TABLE + index * DESCRIPTOR, u64::from(NEXT) << 32 | (index as u64 + 1) << 48)
-        };
+        let at = Self::descriptor(slot, index);
+        let next = if Self::DIRECT { 0 } else { u64::from(NEXT) << 32 | (index as u64 + 1) << 48 };
         let flags = if piece.writable { WRITE } else { 0 };
         let rest = u64::from(piece.length) | u64::from(flags) << 32 | next;
         self.memory.write(at, piece.address.0);
         self.memory.write(at + 8, rest);
+    }
+
+    /// The piece `index` of a slot's request, which the device does not have yet.
+    pub(super) fn described(&self, slot: u16, index: usize) -> Piece {
+        let at = Self::descriptor(slot, index);
+        let rest: u64 = self.memory.read(at + 8);
+        let writable = rest >> 32 & u64::from(WRITE) != 0;
+        Piece { address: Pa(self.memory.read(at)), length: rest as u32, writable }
     }
 
     /// Hands a slot's request of `count` pieces to the device.

@@ -3,6 +3,7 @@
 mod disk;
 mod machine;
 mod nic;
+mod requests;
 
 use std::collections::VecDeque;
 

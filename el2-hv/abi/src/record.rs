@@ -318,7 +318,7 @@ pub struct HvInfo {
     pub archive: U64,
     /// Notes.
     pub notes: U64,
-    /// What firmware keeps: reserved memory and the device tree.
+    /// What firmware keeps: reserved memory and the device tree; and what a drive may use that cannot be stopped.
     pub firmware: U64,
     /// Free, with what is held for the service partition's next life.
     pub free: U64,

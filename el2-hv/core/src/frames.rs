@@ -40,6 +40,8 @@ pub enum Owner {
     Notes,
     /// VMs that share it; [`crate::shared`] says which.
     Shared,
+    /// A drive that does not come out of reset may use it: nobody, until the board is reset.
+    Lost,
     /// RAM of a VM.
     Vm(VmId),
 }
@@ -64,6 +66,7 @@ impl Owner {
             Self::Archive => 8,
             Self::Notes => 9,
             Self::Shared => 10,
+            Self::Lost => 11,
             Self::Vm(VmId(id)) => FIRST_VM + id,
         }
     }
@@ -80,6 +83,7 @@ impl Owner {
             8 => Self::Archive,
             9 => Self::Notes,
             10 => Self::Shared,
+            11 => Self::Lost,
             vm if vm >= FIRST_VM => Self::Vm(VmId(vm - FIRST_VM)),
             _ => Self::Firmware,
         }
@@ -301,6 +305,7 @@ mod tests {
             Owner::Archive,
             Owner::Notes,
             Owner::Shared,
+            Owner::Lost,
         ];
         for owner in fixed.into_iter().chain(vms) {
             assert_eq!(Owner::from_byte(owner.byte()), owner);

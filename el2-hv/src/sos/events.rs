@@ -10,7 +10,7 @@ use zerocopy::little_endian::U32;
 use super::SosControl;
 use crate::machine::machine;
 use crate::vm::SOS_VM;
-use crate::{SOS, VMS, keeper};
+use crate::{SOS, VMS, disks, keeper};
 
 impl SosControl {
     /// Puts events that wait into its ring; whether there were any.
@@ -79,6 +79,9 @@ pub fn deadline_passed() -> Option<u64> {
     }
     let now = machine.up_ns();
     if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
+        if disks::is_awaited() {
+            sos.event(Event::Progress);
+        }
         let off = sos.life.state() == State::Off;
         let open = if off { sos.wakeful() } else { sos.requests.in_progress() };
         sos.event(Event::Deadline { open });

@@ -138,6 +138,8 @@ impl Hands for Own {
         match owner {
             // The service partition's next life begins in it.
             Owner::Vm(SOS_VM) => frames().change(&range, owner, Owner::Held),
+            // A drive may write to it for ever.
+            _ if VMS[self.0.index()].lost.load(Ordering::Relaxed) => frames().change(&range, owner, Owner::Lost),
             _ => frames().free(range, owner),
         }
     }
@@ -152,9 +154,10 @@ fn finish(id: VmId) {
         let leaked = bytes_of(Owner::Vm(id));
         assert!(leaked == 0, "vm {id}: {leaked} bytes were not returned");
         sos::forget_vm(id, handle);
+        let what = if vm.lost.swap(false, Ordering::Relaxed) { "kept, for a drive may use it" } else { "returned" };
         // Before anybody can see that the slot is free, and begin its next life.
         if let Some(label) = label {
-            log::info!("vm {label}: memory returned");
+            log::info!("vm {label}: memory {what}");
         }
     }
     super::build::free_vcpus(vm);

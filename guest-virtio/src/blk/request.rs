@@ -26,6 +26,9 @@ struct Header {
 
 /// Most bytes of a buffer (size_max, §5.2.4), so that a request is bounded.
 pub const SEGMENT_MAX: u32 = 1 << 20;
+/// Most bytes of a request: what a driver can ask for that keeps to size_max and seg_max. A driver that has not accepted
+/// SIZE_MAX may have longer buffers (§5.2.5).
+pub const REQUEST_MAX: u64 = SEGMENT_MAX as u64 * MAX_SEGMENTS as u64;
 
 /// Bytes of a request's header.
 const HEADER: usize = size_of::<Header>();
@@ -215,8 +218,7 @@ impl Request {
             return Parsed::Refused(S::Unsupp);
         };
         let bytes = self.bytes();
-        let fits =
-            self.data.len() <= usize::from(disk.segments) && self.data.iter().all(|one| one.length <= SEGMENT_MAX);
+        let fits = self.data.len() <= usize::from(disk.segments) && bytes <= REQUEST_MAX;
         let whole = fits && bytes > 0 && bytes.is_multiple_of(SECTOR) && disk.has(sector, bytes / SECTOR);
         if !whole || !self.goes(direction) {
             return Parsed::Refused(S::Ioerr);

@@ -119,15 +119,18 @@ fn a_range_is_at_most_what_the_configuration_says() {
 }
 
 #[test]
-fn buffers_are_as_many_and_as_long_as_the_configuration_says() {
-    let mut guest = Guest::new(&Disk { segments: 2, ..disk(1 << 20) }, 0, 1);
+fn buffers_are_as_many_as_the_configuration_says_and_long_ones_are_for_who_has_not_accepted_size_max() {
+    let mut guest = Guest::new(&Disk { segments: 2, ..disk(1 << 20) }, 1 << 1, 1);
     let at = RAM_BASE + 0x3_f000;
     guest.memory.write(at, &[0; 16]).unwrap();
     let [header, status] = [Buffer::readable(at, 16), Buffer::writable(at + 0x80, 1)];
     let data = |length| Buffer::writable(RAM_BASE, length);
     for (buffers, taken) in [
         (vec![header, data(1 << 20), data(512), status], true),
-        (vec![header, data((1 << 20) + 512), status], false),
+        (vec![header, data((1 << 20) + 512), status], true),
+        // seg_max buffers of size_max bytes are the most.
+        (vec![header, data((126 << 20) - 512), data(512), status], true),
+        (vec![header, data((126 << 20) - 512), data(1024), status], false),
         (vec![header, data(u32::MAX - 511), status], false),
         (vec![header, data(512), data(512), data(512), status], false),
     ] {

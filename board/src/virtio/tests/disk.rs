@@ -11,20 +11,20 @@ use crate::virtio::disk::{Command, DEPTH, Disk, MEMORY};
 use crate::virtio::ring::{Piece, SLOTS};
 use crate::virtio::{Kind, VirtioError};
 
-const INDIRECT: u32 = 1 << 28;
-const SEG_MAX: u32 = 1 << 2;
+pub(super) const INDIRECT: u32 = 1 << 28;
+pub(super) const SEG_MAX: u32 = 1 << 2;
 
-fn ram() -> Memory {
+pub(super) fn ram() -> Memory {
     Memory::new(MEMORY as usize)
 }
 
 /// Registers of a disk of so many pieces. Its blocks are of 512 bytes.
-fn registers(features: u32, pieces: u32) -> Registers {
+pub(super) fn registers(features: u32, pieces: u32) -> Registers {
     Registers::new(2, features | 1, &[(0, 0x1000), (12, pieces), (20, 512)])
 }
 
 /// A disk at `registers`, and its ring as a device sees it.
-fn disk(registers: &mut Registers, memory: &Memory) -> (Disk, Queue) {
+pub(super) fn disk(registers: &mut Registers, memory: &Memory) -> (Disk, Queue) {
     let found = registers.look().unwrap().unwrap();
     assert_eq!(found.kind, Kind::Disk);
     let disk = Disk::start(found, memory.dma()).unwrap();
@@ -53,10 +53,9 @@ fn a_request_has_at_most_the_drives_pieces_and_those_that_follow_each_other_are_
             expected.push(Piece { address, length: 0x1200, writable: true });
         }
         assert_eq!(expected.len(), most as usize);
-        assert!(!draft.cut(0x1200) && draft.cut(0x200));
-        expected.last_mut().unwrap().length = 0x1000;
-        let last = expected.last().unwrap().address.0;
-        assert_eq!(draft.end(), Pa(last + 0x1000));
+        let last = expected.last_mut().unwrap();
+        assert_eq!(draft.take_back(0x200), Some((Pa(last.address.0 + 0x1000), 0x200)));
+        last.length = 0x1000;
         let slot = draft.submit();
         let mut chain = queue.pop(&memory).unwrap().unwrap();
         assert_eq!(chain.head(), slot);

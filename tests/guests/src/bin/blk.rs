@@ -1,6 +1,7 @@
 //! Reads and writes its first disk at random, 4 KiB a request, with the driver that EL2 has for the board's disks, and holds
 //! what it reads against what it has written. Options: `count` (1000) requests, `depth` (1) of them at once, `write` (0) one
-//! of so many is a write and as many are flushes and discards, 0 for reads only, `seed` (1). The disk is of zeroes at first.
+//! of so many is a write and as many are flushes and discards, 0 for reads only, `seed` (1), `spin` (0) to look without
+//! pause for what the disk has finished with, not to wait for its interrupt. The disk is of zeroes at first.
 //! Two other things it does instead, by `role`: `leave` asks for as many writes as it can and is gone; `flood` offers a
 //! request that is refused again and again, from another vCPU, until so many were answered.
 #![no_std]
@@ -79,6 +80,7 @@ struct Load {
     requests: [Request; DEPTH],
     /// Buffers that are free.
     free: Vec<usize>,
+    spins: bool,
     errors: u64,
     wrong: u64,
 }
@@ -106,6 +108,7 @@ impl Load {
             busy: vec![false; blocks as usize],
             requests: [Request::default(); DEPTH],
             free: (0..DEPTH).collect(),
+            spins: machine.number("spin", 0) != 0,
             errors: 0,
             wrong: 0,
         }
@@ -171,6 +174,9 @@ impl Load {
     /// Waits until the disk has finished with a request.
     fn wait(&mut self) {
         while !self.disk.arm() {
+            if self.spins {
+                continue;
+            }
             cpu::wait();
             if gic::acknowledge() == SPI + 32 {
                 self.disk.acknowledge();

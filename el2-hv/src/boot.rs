@@ -30,7 +30,7 @@ use hv_core::trap_config::{
 };
 use spin::Once;
 
-use crate::cpu::run;
+use crate::cpu::{Local, run};
 use crate::machine::{BootMemory, Machine, machine};
 use crate::memory::Frames;
 use crate::sos::Image;
@@ -56,6 +56,12 @@ macro_rules! fatal {
 extern "C" fn hv_main(tree: u64) -> ! {
     // First, so that a fault from here on is reported.
     cpu::become_cpu(CpuId(0));
+    run(bring_up(tree))
+}
+
+/// Everything up to the first guest; its stack is free again then.
+#[inline(never)]
+fn bring_up(tree: u64) -> Local {
     let started = counter::now();
     let parts = ImageParts::find();
     let image_crc = checksum::crc32(parts.file(), crc32);
@@ -101,7 +107,7 @@ extern "C" fn hv_main(tree: u64) -> ! {
     let local = join(CpuId(0), &board);
     CONSOLE.lock().listen();
     sos::power_on(&description.power);
-    run(local)
+    local
 }
 
 /// The device tree, or the end.

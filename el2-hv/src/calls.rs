@@ -99,7 +99,9 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::VmResume => resume(local, x[0]),
         Call::VmCrash => crash([x[0], x[1], x[2], x[3]], x[4]),
         Call::VmShare => device::share(x[0], [x[1], x[2], x[3], x[4]], x[5], results),
-        Call::Doorbell | Call::SosNetwork | Call::SosRules => Err(Status::NotSupported),
+        Call::SosNetwork => device::network([x[0], x[1], x[2]]),
+        Call::SosRules => device::rules(x[0], x[1]),
+        Call::Doorbell => Err(Status::NotSupported),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
 //! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, one of [`disks::DISKS`],
-//! a drive, one of [`networks::NETWORKS`], the board's network card, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
+//! a drive, one of [`networks::NETWORKS`], what waits for the partition, the board's network card, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
 //! [`FRAMES`], [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]
 #![no_main]

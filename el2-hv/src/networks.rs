@@ -6,6 +6,7 @@
 
 mod copy;
 mod outside;
+pub mod partition;
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
@@ -21,7 +22,7 @@ use crate::guest_ram::Ram;
 use crate::machine::machine;
 use crate::places::Places;
 use crate::uplink::{Uplink, uplink};
-use crate::vm::Vm;
+use crate::vm::{SOS_VM, Vm};
 use crate::{VMS, cpu, devices, interrupts, ports};
 
 use copy::Source;
@@ -76,14 +77,16 @@ struct Card {
     vm: VmId,
     /// Which of the VM's cards it is.
     number: u8,
+    in_use: bool,
 }
 
 impl Network {
-    const NONE: Self =
-        Self { switch: Switch::NONE, cards: [const { Card { net: Net::NONE, vm: VmId(0), number: 0 } }; MAX_PORTS] };
+    const NONE: Self = Self { switch: Switch::NONE, cards: [const { Card::NONE }; MAX_PORTS] };
 }
 
 impl Card {
+    const NONE: Self = Self { net: Net::NONE, vm: VmId(0), number: 0, in_use: false };
+
     /// Its VM, as long as that has memory of its own.
     fn vm(&self) -> Option<&'static Vm> {
         let vm = &VMS[self.vm.index()];
@@ -113,8 +116,7 @@ pub fn add(id: VmId, vm: &Vm, port: &NicPort) -> Result<(), Status> {
         uplink: false,
         rate: Rate { bits_per_s: u64::from(port.kbit_per_s) * 1000, packets_per_s: port.packets_per_s },
     };
-    let free =
-        (0..UPLINK.0).map(PortId).find(|port| network.cards[port.index()].vm == VmId(0)).ok_or(Status::NoRoom)?;
+    let free = (0..UPLINK.0).map(PortId).find(|port| !network.cards[port.index()].in_use).ok_or(Status::NoRoom)?;
     network.switch.connect(free, rules).map_err(|error| {
         log::warn!("vm {}: network card {}: {error}", vm.name(), port.nic);
         match error {
@@ -123,7 +125,7 @@ pub fn add(id: VmId, vm: &Vm, port: &NicPort) -> Result<(), Status> {
         }
     })?;
     let card = &mut network.cards[free.index()];
-    (card.vm, card.number) = (id, port.nic);
+    (card.vm, card.number, card.in_use) = (id, port.nic, true);
     card.net.restart(&Nic { mac: port.mac, mtu: port.mtu, link_up: true, segmentation: true });
     vm.nics.put(port.nic, Place { network: network_number, port: free }.index());
     Ok(())
@@ -136,7 +138,7 @@ pub fn remove_all(vm: &Vm) {
         network.switch.disconnect(place.port);
         let card = &mut network.cards[place.port.index()];
         card.net.restart(&Nic::NONE);
-        card.vm = VmId(0);
+        card.in_use = false;
         WAITING[place.network].fetch_and(!Ports::one(place.port).0, Ordering::Relaxed);
     }
     vm.nics.clear();
@@ -155,9 +157,14 @@ pub fn write(index: usize, [offset, size, value]: [u64; 3]) {
     let place = Place::of(index);
     let mut network = NETWORKS[place.network].lock();
     let card = &mut network.cards[place.port.index()];
+    let is_partition = card.vm == SOS_VM;
     match card.net.write(offset, size as u8, value) {
+        NetEffect::Receive if is_partition => network.give_kept(place.port),
         NetEffect::None | NetEffect::Receive | NetEffect::Reset => card.pulse(),
         NetEffect::Transmit | NetEffect::Started => network.transmit(place),
+    }
+    if is_partition {
+        partition::sends();
     }
 }
 
@@ -219,7 +226,7 @@ impl Network {
         let card = &mut self.cards[from.index()];
         card.net.signal_tx(&ram);
         card.pulse();
-        self.announce(receivers, outside);
+        self.announce(receivers);
     }
 
     /// Decides about a frame of a guest, and copies it to those that get it.
@@ -236,7 +243,7 @@ impl Network {
             Verdict::Later { .. } => Step::Stays,
             Verdict::Drop(_) => Step::Gone(Ports::NONE),
             Verdict::To(ports) => match Source::of_guest(frame, ram) {
-                Some(source) => Step::Gone(self.hand_out(ports, &source, outside)),
+                Some(source) => Step::Gone(self.hand_out(from, ports, &source)),
                 None => Step::Gone(Ports::NONE),
             },
         }
@@ -247,12 +254,13 @@ impl Network {
         !uplink.takes_frames(&mut uplink.card()) && self.switch.owner_of(header.destination).is_none()
     }
 
-    /// Copies a frame to these ports; those that got it.
-    fn hand_out(&mut self, ports: Ports, source: &Source<'_>, outside: Option<&Uplink>) -> Ports {
+    /// Copies a frame of a port to these; those that got it.
+    fn hand_out(&mut self, from: PortId, ports: Ports, source: &Source<'_>) -> Ports {
         let mut got = Ports::NONE;
         for port in ports.iter() {
-            let done = match outside {
+            let done = match uplink() {
                 Some(uplink) if port == UPLINK => outside::send(uplink, source),
+                _ if self.is_waiting_room(port) => self.judge(from, source),
                 _ => self.deliver(port, source),
             };
             if done {
@@ -294,9 +302,9 @@ impl Network {
     }
 
     /// Tells these ports of what they got.
-    fn announce(&mut self, ports: Ports, outside: Option<&Uplink>) {
+    fn announce(&mut self, ports: Ports) {
         for port in ports.iter() {
-            match outside {
+            match uplink() {
                 Some(uplink) if port == UPLINK => uplink.card().notify(),
                 _ => {
                     let card = &mut self.cards[port.index()];

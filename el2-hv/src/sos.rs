@@ -33,6 +33,7 @@ use wake::slot_of;
 
 use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
+use crate::networks::partition;
 use crate::vm::{self, SOS_VM};
 use crate::{SOS, VMS, devices, keeper, ports};
 
@@ -350,6 +351,7 @@ fn resume_starved(sos: &mut SosControl) {
 /// `sos_ready`.
 pub fn ready() {
     SOS.lock().event(Event::Ready);
+    partition::is_ready();
 }
 
 /// `sos_idle`.
@@ -365,7 +367,12 @@ pub fn idle(answer: DrainAnswer) {
                 sos.power_on &= sos.power_on_told == 0;
             }
         }
-        DrainAnswer::Busy => sos.event(Event::DrainBusy),
+        DrainAnswer::Busy => {
+            if partition::has_sent() {
+                sos.event(Event::Progress);
+            }
+            sos.event(Event::DrainBusy);
+        }
     }
 }
 

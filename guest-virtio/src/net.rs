@@ -180,6 +180,17 @@ impl Net {
         self.transport.take_pulse()
     }
 
+    /// Becomes what it was after power-on: its driver is gone.
+    pub fn power_off(&mut self) {
+        let nic = self.nic;
+        self.restart(&nic);
+    }
+
+    /// Whether a driver runs, and neither side has given up.
+    pub const fn is_running(&self) -> bool {
+        self.transport.is_live()
+    }
+
     /// Takes the next frame that the driver sends into `frame`.
     ///
     /// What is no frame by its length, its header or its buffers is given back unsent. A chain that is none, or whose header

@@ -51,11 +51,13 @@ impl Mix {
     pub fn system(&self) -> System {
         let hostile = Guest::bare("hostile", &self.bootargs()).vcpus(self.vcpus).manual();
         let hostile = Guest { grants: self.grants, ports: u32::from(!self.grants.is_empty()), ..hostile };
-        let hostile = hostile.having(DISK);
+        let hostile = hostile.having(DISK).having(&card("66"));
         let witness = Guest::bare("witness", &format!("seed={} limit-ms={}", self.seed, self.late_ms));
         let witness = Guest { grants: &["info"], ..witness.vcpus(2).memory(32 << 20) };
-        let description = Description::with("debian", Guest::debian(self.linux)).and("witness", witness);
-        System::new(&description.and("hostile", hostile))
+        let debian = Guest::debian(self.linux);
+        let debian = Guest { bootargs: format!("{} net.eth0=10.6.6.1/24", debian.bootargs), ..debian };
+        let description = Description::with("debian", debian.having(&card("01"))).and("witness", witness);
+        System::new(&description.and("hostile", hostile).network("arena", ""))
     }
 
     fn bootargs(&self) -> String {
@@ -80,6 +82,9 @@ impl Mix {
         scene.shell.run.expect(LOG, seconds(30));
         scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));
         let drive = std::fs::read(&scene.drive).expect("the drive");
+        let arrived = scene.neighbour_got();
+        println!("{arrived} frames arrived");
+        assert!(!many || arrived > 0, "none of its frames was a good one");
         let written = drive.chunks(512).zip(untouched().chunks(512)).filter(|(now, before)| now != before).count();
         println!("{written} sectors written");
         assert!(!many || written > 0, "none of its writes to the disk was a good one");
@@ -146,6 +151,12 @@ const MIB: usize = 1 << 20;
 const DISK: &str =
     "disks { d { compatible = \"dormouse,disk\"; first-sector = /bits/ 64 <2048>; sectors = /bits/ 64 <4096>; }; };";
 
+/// A network card in a network of its own and its neighbour's.
+fn card(last: &str) -> String {
+    let mac = format!("mac-address = [02 00 00 00 00 {last}];");
+    format!("nics {{ eth0 {{ compatible = \"dormouse,nic\"; network = \"arena\"; {mac} }}; }};")
+}
+
 /// What is on the drive at first.
 fn untouched() -> Vec<u8> {
     (0..4 * MIB).map(|at| (at / 512 * 7 + at % 253) as u8).collect()
@@ -204,6 +215,13 @@ impl Scene {
         self.log_is_short();
         self.others_sectors_are_untouched();
         self.witness_is_content();
+    }
+
+    /// Frames that came to Debian, which gets the console.
+    fn neighbour_got(&mut self) -> u64 {
+        self.focus("debian");
+        let said = self.shell.command("cat /sys/class/net/eth0/statistics/rx_packets").ok();
+        said.trim().parse().expect("a number")
     }
 
     /// What of the drive the hostile guest does not have is as it was.

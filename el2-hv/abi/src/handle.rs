@@ -65,6 +65,18 @@ impl Label {
         Some(Self(bytes))
     }
 
+    /// What stands for a packet where a VM's label does: no VM's can have brackets.
+    pub const PACKET: Self = {
+        let mut bytes = [0; LABEL_MAX + 1];
+        let text = b"(packet)";
+        let mut i = 0;
+        while i < text.len() {
+            bytes[i] = text[i];
+            i += 1;
+        }
+        Self(bytes)
+    };
+
     /// The label in these bytes, zero padded.
     pub fn from_bytes(bytes: &[u8; LABEL_MAX + 1]) -> Option<Self> {
         let end = bytes.iter().position(|&byte| byte == 0)?;

@@ -2,7 +2,8 @@
 //!
 //! A rule looks at the first [`MATCHED`] bytes of a frame. The first rule that matches decides; a frame that none matches
 //! is dropped. EL2 knows no protocol: an answer is a template with bytes of the frame copied into it, one sum, and
-//! checksums.
+//! checksums. It is made in this order, and what comes later is written over what is there: template, copies, sum,
+//! checksums. A frame that ends before a field that goes into its answer gets none.
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -54,6 +55,11 @@ pub struct CopyField {
     pub length: u8,
 }
 
+impl CopyField {
+    /// No copy.
+    pub const NONE: Self = Self { from: 0, to: 0, length: 0 };
+}
+
 /// A number of 32 bits in the answer, most significant byte first: a field of 32 bits of the frame, a field of 16 bits of
 /// it, and a constant, added modulo 2^32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -71,8 +77,14 @@ pub struct SumField {
     pub constant: U32,
 }
 
+impl SumField {
+    /// No sum.
+    pub const NONE: Self = Self { to: 0, wide: 0, narrow: 0, reserved: 0, constant: U32::ZERO };
+}
+
 /// A checksum in the answer: the ones' complement of the ones' complement sum (RFC 1071) of a range of the answer, in which
-/// its own two bytes are zero, and of a number. It is made after copies and sum, in the order of the rule.
+/// its own two bytes are zero, and of a number. It is made after copies and sum, in the order of the rule: a later one is
+/// neither in the range of an earlier one, which would then be wrong, nor in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ChecksumField {
@@ -90,6 +102,11 @@ pub struct ChecksumField {
     pub reserved2: U16,
 }
 
+impl ChecksumField {
+    /// No checksum.
+    pub const NONE: Self = Self { to: 0, start: 0, end: 0, reserved: 0, seed: U16::ZERO, reserved2: U16::ZERO };
+}
+
 /// A rule. Bytes behind a frame's end match a mask of 0 only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -100,7 +117,7 @@ pub struct WakeRule {
     pub mask: [u8; MATCHED],
     /// A [`WakeAction`].
     pub action: u8,
-    /// Bytes of the answer.
+    /// Bytes of the answer: an Ethernet header's 14 or more, and 0 for the other actions.
     pub answer_length: u8,
     /// For later.
     pub reserved: [u8; 6],

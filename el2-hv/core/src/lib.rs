@@ -33,3 +33,4 @@ pub mod sysreg;
 pub mod timer;
 pub mod trap_config;
 pub mod vgic;
+pub mod wake_filter;

@@ -4,13 +4,16 @@ use hv_abi::Status;
 use hv_abi::call::{DeviceKind, DiskPart, NicPort, PORTS_MAX, SharedRegion};
 use hv_abi::guest_map::{MAILBOX_BASE, STOLEN_TIME_BASE};
 use hv_abi::handle::Label;
+use hv_abi::wake::{RULES_MAX, WakeRule};
 use hv_arch::ram::Tables;
 use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange};
 use hv_core::frames::Owner;
 use hv_core::stage2::Access;
+use zerocopy::{FromZeros, IntoBytes};
 
-use super::{Results, building};
+use super::{Results, building, read_caller};
 use crate::memory::frames;
+use crate::networks::partition;
 use crate::vm::Vm;
 use crate::{disks, networks, shared, sos};
 
@@ -66,6 +69,22 @@ fn page(vm: &Vm, ipa: u64, access: Access) -> Result<Pa, Status> {
         return Err(Status::NoMemory);
     }
     Ok(page)
+}
+
+/// Gives the service partition its network card.
+pub fn network(registers: [u64; 3]) -> Result<(), Status> {
+    partition::connect(&NicPort::from_registers(registers).ok_or(Status::InvalidArgument)?)
+}
+
+/// Sets what becomes of frames for the service partition while it is off.
+// Inlined, its rules would stand on the stack of every exit.
+#[inline(never)]
+pub fn rules(ipa: u64, count: u64) -> Result<(), Status> {
+    let mut rules = [WakeRule::new_zeroed(); RULES_MAX];
+    let count = usize::try_from(count).ok().filter(|count| *count <= RULES_MAX).ok_or(Status::InvalidArgument)?;
+    let rules = &mut rules[..count];
+    read_caller(ipa, rules.as_mut_bytes())?;
+    partition::set_rules(rules)
 }
 
 /// Gives a VM memory that it shares.

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use guest_virtio::net::{Frame, Offload, checksum};
 use hv_board::VirtioSlot;
 use hv_board::virtio::Found;
-use hv_core::addr::{IntId, VmId};
+use hv_core::addr::IntId;
 use hv_core::switch::{HEADER, Header, PortRules, Ports, Rate, Verdict};
 
 use super::copy::{Source, frame_at};
@@ -98,7 +98,7 @@ impl Network {
                 break;
             }
         }
-        self.announce(receivers, None);
+        self.announce(receivers);
     }
 
     /// Passes a frame that has come on; who got it.
@@ -110,15 +110,15 @@ impl Network {
         }
         let header = Header::parse(&bytes, frame.length, 1);
         match self.switch.forward(UPLINK, &header, machine().up_ns()) {
-            Verdict::To(ports) => self.hand_out(ports, &source, None),
+            Verdict::To(ports) => self.hand_out(UPLINK, ports, &source),
             Verdict::Later { .. } | Verdict::Drop(_) => Ports::NONE,
         }
     }
 
     /// The rest is taken after a while, without an interrupt of the card; a VM's deadline is what brings it about.
     fn take_later(&self, uplink: &Uplink) {
-        let somebody = self.cards.iter().map(|card| card.vm).find(|vm| *vm != VmId(0));
-        let Some(vm) = somebody else {
+        let somebody = self.cards.iter().find(|card| card.in_use && card.vm().is_some());
+        let Some(vm) = somebody.map(|card| card.vm) else {
             // Nobody is there who could be disturbed.
             let _ = uplink.card().arm();
             return;

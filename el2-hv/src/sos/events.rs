@@ -9,6 +9,7 @@ use zerocopy::little_endian::U32;
 
 use super::SosControl;
 use crate::machine::machine;
+use crate::networks::partition;
 use crate::vm::SOS_VM;
 use crate::{SOS, VMS, disks, keeper};
 
@@ -47,7 +48,7 @@ impl SosControl {
     /// Events that wait for a life.
     pub(super) fn events_waiting(&self) -> u32 {
         let ended = self.ended.iter().filter(|ended| **ended).count() as u32;
-        u32::from(self.power_on) + u32::from(self.alarm.waits()) + ended
+        u32::from(self.power_on) + u32::from(self.alarm.waits()) + u32::from(partition::is_wanted()) + ended
     }
 
     /// Something has happened that it is to hear of, by nobody's request.
@@ -76,6 +77,9 @@ pub fn deadline_passed() -> Option<u64> {
     let machine = machine();
     if sos.alarm.ring(hv_arch::counter::now()) {
         sos.happened();
+    }
+    if partition::is_wanted() {
+        sos.event(Event::Wake);
     }
     let now = machine.up_ns();
     if sos.life.deadline().is_some_and(|deadline| deadline <= now) {

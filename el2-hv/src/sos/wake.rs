@@ -1,11 +1,13 @@
 //! Who wakes the partition, and when.
 
 use hv_abi::VmHandle;
+use hv_abi::handle::Label;
 use hv_core::addr::VmId;
 use hv_core::sos::{Event, State};
 
 use super::{SosControl, load};
 use crate::machine::machine;
+use crate::networks::partition;
 use crate::vm::{self, SOS_VM};
 use crate::{keeper, report};
 
@@ -59,7 +61,9 @@ impl SosControl {
     pub(super) fn begin_life(&mut self) {
         let life = self.life.account().lives;
         let waker = self.waker();
-        self.woken_by = waker.and_then(vm::by_handle).and_then(|(_, vm)| vm.label());
+        let packet = (waker.is_none() && partition::is_wanted()).then_some(Label::PACKET);
+        partition::begins();
+        self.woken_by = waker.and_then(vm::by_handle).and_then(|(_, vm)| vm.label()).or(packet);
         self.asked_at = waker.map(|_| hv_arch::counter::now());
         if let Some(waker) = waker {
             self.wakes.take(slot_of(waker), machine().up_ns());

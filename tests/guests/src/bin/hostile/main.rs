@@ -14,9 +14,11 @@ mod garbage;
 mod mailbox;
 mod memory;
 mod mix;
+mod net;
 mod registers;
 mod shapes;
 mod storms;
+mod virtio;
 
 use code::Attacker;
 use test_guests::random::Random;
@@ -37,6 +39,7 @@ const PHASES: &[Phase] = &[
     ("virtio", devices::virtio),
     ("queues", devices::queues),
     ("disk", disk::requests),
+    ("net", net::frames),
     ("shapes", devices::shapes),
     ("sysreg", registers::sweep),
     ("icc", registers::interrupt_controller),

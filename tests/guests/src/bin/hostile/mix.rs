@@ -10,7 +10,7 @@ mod power;
 mod team;
 
 use crate::code::Attacker;
-use crate::{calls, devices, disk, garbage, mailbox, memory, registers, storms};
+use crate::{calls, devices, disk, garbage, mailbox, memory, net, registers, storms};
 use core::sync::atomic::{AtomicU64, Ordering};
 use maps::Map;
 use spin::Once;
@@ -37,7 +37,7 @@ const fn waiting(name: &'static str, weight: u64, map: Map, act: fn(&mut Attacke
     Kind { name, weight, map, waits: true, act }
 }
 
-const KINDS: [Kind; 23] = [
+const KINDS: [Kind; 24] = [
     kind("smccc", 60, Map::Any, calls::call),
     kind("power", 40, Map::Any, power::any),
     waiting("suspend", 10, Map::Any, calls::suspend),
@@ -48,6 +48,7 @@ const KINDS: [Kind; 23] = [
     kind("walk", 30, Map::Normal, crossing::walk),
     kind("queue", 10, Map::Normal, devices::queue),
     kind("disk", 100, Map::Normal, disk::request),
+    kind("net", 100, Map::Normal, net::frame),
     kind("memory", 60, Map::Any, memory::once),
     kind("sysreg", 80, Map::Off, registers::any),
     kind("debug", 30, Map::Any, registers::debug),
@@ -62,6 +63,10 @@ const KINDS: [Kind; 23] = [
     kind("timer", 60, Map::Any, storms::timer_once),
     kind("console", 10, Map::Any, storms::console_once),
 ];
+
+/// Addresses of the network cards of this guest and of its neighbour, as its tests describe them.
+pub(crate) const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x66];
+pub(crate) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// How many of each kind were done.
 static DONE: [AtomicU64; KINDS.len()] = [const { AtomicU64::new(0) }; KINDS.len()];

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::{env, fs};
 
-use hv_abi::guest_map::{ARCHIVE_BASE, GICD_BASE, MAILBOX_BASE, RAM_BASE, UART_BASE};
+use hv_abi::guest_map::{ARCHIVE_BASE, GICD_BASE, MAILBOX_BASE, RAM_BASE, UART_BASE, VIRTIO_BASE};
 
 const PAGE: u64 = 4 << 10;
 const BLOCK: u64 = 2 << 20;
@@ -100,7 +100,7 @@ fn tables() -> String {
     table(&mut out, "__level2_devices", |index| {
         let address = index * BLOCK;
         match address {
-            GICD_BASE | UART_BASE => format!("{:#x}", address | REGISTERS | VALID_BLOCK),
+            GICD_BASE | UART_BASE | VIRTIO_BASE => format!("{:#x}", address | REGISTERS | VALID_BLOCK),
             MAILBOX_BASE => format!("{:#x}", address | VARIABLE | VALID_BLOCK),
             _ => "0".to_owned(),
         }

@@ -91,6 +91,11 @@ impl Seeds {
         Self(given.then(|| ChaCha20Rng::from_seed(seed)))
     }
 
+    /// A number for the partition itself.
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        self.0.as_mut().map(ChaCha20Rng::next_u64)
+    }
+
     fn next(&mut self) -> Option<GuestSeed> {
         let generator = self.0.as_mut()?;
         let mut seed = GuestSeed { kaslr: generator.next_u64(), rng: [0; 32] };

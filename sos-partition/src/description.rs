@@ -2,7 +2,7 @@
 //!
 //! The description is the boot archive's member `system.dtb`; its bindings are in `dts/bindings`.
 //! What the bindings do not know is an error that names node and property, so that a misspelled
-//! property never goes unnoticed. Of `/service-partition` only EL2 reads the properties.
+//! property never goes unnoticed. Of `/service-partition` EL2 reads the properties, but for those of its network.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -17,11 +17,15 @@ use crate::shared::SharedError;
 use crate::spec::{self, SpecError};
 
 mod disks;
+mod network;
 mod nics;
+mod problem;
 mod share;
 mod shared;
 
+pub use network::NetworkSpec;
 use nics::Networks;
+pub use problem::PropertyProblem;
 use shared::Regions;
 
 /// The member of the boot archive that holds the description.
@@ -81,63 +85,22 @@ pub enum DescriptionError {
     },
 }
 
-/// What is wrong with a property.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PropertyProblem {
-    /// No binding knows it.
-    #[error("unknown")]
-    Unknown,
-    /// It must be there.
-    #[error("is missing")]
-    Missing,
-    /// It is there twice.
-    #[error("is there twice")]
-    Twice,
-    /// It must be one 32-bit cell.
-    #[error("must be one 32-bit cell")]
-    NotU32,
-    /// It must be a list of 32-bit cells.
-    #[error("must be a list of 32-bit cells")]
-    NotCells,
-    /// It must be two 32-bit cells.
-    #[error("must be two 32-bit cells, budget and period in microseconds")]
-    NotTwoCells,
-    /// It must be one 64-bit number.
-    #[error("must be one /bits/ 64 number")]
-    NotU64,
-    /// It must be a string.
-    #[error("must be one string")]
-    NotString,
-    /// It must be a list of strings.
-    #[error("must be a list of strings")]
-    NotStrings,
-    /// It must be an address.
-    #[error("must be six bytes, such as [02 00 00 00 00 01]")]
-    NotAddress,
-    /// It takes no value.
-    #[error("takes no value")]
-    NotFlag,
-    /// It must have another value.
-    #[error("must be {0:?}")]
-    NotConstant(&'static str),
-    /// It must be one of two values.
-    #[error("must be \"linux\" or \"raw\"")]
-    NotFormat,
-    /// It must be one of three values.
-    #[error("must be \"never\", \"on-failure\" or \"always\"")]
-    NotRestart,
-    /// Only raw images have it.
-    #[error("only for image-format \"raw\"")]
-    NotForLinux,
-}
-
 type Result<T> = core::result::Result<T, DescriptionError>;
 
-/// The guests of a description, in its order.
+/// What a description says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// The guests, in its order.
+    pub guests: Vec<VmSpec>,
+    /// The service partition's place in a network, where it has one.
+    pub network: Option<NetworkSpec>,
+}
+
+/// Reads a description.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
+pub fn parse(dtb: &[u8]) -> Result<Description> {
     if dtb.len() > SIZE_MAX {
         return Err(DescriptionError::TooBig(dtb.len()));
     }
@@ -160,10 +123,12 @@ pub fn parse(dtb: &[u8]) -> Result<Vec<VmSpec>> {
             return Err(DescriptionError::NodeTwice(path("/", node.name())));
         }
     }
-    check_partition(&partition.ok_or(DescriptionError::NodeMissing("/service-partition"))?)?;
     let regions = regions.map_or_else(|| Ok(Regions::default()), |node| Regions::parse(&node))?;
     let networks = networks.map_or_else(|| Ok(Networks::default()), |node| Networks::parse(&node))?;
-    guests.map_or(Ok(Vec::new()), |node| parse_guests(&node, regions, &networks))
+    let partition = partition.ok_or(DescriptionError::NodeMissing("/service-partition"))?;
+    let network = parse_partition(&partition, &networks)?;
+    let guests = guests.map_or(Ok(Vec::new()), |node| parse_guests(&node, regions, &networks))?;
+    Ok(Description { guests, network })
 }
 
 /// The properties of the service partition's node, which EL2 reads and checks.
@@ -183,14 +148,16 @@ const PARTITION: [&str; 13] = [
     "console-first",
 ];
 
-fn check_partition(node: &FdtNode<'_>) -> Result<()> {
+fn parse_partition(node: &FdtNode<'_>, networks: &Networks) -> Result<Option<NetworkSpec>> {
     let mut reader = Reader::new("/service-partition", node);
     reader.constant("compatible", "dormouse,service-partition")?;
     for name in PARTITION {
         reader.take(name)?;
     }
+    let network = network::parse(&mut reader, networks)?;
     reader.finish()?;
-    no_children("/service-partition", node)
+    no_children("/service-partition", node)?;
+    Ok(network)
 }
 
 fn parse_guests(node: &FdtNode<'_>, mut regions: Regions, networks: &Networks) -> Result<Vec<VmSpec>> {

@@ -17,9 +17,10 @@ use hv_abi::mailbox::{
     SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
 use hv_abi::message::Fault;
-use hv_abi::record::{CrashRecord, EndReason, VmRecord, VmState};
+use hv_abi::record::{CrashRecord, EndReason, HvInfo, SosStatus, VmRecord, VmState};
+use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::hypervisor::{Hypervisor, Note, QueryAnswer};
 use crate::ring::Page;
@@ -96,6 +97,9 @@ pub(crate) struct State {
     pub(crate) uptimes: Vec<(&'static str, u64)>,
     /// VMs that were stopped, in order.
     pub(crate) ended: Vec<std::string::String>,
+    /// The partition's network card, and the rules that it has left.
+    pub(crate) network: Option<NicPort>,
+    pub(crate) rules: Vec<WakeRule>,
 }
 
 /// The fake; clones are the same EL2.
@@ -129,6 +133,8 @@ impl El2 {
             uptime_ns: 1_234_567_890,
             uptimes: Vec::new(),
             ended: Vec::new(),
+            network: None,
+            rules: Vec::new(),
         })))
     }
 
@@ -405,6 +411,18 @@ impl Hypervisor for El2 {
         Ok(())
     }
 
+    fn hv_info(&mut self) -> Result<HvInfo, Status> {
+        let _ = self.enter("hv_query")?;
+        let (cpus, ram, free) = (4.into(), (512 << 20).into(), (300 << 20).into());
+        Ok(HvInfo { cpus, ram, free, ..HvInfo::new_zeroed() })
+    }
+
+    fn sos_status(&mut self) -> Result<SosStatus, Status> {
+        let _ = self.enter("hv_query")?;
+        let up_ns = 90_061_000_000_000.into();
+        Ok(SosStatus { lives: 17.into(), failures: 1.into(), up_ns, ..SosStatus::new_zeroed() })
+    }
+
     fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {
         self.enter("hv_config")?.configs.push(kind);
         Ok(())
@@ -481,6 +499,26 @@ impl Hypervisor for El2 {
         let state = self.enter("vm_crash")?;
         let found = state.crashes.iter().find(|(name, _)| *name == label);
         found.map(|(_, crash)| *crash).ok_or(Status::NoSuchVm)
+    }
+
+    fn sos_network(&mut self, port: NicPort) -> Result<(), Status> {
+        let mut state = self.enter("sos_network")?;
+        match state.network.replace(port) {
+            None => Ok(()),
+            first => {
+                state.network = first;
+                Err(Status::Exists)
+            }
+        }
+    }
+
+    fn sos_wake_rules(&mut self, rules: &[WakeRule]) -> Result<(), Status> {
+        let mut state = self.enter("sos_wake_rules")?;
+        if rules.len() > hv_abi::wake::RULES_MAX {
+            return Err(Status::InvalidArgument);
+        }
+        state.rules = rules.to_vec();
+        Ok(())
     }
 
     fn inject(&mut self, _: Fault) -> Result<(), Status> {

@@ -4,10 +4,11 @@
 
 use alloc::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, Scheduling, SharedRegion};
+use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion};
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
-use hv_abi::record::{CrashRecord, VmRecord};
+use hv_abi::record::{CrashRecord, HvInfo, SosStatus, VmRecord};
+use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
 
 /// A global note as EL2 keeps it.
@@ -97,6 +98,18 @@ pub trait Hypervisor {
     /// EL2's status.
     fn vm_grant(&mut self, vm: VmHandle, grants: Grants) -> Result<(), Status>;
 
+    /// `hv_query` for where RAM is and what EL2 runs on.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn hv_info(&mut self) -> Result<HvInfo, Status>;
+
+    /// `hv_query` for this partition's lives.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn sos_status(&mut self) -> Result<SosStatus, Status>;
+
     /// `hv_config`.
     ///
     /// # Errors
@@ -167,6 +180,18 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status.
     fn vm_share(&mut self, vm: VmHandle, name: Label, region: SharedRegion) -> Result<(), Status>;
+
+    /// `sos_network`.
+    ///
+    /// # Errors
+    /// EL2's status; `EXISTS` where this partition has a card already.
+    fn sos_network(&mut self, port: NicPort) -> Result<(), Status>;
+
+    /// `sos_wake_rules`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn sos_wake_rules(&mut self, rules: &[WakeRule]) -> Result<(), Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

@@ -18,6 +18,8 @@
 //! | [`restart`] | whether and when a VM that has ended begins another life |
 //! | [`assembly`], [`outbox`] | messages of many frames, in and out |
 //! | [`service`] | one turn of the main loop |
+//! | [`wake_rules`] | what becomes of packets for it while it is off |
+//! | [`web`] | the page that it serves in a network |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -44,6 +46,8 @@ pub mod shared;
 pub mod spec;
 pub mod tree;
 mod vm;
+pub mod wake_rules;
+pub mod web;
 
 #[cfg(test)]
 mod fake;

@@ -2,6 +2,7 @@
 
 mod crash;
 mod lives;
+mod network;
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -14,7 +15,7 @@ use hv_abi::message::{Fault, Origin, Reply, Request, VmCreate, VmDetail, VmPhase
 use hv_abi::record::VmState;
 
 use crate::builder::{self, Seeds};
-use crate::description::{self, DescriptionError};
+use crate::description::{self, Description, DescriptionError};
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::notes::{self, LastEnd};
@@ -28,7 +29,7 @@ pub struct Manager<'a> {
     archive: Archive<'a>,
     seeds: Seeds,
     ticks_per_second: u64,
-    description: Option<Vec<VmSpec>>,
+    description: Option<Description>,
 }
 
 impl<'a> Manager<'a> {
@@ -63,6 +64,8 @@ impl<'a> Manager<'a> {
         let started = self.autostart(hypervisor);
         if let Err(error) = &started {
             log::error!("{error}");
+        } else {
+            self.join_network(hypervisor);
         }
         if matches!(started, Err(_) | Ok(Autostart::AllFailed)) {
             log::error!("no guest could be started: powering off");
@@ -215,10 +218,19 @@ impl<'a> Manager<'a> {
         Ok(found.map(|spec| (spec, Origin::Created)))
     }
 
+    /// A number that nobody can guess; `None` where the board gave no seed.
+    pub fn random(&mut self) -> Option<u64> {
+        self.seeds.number()
+    }
+
     /// The description's guests.
     fn described(&mut self) -> Result<&[VmSpec], Error> {
+        Ok(&self.description()?.guests)
+    }
+
+    fn description(&mut self) -> Result<&Description, Error> {
         match &mut self.description {
-            Some(specs) => Ok(specs),
+            Some(description) => Ok(description),
             empty => {
                 let member = self.archive.find(description::FILE);
                 let dtb = member.map_err(|_| DescriptionError::Missing)?.data;

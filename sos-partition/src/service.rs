@@ -8,11 +8,14 @@ use hv_abi::message::{Reply, Request, decode, encode};
 use zerocopy::FromBytes;
 
 use crate::assembly::{Asker, Assemblies, Part, Taken};
+use crate::description::NetworkSpec;
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::manager::Manager;
 use crate::outbox::Outbox;
 use crate::ring::{Page, Rings};
+use crate::web::http::{Content, Refusal, Resource};
+use crate::web::page;
 
 /// Bytes of a request at most: a command line, names and numbers. What is decoded and echoed takes a multiple of it.
 const REQUEST_MAX: usize = 8 * 1024;
@@ -38,6 +41,16 @@ pub enum Next {
     Sleep(Option<u64>),
 }
 
+impl Next {
+    /// What is to be done first of both.
+    pub fn earlier(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Sleep(one), Self::Sleep(another)) => Self::Sleep(one.into_iter().chain(another).min()),
+            _ => Self::Turn,
+        }
+    }
+}
+
 /// The service partition.
 pub struct Service<'a, H, P> {
     hypervisor: H,
@@ -47,6 +60,9 @@ pub struct Service<'a, H, P> {
     outbox: Outbox,
     /// Frames were taken and EL2 does not know yet that the ring has room again.
     owes_doorbell: bool,
+    /// Something outside of the mailbox is in progress.
+    held: bool,
+    ticks_per_second: u64,
 }
 
 impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
@@ -63,12 +79,43 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
             assemblies: Assemblies::new(life.ticks_per_second),
             outbox: Outbox::new(life.ticks_per_second),
             owes_doorbell: false,
+            held: false,
+            ticks_per_second: life.ticks_per_second,
         })
     }
 
     /// The mailbox's interrupt came: a receiver may have room again.
     pub fn interrupt(&mut self) {
         self.outbox.unpark();
+    }
+
+    /// Whether something outside of the mailbox is in progress, so that this life does not agree to end.
+    pub const fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Frequency of the counter, in Hz.
+    pub const fn ticks_per_second(&self) -> u64 {
+        self.ticks_per_second
+    }
+
+    /// This partition's place in a network, where the description gives it one. What is wrong with the description is said
+    /// where it is first read.
+    pub fn network(&mut self) -> Option<NetworkSpec> {
+        self.manager.network().ok().flatten()
+    }
+
+    /// A number that nobody can guess; `None` where the board gave no seed.
+    pub fn random(&mut self) -> Option<u64> {
+        self.manager.random()
+    }
+
+    /// What the network asks for.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`].
+    pub fn page(&mut self, resource: Resource, now: u64) -> Result<Content, Refusal> {
+        page::make(&mut self.manager, &mut self.hypervisor, resource, now)
     }
 
     /// Does one piece of work at time `now`.
@@ -181,7 +228,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
 
     /// Agrees to end this life where nothing is in progress, not even a frame that has just come.
     fn drain(&mut self) -> Result<(), Error> {
-        let idle = self.outbox.is_empty() && self.assemblies.is_empty() && !self.rings.has_frame()?;
+        let idle = !self.held && self.outbox.is_empty() && self.assemblies.is_empty() && !self.rings.has_frame()?;
         let answer = if idle { DrainAnswer::Agreed } else { DrainAnswer::Busy };
         if let Err(status) = self.hypervisor.sos_idle(answer) {
             log::error!("sos_idle: {status}");

@@ -1,7 +1,8 @@
 //! The one node of the system description that EL2 reads: the service partition's.
 //!
 //! A property that is not known is an error that names file, node and property: a misspelled
-//! ceiling must not be a silent one. Everything else in the description is the service partition's matter.
+//! ceiling must not be a silent one. Everything else in the description is the service partition's matter, and so is what
+//! the node says of that partition's network: it asks for a network card by a call of its own.
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
@@ -152,7 +153,8 @@ impl<'a> ServicePartition<'a> {
     ) -> Result<(), DescriptionError> {
         let wrong = |wanted| DescriptionError::Value { node, property: short(property), wanted };
         match property {
-            "compatible" => {}
+            // The partition checks the rest of them.
+            "compatible" | "network" | "address" | "gateway" | "http-port" | "mac-address" => {}
             "image" => *image = Some(text(value).ok_or(wrong("a name"))?),
             "memory" => self.memory = memory(value).ok_or(wrong("64 bits: a power of two, 2 MiB to 64 MiB"))?,
             "idle-timeout-ms" => self.times.idle = milliseconds(value).ok_or(wrong("32 bits, 1 to 3600000"))?,

@@ -47,7 +47,8 @@ impl Networks {
         Ok(Self(names))
     }
 
-    fn number(&self, name: &str) -> Option<u8> {
+    /// The number of the network with that name.
+    pub(super) fn number(&self, name: &str) -> Option<u8> {
         let index = self.0.iter().position(|known| known == name && !name.is_empty())?;
         u8::try_from(index).ok()
     }
@@ -68,14 +69,11 @@ fn parse_nic(at: &str, node: &FdtNode<'_>, networks: &Networks) -> Result<NicSpe
     let network = reader.string(&property)?.to_owned();
     let number = networks.number(&network);
     let number = number.ok_or_else(|| reader.spec(NicError::Network(name.clone(), network.clone()).into()))?;
-    let mac = reader.take("mac-address")?.map(|found| {
-        let bytes = <[u8; 6]>::try_from(found.value());
-        bytes.map_err(|_| reader.problem(found.name(), PropertyProblem::NotAddress))
-    });
+    let mac = mac_address(&mut reader)?;
     let mtu = reader.u32("mtu")?.unwrap_or(MTU_MAX.into());
     let wrong = || reader.spec(NicError::Mtu(name.clone(), mtu).into());
     let nic = NicSpec {
-        mac: mac.transpose()?,
+        mac,
         mtu: u16::try_from(mtu).map_err(|_| wrong())?,
         isolated: reader.flag("isolated")?,
         any_source: reader.flag("any-source")?,
@@ -87,4 +85,13 @@ fn parse_nic(at: &str, node: &FdtNode<'_>, networks: &Networks) -> Result<NicSpe
     };
     reader.finish()?;
     Ok(nic)
+}
+
+/// The property `mac-address`, where it is there.
+pub(super) fn mac_address(reader: &mut Reader<'_>) -> Result<Option<[u8; 6]>> {
+    let Some(found) = reader.take("mac-address")? else {
+        return Ok(None);
+    };
+    let bytes = found.value().try_into();
+    bytes.map(Some).map_err(|_| reader.problem(found.name(), PropertyProblem::NotAddress))
 }

@@ -17,7 +17,7 @@ fn changed(from: &str, to: &str) -> String {
 
 #[test]
 fn guests_are_read_in_order_with_every_property() {
-    let guests = parse(&compile(SYSTEM)).unwrap();
+    let guests = parse(&compile(SYSTEM)).unwrap().guests;
     let expected = VmSpec {
         name: "linux".into(),
         memory: 0x200_0000,
@@ -70,7 +70,7 @@ fn guests_are_read_in_order_with_every_property() {
 #[test]
 fn the_demo_system_is_read() {
     let source = include_str!("../../../dts/virt/demo.dts");
-    let guests = parse(&compile(source)).unwrap();
+    let guests = parse(&compile(source)).unwrap().guests;
     assert_eq!(guests[0].name, "debian");
     assert!(guests[0].autostart && !guests[1].autostart);
     assert_eq!((guests[0].vcpus, guests[0].ports), (2, 4));
@@ -228,9 +228,9 @@ fn mutated_descriptions_are_refused_or_give_guests_within_the_limits() {
             }
         }
         match parse(&blob) {
-            Ok(guests) => {
+            Ok(description) => {
                 accepted += 1;
-                guests.iter().for_each(|guest| assert_eq!(spec::check(guest), Ok(())));
+                description.guests.iter().for_each(|guest| assert_eq!(spec::check(guest), Ok(())));
             }
             Err(error) => {
                 refused += 1;
@@ -253,7 +253,7 @@ fn disks_are_read_in_their_order() {
     let nodes = "root { compatible = \"dormouse,disk\"; };\n\
         data { compatible = \"dormouse,disk\"; drive = <3>; first-sector = /bits/ 64 <0x800>; \
         sectors = /bits/ 64 <0x100000000>; read-only; };";
-    let guests = parse(&compile(&with_disks(nodes))).unwrap();
+    let guests = parse(&compile(&with_disks(nodes))).unwrap().guests;
     let disk =
         |name: &str, drive, first, sectors, writable| DiskSpec { name: name.into(), drive, first, sectors, writable };
     assert_eq!(guests[0].disks, [disk("root", 0, 0, 0, true), disk("data", 3, 0x800, 0x1_0000_0000, false)]);
@@ -299,7 +299,7 @@ fn network_cards_are_read_in_their_order_and_the_network_with_the_uplink_is_the_
     let nodes = "e0 { compatible = \"dormouse,nic\"; network = \"lan\"; };\n\
         e1 { compatible = \"dormouse,nic\"; network = \"other\"; mac-address = [02 11 22 33 44 55]; mtu = <1400>; \
         isolated; any-source; max-kbit-per-s = <100000>; max-packets-per-s = <5000>; };";
-    let guests = parse(&compile(&with_nics(NETWORKS, nodes))).unwrap();
+    let guests = parse(&compile(&with_nics(NETWORKS, nodes))).unwrap().guests;
     let plain = NicSpec {
         name: "e0".into(),
         network: "lan".into(),
@@ -375,7 +375,7 @@ fn shared(linux: &str, raw: &str) -> String {
 fn regions_are_shared_by_name_with_a_right_and_a_number_for_each_guest() {
     let source =
         shared("shared-memory = \"feed\"; shared-memory-read-only = \"link\";", "shared-memory = \"link\", \"feed\";");
-    let guests = parse(&compile(&source)).unwrap();
+    let guests = parse(&compile(&source)).unwrap().guests;
     let region = |name: &str, bytes, writable, number| SharedMemory { name: name.into(), bytes, writable, number };
     assert_eq!(guests[0].shared, [region("feed", 0x80_0000, true, 0), region("link", 0x1_0000, false, 0)]);
     assert_eq!(guests[1].shared, [region("link", 0x1_0000, true, 1), region("feed", 0x80_0000, true, 1)]);

@@ -2,13 +2,15 @@
 
 use core::arch::asm;
 
-use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, Scheduling, SharedRegion};
+use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion};
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
-use hv_abi::record::CrashRecord;
+use hv_abi::record::{CrashRecord, HvInfo, QueryKind, SosStatus};
+use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
 use sos_partition::Hypervisor;
 use sos_partition::hypervisor::{Note, QueryAnswer};
+use zerocopy::FromBytes;
 
 use crate::runtime::faults::Faults;
 use crate::runtime::memory::ANSWERS;
@@ -31,6 +33,13 @@ impl El2 {
     fn call<const N: usize>(&mut self, call: Call, arguments: [u64; N]) -> Result<Results, Status> {
         let (status, results) = self.call_status(call, arguments);
         status.ok().map(|()| results)
+    }
+
+    /// The record that EL2 answers a query with.
+    fn query<T: FromBytes>(&mut self, kind: QueryKind) -> Result<T, Status> {
+        let arguments = [kind as u64, 0, ANSWERS.ipa(), size_of::<T>() as u64];
+        let [bytes, ..] = self.call(Call::HvQuery, arguments)?;
+        if bytes == size_of::<T>() as u64 { Ok(ANSWERS.record()) } else { Err(Status::NotSupported) }
     }
 
     fn call_status<const N: usize>(&mut self, call: Call, arguments: [u64; N]) -> (Status, Results) {
@@ -124,6 +133,14 @@ impl Hypervisor for El2 {
         self.call(Call::VmGrant, [vm.0, grants.0]).map(|_| ())
     }
 
+    fn hv_info(&mut self) -> Result<HvInfo, Status> {
+        self.query(QueryKind::HvInfo)
+    }
+
+    fn sos_status(&mut self) -> Result<SosStatus, Status> {
+        self.query(QueryKind::SosStatus)
+    }
+
     fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {
         self.call(Call::HvConfig, [kind as u64]).map(|_| ())
     }
@@ -179,6 +196,14 @@ impl Hypervisor for El2 {
     fn vm_share(&mut self, vm: VmHandle, name: Label, region: SharedRegion) -> Result<(), Status> {
         let [a, b, c, d] = name.to_registers();
         self.call(Call::VmShare, [vm.0, a, b, c, d, region.to_register()]).map(|_| ())
+    }
+
+    fn sos_network(&mut self, port: NicPort) -> Result<(), Status> {
+        self.call(Call::SosNetwork, port.to_registers()).map(|_| ())
+    }
+
+    fn sos_wake_rules(&mut self, rules: &[WakeRule]) -> Result<(), Status> {
+        self.call(Call::SosRules, [rules.as_ptr() as u64, rules.len() as u64]).map(|_| ())
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

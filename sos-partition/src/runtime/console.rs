@@ -55,6 +55,11 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        // What a driver's crate finds worth telling is not what the operator looks for.
+        let own = record.target().starts_with("sos");
+        if !own && record.level() > Level::Warn {
+            return;
+        }
         if record.level() == Level::Error {
             line(format_args!("error: {}", record.args()));
         } else {

@@ -1,27 +1,30 @@
-//! Sleep, and the two interrupts that end it: the mailbox's and the virtual timer's.
+//! Sleep, and the interrupts that end it: the mailbox's, the network card's and the virtual timer's.
 //!
 //! Interrupts are never taken. They are enabled so that WFI sees them, and acknowledged by hand.
 
 use core::arch::asm;
 
-use hv_abi::guest_map::{GICD_BASE, GICR_BASE, MAILBOX_SPI, PPI_VIRTUAL_TIMER};
+use hv_abi::guest_map::{GICD_BASE, GICR_BASE, MAILBOX_SPI, NIC_SLOT, PPI_VIRTUAL_TIMER, VIRTIO_SPI};
 
 use crate::runtime::mmio;
 
 /// The mailbox's INTID.
 const MAILBOX: u32 = MAILBOX_SPI + 32;
+/// The network card's.
+const NETWORK: u32 = VIRTIO_SPI + NIC_SLOT + 32;
+const _: () = assert!(MAILBOX / 32 == NETWORK / 32 && MAILBOX / 16 != NETWORK / 16);
 /// INTIDs from here on are special: nothing is pending (IHI0069 §2.2.1).
 const SPECIAL: u32 = 1020;
 
 /// Distributor (IHI0069 §12.9): GICD_CTLR with ARE_NS and EnableGrp1.
 const GICD_CTLR: u64 = GICD_BASE;
 const CTLR_ENABLE: u32 = 1 << 4 | 1 << 1;
-/// One bit for each SPI of the mailbox's group of 32: group 1, enabled.
+/// One bit for each SPI of the group of 32 that both are in: group 1, enabled. Other SPIs there are not this partition's.
 const GICD_IGROUPR: u64 = GICD_BASE + 0x080 + (MAILBOX / 32) as u64 * 4;
 const GICD_ISENABLER: u64 = GICD_BASE + 0x100 + (MAILBOX / 32) as u64 * 4;
+const BOTH: u32 = 1 << (MAILBOX % 32) | 1 << (NETWORK % 32);
 /// Two bits for each: 0b10 is edge.
-const GICD_ICFGR: u64 = GICD_BASE + 0xc00 + (MAILBOX / 16) as u64 * 4;
-const EDGE: u32 = 0b10 << (MAILBOX % 16 * 2);
+const GICD_ICFGR: u64 = GICD_BASE + 0xc00;
 
 /// Redistributor (IHI0069 §12.11): wake up, group and enable of its own interrupts in its second frame.
 const GICR_WAKER: u64 = GICR_BASE + 0x14;
@@ -29,16 +32,16 @@ const CHILDREN_ASLEEP: u32 = 1 << 2;
 const GICR_IGROUPR0: u64 = GICR_BASE + 0x1_0080;
 const GICR_ISENABLER0: u64 = GICR_BASE + 0x1_0100;
 
-/// Why a sleep ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Wake {
-    /// The mailbox's interrupt, perhaps with others.
-    Mailbox,
-    /// Anything else.
-    Other,
+/// Which interrupts ended a sleep; none of these, if it was the timer's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Wakes {
+    /// The mailbox's.
+    pub(crate) mailbox: bool,
+    /// The network card's, which comes for a packet even while nobody drives the card.
+    pub(crate) network: bool,
 }
 
-/// Enables both interrupts.
+/// Enables the interrupts. The network card's is one register more: whether there is a card is not known yet.
 pub(crate) fn init() {
     // SAFETY: the GIC's registers by its specification; nothing here makes it access memory.
     // Interrupts stay masked, so that no code is interrupted.
@@ -48,9 +51,11 @@ pub(crate) fn init() {
         mmio::write(GICR_IGROUPR0, 1 << PPI_VIRTUAL_TIMER);
         mmio::write(GICR_ISENABLER0, 1 << PPI_VIRTUAL_TIMER);
         mmio::write(GICD_CTLR, CTLR_ENABLE);
-        mmio::write(GICD_IGROUPR, 1 << (MAILBOX % 32));
-        mmio::write(GICD_ICFGR, EDGE);
-        mmio::write(GICD_ISENABLER, 1 << (MAILBOX % 32));
+        mmio::write(GICD_IGROUPR, BOTH);
+        for number in [MAILBOX, NETWORK] {
+            mmio::write(GICD_ICFGR + u64::from(number / 16 * 4), 0b10 << (number % 16 * 2));
+        }
+        mmio::write(GICD_ISENABLER, BOTH);
         // GICD_IROUTER stays 0: affinity 0.0.0.0 is this partition's only vCPU.
         asm!(
             "msr icc_sre_el1, {sre}",
@@ -77,7 +82,7 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Sleeps until an interrupt or `until`. An interrupt that is pending already ends it at once.
-pub(crate) fn sleep(until: Option<u64>) -> Wake {
+pub(crate) fn sleep(until: Option<u64>) -> Wakes {
     if let Some(until) = until {
         // SAFETY: programs the virtual timer, whose interrupt is never taken.
         unsafe {
@@ -104,8 +109,8 @@ pub(crate) fn sleep(until: Option<u64>) -> Wake {
 }
 
 /// Acknowledges and deactivates whatever is pending.
-fn acknowledge() -> Wake {
-    let mut wake = Wake::Other;
+fn acknowledge() -> Wakes {
+    let mut wakes = Wakes::default();
     loop {
         let id: u64;
         // SAFETY: acknowledges the highest pending interrupt of group 1 (IHI0069 §12.2.14). The
@@ -115,11 +120,10 @@ fn acknowledge() -> Wake {
         }
         let number = (id & 0xff_ffff) as u32;
         if number >= SPECIAL {
-            return wake;
+            return wakes;
         }
-        if number == MAILBOX {
-            wake = Wake::Mailbox;
-        }
+        wakes.mailbox |= number == MAILBOX;
+        wakes.network |= number == NETWORK;
         // SAFETY: ends what was acknowledged just above (IHI0069 §12.2.10).
         unsafe {
             asm!("msr icc_eoir1_el1, {0}", "isb", in(reg) id, options(nostack, preserves_flags));

@@ -1,4 +1,4 @@
-//! What the library needs of a CPU at EL1: entry, calls, mailbox page, sleep, console, heap.
+//! What the library needs of a CPU at EL1: entry, calls, mailbox page, network card, sleep, console, heap.
 
 mod call;
 mod console;
@@ -9,6 +9,7 @@ mod faults;
 mod interrupts;
 mod memory;
 mod mmio;
+mod nic;
 #[cfg_attr(feature = "random-calls", path = "random_calls.rs")]
 #[cfg_attr(not(feature = "random-calls"), path = "no_random_calls.rs")]
 mod random_calls;
@@ -16,10 +17,11 @@ mod random_calls;
 use hv_abi::ABI_VERSION;
 use hv_abi::sos_image::LIFE_MAGIC;
 use sos_partition::service::{Life, Next, Service};
+use sos_partition::web::Server;
 
 use call::El2;
-use interrupts::Wake;
 use memory::MailboxPage;
+use nic::Nic;
 
 /// A life, from the first line of Rust to its end. `record` is the IPA of the life record.
 extern "C" fn main(record: u64) -> ! {
@@ -48,12 +50,34 @@ extern "C" fn main(record: u64) -> ! {
 
 /// Turns and sleep, until EL2 ends it.
 fn serve(mut service: Service<'_, El2, MailboxPage>) -> Result<core::convert::Infallible, sos_partition::Error> {
+    let mut server: Option<Server<Nic>> = None;
     loop {
-        let next = service.turn(interrupts::now())?;
-        if let Next::Sleep(until) = next
-            && interrupts::sleep(until) == Wake::Mailbox
-        {
+        let now = interrupts::now();
+        // First: a packet that has come is a reason not to leave.
+        let network = server.as_mut().map_or(Next::Sleep(None), |server| server.turn(&mut service, now));
+        let Next::Sleep(until) = service.turn(now)?.earlier(network) else {
+            continue;
+        };
+        let wakes = interrupts::sleep(until);
+        if wakes.mailbox {
             service.interrupt();
         }
+        if wakes.network {
+            match &mut server {
+                Some(server) => server.card().acknowledge(),
+                None => server = start(&mut service),
+            }
+        }
     }
+}
+
+/// Starts the network card and what is served by it, now that a packet has come.
+fn start(service: &mut Service<'_, El2, MailboxPage>) -> Option<Server<Nic>> {
+    let network = service.network()?;
+    // SAFETY: until there is a server, and no later; one that does not start has given its device up.
+    let nic = unsafe { Nic::start() };
+    if nic.is_none() {
+        log::error!("network: the card does not start");
+    }
+    nic.map(|nic| Server::new(nic, &network, service, interrupts::now()))
 }

@@ -51,6 +51,10 @@ fn every_property_is_read_and_what_is_silent_has_its_default() {
     let silent = ServicePartition::read(&blob).unwrap();
     assert_eq!((silent.memory, silent.times, silent.console_escape), (4 << 20, SosTimes::DEFAULT, 0x1d));
     assert_eq!((silent.power, silent.wakes), (Power::default(), WakeRate::DEFAULT));
+    let network =
+        "network = \"lan\"; address = \"10.0.2.100/24\"; gateway = \"\"; http-port = <0>; mac-address = [02];";
+    // Those are the partition's to check.
+    assert_eq!(ServicePartition::read(&compile(&format!("image = \"x\"; {network}"))).unwrap().memory, 4 << 20);
     let shared = compile("image = \"x\"; power = \"shared\";");
     assert!(!ServicePartition::read(&shared).unwrap().power.core);
 }

@@ -42,3 +42,38 @@ fn disks_and_network_cards_are_given_in_the_order_of_the_description() {
     assert_eq!(vm.nics[1..], [b]);
     assert_eq!(made_up[0] & 3, 2, "a local address of one station");
 }
+
+/// SYSTEM with networks, and the partition in one of them.
+fn in_network() -> std::string::String {
+    let node =
+        "image = \"sos.img\"; network = \"inner\"; address = \"10.0.2.100/24\"; mac-address = [02 00 00 00 00 09];";
+    SYSTEM.replacen("guests {", &[NETWORKS, "guests {"].concat(), 1).replacen("image = \"sos.img\";", node, 1)
+}
+
+#[test]
+fn the_partitions_card_and_rules_are_set_at_power_on_and_again_by_a_second_life_there() {
+    let el2 = El2::new();
+    el2.0.borrow_mut().fail_call = Some(("sos_wake_rules", Status::Again));
+    Life1::over(el2.clone(), &in_network()).event(EventKind::PowerOn, VmHandle(0));
+    let card = el2.0.borrow().network.expect("a card");
+    assert_eq!((card.network, card.mac, card.mtu), (1, [2, 0, 0, 0, 0, 9], 1500));
+    assert!(el2.0.borrow().rules.is_empty());
+    el2.0.borrow_mut().fail_call = None;
+    el2.begin_next_life();
+    Life1::over(el2.clone(), &in_network()).event(EventKind::PowerOn, VmHandle(0));
+    assert_eq!(el2.0.borrow().rules.len(), 6);
+    assert_eq!(el2.0.borrow().network, Some(card));
+}
+
+#[test]
+fn a_life_without_power_on_or_network_makes_no_call_for_one() {
+    for (source, power_on) in [(in_network(), false), (SYSTEM.into(), true)] {
+        let mut life = Life1::over(El2::new(), &source);
+        if power_on {
+            life.event(EventKind::PowerOn, VmHandle(0));
+        }
+        life.list();
+        let state = life.el2.0.borrow();
+        assert!(!state.calls.iter().any(|call| call.starts_with("sos_network") || call.starts_with("sos_wake")));
+    }
+}

@@ -23,6 +23,7 @@ mod frame;
 mod offload;
 mod payload;
 mod receive;
+pub mod segment;
 #[cfg(test)]
 mod tests;
 
@@ -109,7 +110,7 @@ pub enum Fit {
     AsIs,
     /// It takes it with its checksum computed ([`checksum::complete`]) and [`Offload::None`].
     NeedsChecksum,
-    /// It takes the segments that it is to be cut into.
+    /// It takes the segments that it is to be cut into ([`segment::Segments`]).
     NeedsSegments,
     /// It is longer than the receiver's MTU allows.
     TooLong,

@@ -2,7 +2,9 @@
 
 use super::frame::Frame;
 use super::offload::Offload;
+use super::payload::PayloadError;
 use crate::memory::GuestMemory;
+use core::ops::Range;
 
 /// Bytes of a frame that are copied at once, on the stack.
 const PIECE: usize = 256;
@@ -45,6 +47,34 @@ impl Sum {
         self.odd ^= bytes.len() % 2 == 1;
     }
 
+    /// Adds bytes of a frame, in pieces: those in `range`, from its first byte.
+    ///
+    /// # Errors
+    /// If the frame does not have them, or lies outside of its guest's RAM; a part may then be added.
+    pub(super) fn add_frame(
+        &mut self,
+        frame: &Frame,
+        range: Range<u32>,
+        memory: &dyn GuestMemory,
+    ) -> Result<(), PayloadError> {
+        let mut piece = [0; PIECE];
+        let mut offset = range.start;
+        while offset < range.end {
+            let count = PIECE.min((range.end - offset) as usize);
+            let (piece, _) = piece.split_at_mut(count);
+            frame.read(offset, piece, memory)?;
+            self.add(piece);
+            offset += count as u32;
+        }
+        Ok(())
+    }
+
+    /// The sum itself, as its bytes stand in a frame: what a checksum's field has of the pseudo header before the rest is
+    /// computed (virtio 1.2 §5.1.6.2).
+    pub fn partial(self) -> [u8; 2] {
+        fold(self.total).to_ne_bytes()
+    }
+
     /// The checksum, as its bytes stand in a frame. It is never zero, which is none for UDP and the same number otherwise
     /// (RFC 768).
     pub fn finish(self) -> [u8; 2] {
@@ -71,14 +101,6 @@ pub fn complete(frame: &Frame, memory: &dyn GuestMemory) -> Option<Patch> {
         return None;
     };
     let mut sum = Sum::new();
-    let mut piece = [0; PIECE];
-    let mut offset = u32::from(checksum.start);
-    while offset < frame.length {
-        let count = PIECE.min((frame.length - offset) as usize);
-        let (piece, _) = piece.split_at_mut(count);
-        frame.read(offset, piece, memory).ok()?;
-        sum.add(piece);
-        offset += count as u32;
-    }
+    sum.add_frame(frame, checksum.start.into()..frame.length, memory).ok()?;
     Some(Patch { at: checksum.at(), bytes: sum.finish() })
 }

@@ -18,7 +18,7 @@ pub const ETHERNET: u32 = 14;
 const TCP: u32 = 20;
 const TCP_MAX: u32 = 60;
 /// Where its checksum is.
-const TCP_CHECKSUM: u16 = 16;
+pub(super) const TCP_CHECKSUM: u16 = 16;
 /// Bytes of a checksum.
 const CHECKSUM: u32 = 2;
 

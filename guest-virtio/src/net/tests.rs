@@ -5,6 +5,7 @@ mod guest;
 mod hostile;
 mod offload;
 mod receive;
+mod segment;
 
 use super::*;
 use crate::testing::{Buffer, Layout, RAM_BASE};

@@ -45,7 +45,7 @@ fn carry(from: &mut Guest, to: &mut Guest, frame: &mut Frame, random: &Random) -
 }
 
 /// The 16-bit words of a frame from `start` on, added up in ones' complement (RFC 1071 §1).
-fn sum(bytes: &[u8]) -> u16 {
+pub(super) fn sum(bytes: &[u8]) -> u16 {
     bytes.chunks(2).fold(0_u32, |sum, pair| {
         let sum = sum + (u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
         (sum & 0xffff) + (sum >> 16)

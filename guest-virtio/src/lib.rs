@@ -1,5 +1,5 @@
 //! What guests see of shared devices, from the device's side: the virtio-mmio transport, split
-//! virtqueues, disks, network cards, a multiport console, the two PrimeCells of QEMU's `virt` machine, and a
+//! virtqueues, disks, network cards, a multiport console, an entropy device, the two PrimeCells of QEMU's `virt` machine, and a
 //! watchdog.
 //!
 //! Each device is a plain value that can stand in a static table: it is made by a `const fn`,
@@ -13,6 +13,7 @@
 
 pub mod blk;
 pub mod console;
+pub mod entropy;
 pub mod memory;
 pub mod mmio;
 pub mod net;

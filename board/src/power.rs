@@ -3,7 +3,7 @@
 
 use hv_core::addr::Pa;
 use smccc::psci;
-use smccc::{Hvc, Smc};
+use smccc::{Call, Hvc, Smc};
 use thiserror::Error;
 
 use crate::model::{Board, Conduit};
@@ -45,6 +45,17 @@ impl Power {
             Some(Conduit::Smc) => Self::Smc,
             Some(Conduit::Hvc) => Self::Hvc,
             None => Self::None,
+        }
+    }
+
+    /// Calls a function of the firmware with one argument and returns X0 to X3. `None` where it cannot be called from EL2.
+    pub fn call(self, function: u32, argument: u64) -> Option<[u64; 4]> {
+        let mut arguments = [0; 17];
+        arguments[0] = argument;
+        match self {
+            Self::Smc => Smc::call64(function, arguments).first_chunk().copied(),
+            // At EL2 an HVC is taken to EL2 itself.
+            Self::Hvc | Self::None => None,
         }
     }
 

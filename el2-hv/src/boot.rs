@@ -2,8 +2,6 @@
 
 mod cpus;
 
-use chacha20::ChaCha20Rng;
-use chacha20::rand_core::SeedableRng;
 use hv_abi::archive::Archive;
 use hv_abi::sos_image::{SosLayout, crc32};
 use hv_arch::boot::ImageParts;
@@ -16,7 +14,7 @@ use hv_board::pl011::Pl011;
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
 use hv_board::virtio::{self, Kind};
-use hv_board::{Board, ColdRam, Gic, Secret};
+use hv_board::{Board, ColdRam, Gic};
 use hv_core::addr::{CpuId, FRAME_SIZE, Pa, PaRange};
 use hv_core::description::{self, ServicePartition};
 use hv_core::frames::{FrameTable, Owner, table_size};
@@ -38,7 +36,7 @@ pub use cpus::{come_back, turn_on};
 use cpus::{join, start_cpus};
 
 use crate::witness::Chosen;
-use crate::{CONSOLE, FRAMES, MACHINE, SOS, drives, log_ring, memory, networks, report, sos};
+use crate::{CONSOLE, FRAMES, MACHINE, SOS, drives, entropy, log_ring, memory, networks, report, sos};
 
 /// How the board is powered, as soon as the tree has said it.
 pub static POWER: Once<Power> = Once::new();
@@ -99,8 +97,8 @@ fn bring_up(tree: u64) -> Local {
     hv_arch::boot::mark_started();
     let image = find_image(archive, &description, &archive_range);
     open_virtio(&board);
-    let seed = seed(&board, tree_range.start);
-    SOS.lock().configure(&description, image, seed);
+    entropy::gather(&board, tree_range.start);
+    SOS.lock().configure(&description, image);
     CONSOLE.lock().configure(description.console_escape, description.console_first);
     start_cpus(&board, root);
     // Last: from here on guests may run.
@@ -417,21 +415,4 @@ fn find_image(archive: Archive<'static>, description: &ServicePartition<'_>, who
         ram: PaRange { start: ram, size: description.memory },
         extra: PaRange { start: extra, size: extra_size },
     }
-}
-
-/// A generator from firmware's seed, which is wiped: nobody else shall see it.
-fn seed(board: &Board, tree: Pa) -> Option<ChaCha20Rng> {
-    let place = |secret: Secret| PaRange { start: Pa(tree.0 + secret.offset as u64), size: secret.length as u64 };
-    let generator = board.secrets.rng.map(place).filter(|range| range.size >= 32).map(|range| {
-        let mut seed = [0; 32];
-        hv_arch::ram::read(range.start, &mut seed);
-        ChaCha20Rng::from_seed(seed)
-    });
-    if generator.is_none() {
-        log::warn!("random:  firmware gave no rng-seed; guests get none");
-    }
-    for secret in [board.secrets.rng, board.secrets.kaslr].into_iter().flatten() {
-        hv_arch::ram::wipe(place(secret));
-    }
-    generator
 }

@@ -1,12 +1,13 @@
-//! `HVC #0`: PSCI, SMCCC discovery, stolen time, and Dormouse's own calls.
+//! `HVC #0`: PSCI, SMCCC discovery, stolen time, random numbers, and Dormouse's own calls.
 
 use hv_abi::Status;
 use hv_abi::call::{BASE, Call, Caller};
+use hv_core::psci::trng::{BYTES_MAX, RandomCall};
 use hv_core::psci::{self, Outcome, PowerCall, PsciCall};
 
 use crate::cpu::{Local, Next};
 use crate::vcpu::Loaded;
-use crate::{calls, mailbox, vm};
+use crate::{calls, entropy, mailbox, vm};
 
 /// Serves a call. HVC's return address is behind it already.
 #[inline(always)]
@@ -37,7 +38,19 @@ pub fn call(local: &mut Local, loaded: &mut Loaded) -> Next {
             x[0] = loaded.vm.stolen_time.ipa(loaded.index).unwrap_or(psci::status::NOT_SUPPORTED);
             Next::Resume
         }
+        PsciCall::Random(call) => random(loaded, call),
     }
+}
+
+/// TRNG_RND.
+#[cold]
+fn random(loaded: &mut Loaded, call: RandomCall) -> Next {
+    let mut bytes = [0; BYTES_MAX];
+    let given = entropy::draw_for(loaded.vm_id, &mut bytes[..call.bytes()]);
+    if let Outcome::Return4(values) = call.answer(given.then_some(&bytes)) {
+        loaded.core.registers.x[..4].copy_from_slice(&values);
+    }
+    Next::Resume
 }
 
 /// Dormouse's own calls: the doorbell for all, the rest for the service partition.

@@ -2,9 +2,9 @@
 //! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
 //!
 //! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
-//! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, one of [`disks::DISKS`],
-//! a drive, one of [`networks::NETWORKS`], what waits for the partition, the board's network card, its serial line, one of [`SHARED`], its GIC, [`KEPT`],
-//! [`FRAMES`], [`SCHEDULER`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
+//! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, one of [`disks::DISKS`], a drive, one of
+//! [`networks::NETWORKS`], what waits for the partition, the board's network card, a VM's serial line, one of [`SHARED`], its
+//! GIC, [`KEPT`], [`FRAMES`], [`SCHEDULER`], [`ENTROPY`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]
 #![no_main]
 
@@ -15,6 +15,7 @@ mod cpu;
 mod devices;
 mod disks;
 mod drives;
+mod entropy;
 mod exits;
 mod firmware;
 mod guest_ram;
@@ -67,6 +68,8 @@ static SOS: Mutex<sos::SosControl> = Mutex::new(sos::SosControl::new());
 static NOTES: Mutex<Notes> = Mutex::new(Notes::new());
 /// What is left of VMs that have ended.
 static KEPT: Mutex<kept::Kept> = Mutex::new(kept::nothing());
+/// Random bytes, and how many of them each VM may have.
+static ENTROPY: Mutex<entropy::Entropy> = Mutex::new(entropy::Entropy::new());
 /// Memory that VMs share.
 static SHARED: [Mutex<Region>; shared::REGIONS] = [const { Mutex::new(Region::NONE) }; shared::REGIONS];
 /// The board's UARTs.

@@ -61,7 +61,6 @@ pub struct SosControl {
     /// When the present life was woken by a request that has no answer yet.
     asked_at: Option<u64>,
     wake_to_answer_ns: u64,
-    seed: Option<chacha20::ChaCha20Rng>,
     /// How the guest ended that ended last.
     last_end: EndReason,
 }
@@ -97,18 +96,16 @@ impl SosControl {
             woken_by: None,
             asked_at: None,
             wake_to_answer_ns: 0,
-            seed: None,
             last_end: EndReason::None,
         }
     }
 
     /// What boot has found out.
-    pub fn configure(&mut self, said: &ServicePartition<'_>, image: Image, seed: Option<chacha20::ChaCha20Rng>) {
+    pub fn configure(&mut self, said: &ServicePartition<'_>, image: Image) {
         self.power_on = true;
         self.life = SosLife::new(said.times);
         self.wakes.set(said.wakes);
         self.image = Some(image);
-        self.seed = seed;
     }
 
     /// Its life.
@@ -269,15 +266,6 @@ impl SosControl {
             self.event(Event::Progress);
         }
         Status::Success
-    }
-
-    /// Fresh random bytes for a life; zeroes where the board gave no seed.
-    fn fresh_seed(&mut self) -> [u8; 32] {
-        let mut seed = [0; 32];
-        if let Some(generator) = &mut self.seed {
-            chacha20::rand_core::Rng::fill_bytes(generator, &mut seed);
-        }
-        seed
     }
 }
 

@@ -109,6 +109,21 @@ pub fn configure() {
     isb();
 }
 
+/// A number of the CPU's own generator: `None` where it has none (ID_AA64ISAR0_EL1.RNDR), or none now, which it says by
+/// PSTATE.Z (Arm ARM D24.2, RNDR).
+pub fn random() -> Option<u64> {
+    if mrs!("id_aa64isar0_el1") >> 60 == 0 {
+        return None;
+    }
+    let (value, valid): (u64, u64);
+    // SAFETY: the register is there; reading it changes nothing but the flags.
+    unsafe {
+        asm!("mrs {value}, s3_3_c2_c4_0", "cset {valid}, ne", value = out(reg) value, valid = out(reg) valid,
+            options(nomem, nostack));
+    }
+    (valid != 0).then_some(value)
+}
+
 /// Context synchronization.
 #[inline]
 pub fn isb() {

@@ -9,6 +9,7 @@ pub mod addr;
 pub mod counter;
 pub mod debug;
 pub mod description;
+pub mod entropy;
 pub mod exit;
 pub mod extent;
 pub mod frames;

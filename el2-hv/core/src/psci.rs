@@ -1,4 +1,5 @@
-//! What a guest's firmware calls mean: PSCI 1.1 (DEN0022), SMCCC 1.1 discovery (DEN0028) and stolen time (DEN0057A), by HVC.
+//! What a guest's firmware calls mean: PSCI 1.1 (DEN0022), SMCCC 1.1 discovery (DEN0028), stolen time (DEN0057A) and random
+//! numbers (DEN0098), by HVC.
 //!
 //! Pure: a call and the VM's power states go in, an [`Outcome`] comes out, and the image performs it. It must never wait
 //! and never touch a vCPU.
@@ -13,6 +14,7 @@ mod power;
 mod smccc;
 #[cfg(test)]
 mod tests;
+pub mod trng;
 
 pub use power::{Started, VcpuPower, VmPower, affinity};
 pub use smccc::{DORMOUSE_UID, Mitigations, REVISION, Workaround};
@@ -117,6 +119,8 @@ pub enum PsciCall {
     Power(PowerCall),
     /// PV_TIME_ST: X0 is the address of the caller's structure, or NOT_SUPPORTED where it has none.
     StolenTime,
+    /// TRNG_RND: it needs random bytes.
+    Random(trng::RandomCall),
 }
 
 /// A call that needs no state of the VM.
@@ -159,6 +163,17 @@ pub enum SimpleCall {
     HypervisorUid,
     /// Revision.
     HypervisorRevision,
+    /// TRNG_VERSION.
+    TrngVersion,
+    /// TRNG_FEATURES.
+    TrngFeatures {
+        /// The function asked about.
+        function: u32,
+    },
+    /// TRNG_GET_UUID.
+    TrngUuid,
+    /// TRNG_RND of no bits, or of more than its registers hold.
+    TrngRefused,
 }
 
 /// A call that reads or changes power states.
@@ -254,7 +269,8 @@ pub fn decode(function: u32, args: [u64; 3]) -> PsciCall {
         function::PSCI_32 if function <= function::SYSTEM_RESET2_32 => {
             decode_psci_32(function, args.map(|arg| arg & 0xffff_ffff))
         }
-        function::PSCI_64 => decode_psci_64(function, args),
+        function::PSCI_64 if function <= function::SYSTEM_RESET2_64 => decode_psci_64(function, args),
+        function::PSCI_32 | function::PSCI_64 => trng::decode(function, args[0]),
         function::ARCH => PsciCall::Simple(decode_arch(function, args[0])),
         function::HYPERVISOR => PsciCall::Simple(decode_hypervisor(function)),
         function::STANDARD_HYPERVISOR => decode_time(function, args[0]),
@@ -365,6 +381,10 @@ impl SimpleCall {
             Self::TimeFeatures { function } => Outcome::Return(time_features(function)),
             Self::HypervisorUid => Outcome::Return4(smccc::uid_registers(&DORMOUSE_UID)),
             Self::HypervisorRevision => Outcome::Return4([REVISION.0, REVISION.1, 0, 0]),
+            Self::TrngVersion => Outcome::Return(trng::VERSION_1_0 as u64),
+            Self::TrngFeatures { function } => Outcome::Return(trng::features(function)),
+            Self::TrngUuid => trng::uuid(),
+            Self::TrngRefused => Outcome::Return4([status::INVALID_PARAMETERS, 0, 0, 0]),
         }
     }
 }
@@ -392,6 +412,7 @@ const fn time_features(function: u32) -> u64 {
 fn psci_features(function: u32) -> u64 {
     let known = function == function::SMCCC_VERSION
         || matches!(function >> 16, function::PSCI_32 | function::PSCI_64)
+            && function as u16 <= function::SYSTEM_RESET2_32 as u16
             && decode(function, [0; 3]) != PsciCall::Simple(SimpleCall::Unknown);
     if known { status::SUCCESS } else { status::NOT_SUPPORTED }
 }

@@ -17,7 +17,7 @@ use crate::cpu::Local;
 use crate::machine::machine;
 use crate::memory::frames;
 use crate::vm::{self, SOS_VM};
-use crate::{SOS, VMS, interrupts};
+use crate::{SOS, VMS, entropy, interrupts};
 
 /// Bytes held for its tables and mailbox, besides its RAM. The archive lies where the loader has put it.
 pub const fn extra(ram: u64, archive: u64) -> u64 {
@@ -167,7 +167,7 @@ fn begin(image: &Image) {
         memory: U64::new(image.ram.size - FRAME_SIZE),
         archive: U64::new(machine().archive.size),
         counter_hz: U64::new(machine().counter_hz),
-        seed: sos.fresh_seed(),
+        seed: entropy::fresh_seed(),
     };
     ram::write(record, content.as_bytes());
     hv_arch::cache::clean_to_poc(record, size_of::<LifeRecord>() as u64);

@@ -16,6 +16,8 @@ pub struct Machine {
     pub memory: u64,
     /// The command line.
     pub bootargs: &'static str,
+    /// `kaslr-seed` of this boot.
+    pub seed: Option<u64>,
     /// Whether the tree has a mailbox.
     pub mailbox: bool,
     /// The virtual counter when Rust code was entered.
@@ -35,6 +37,7 @@ impl Machine {
             ram_base: region.address().expect("/memory address"),
             memory: region.size().expect("/memory size"),
             bootargs: bootargs(&tree).unwrap_or(""),
+            seed: seed(&tree),
             mailbox: has_mailbox(tree),
             entry_count,
         }
@@ -71,6 +74,11 @@ fn bootargs(tree: &Fdt<'_>) -> Option<&'static str> {
     let property = chosen.property("bootargs")?;
     let text = core::str::from_utf8(property.value()).ok()?;
     Some(text.trim_end_matches('\0').to_owned().leak())
+}
+
+fn seed(tree: &Fdt<'_>) -> Option<u64> {
+    let property = tree.find_node("/chosen")?.property("kaslr-seed")?;
+    Some(u64::from_be_bytes(property.value().try_into().ok()?))
 }
 
 fn has_mailbox(tree: Fdt<'_>) -> bool {

@@ -71,7 +71,7 @@ fn document() -> String {
     let mut text = String::from(
         "# Hypercalls\n\nGenerated from the table in `el2-hv/abi/src/call.rs` (`UPDATE_DOCS=1 cargo test -p hv-abi`).\n\n\
          `HVC #0`, function identifier in w0, arguments from x1; x0 returns a status, results from x1; x4 to x30 are kept.\n\
-         Besides these every guest has PSCI 1.1, SMCCC discovery and stolen time (PV_TIME_FEATURES, PV_TIME_ST). A caller that may not make a call gets NOT_SUPPORTED (-1).\n\n\
+         Besides these every guest has PSCI 1.1, SMCCC discovery, stolen time (PV_TIME_FEATURES, PV_TIME_ST) and random numbers (TRNG 1.0). A caller that may not make a call gets NOT_SUPPORTED (-1).\n\n\
          | id | call | who | arguments | results | what it does |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     for row in CALLS {

@@ -5,6 +5,7 @@ use crate::addr::VcpuIdx;
 use std::collections::{BTreeSet, HashSet};
 
 mod sleep;
+mod trng;
 
 const NONE: Mitigations = Mitigations {
     workaround_1: Workaround::Unknown,

@@ -218,7 +218,7 @@ fn write_fields(out: &mut String, register: &str, rows: &[Field]) {
 const EXITS: &[(&str, &str)] = &[
     (
         "HVC",
-        "the calls: PSCI 1.1 and SMCCC 1.1 discovery, and those of docs/HYPERCALLS.md; anything else NOT_SUPPORTED",
+        "the calls: PSCI 1.1, SMCCC 1.1 discovery, stolen time and TRNG 1.0, and those of docs/HYPERCALLS.md; anything else NOT_SUPPORTED",
     ),
     ("SMC", "UNDEFINED in the guest: it has no EL3"),
     ("WFI", "the vCPU waits until an interrupt is pending for it"),

@@ -1,7 +1,7 @@
 //! Guests' network cards: who reaches whom, by which board's card, and who is kept from it.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 
 use dormouse_tests::{Board, Description, Guest, Shell, System, seconds};
 
@@ -119,4 +119,48 @@ fn a_card_with_a_limit_sends_no_faster_and_loses_nothing() {
     assert_eq!(got, sum.trim_end());
     let took = after.parse::<f64>().expect("seconds") - before.parse::<f64>().expect("seconds");
     assert!(took > 1.8, "{took} s for 2 MiB at 1 MB/s");
+}
+
+/// What a server says to `GET path`.
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.set_read_timeout(Some(seconds(60))).expect("a time-out");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: board\r\n\r\n").expect("a request");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("an answer");
+    said
+}
+
+/// A port of the host that nobody has.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+const PAGE: &str = "network = \"lan\"; address = \"10.0.2.100/24\"; gateway = \"10.0.2.2\";";
+
+#[test]
+fn a_request_of_the_host_wakes_the_partition_which_answers_and_sleeps_again() {
+    let description = Description::with("debian", Guest::debian(1))
+        .partition(|partition| partition.more.push_str(PAGE))
+        .network("lan", "uplink;");
+    let port = free_port();
+    let forward = format!(",hostfwd=tcp:127.0.0.1:{port}-10.0.2.100:80");
+    let mut shell = Shell::enter(Board::default().network(&forward).boot(&System::new(&description)));
+    let before = shell.await_off();
+    for round in 1..=3_u64 {
+        let said = get(port, "/api/v1/vms");
+        let (head, body) = said.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{said}");
+        let list: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(list[0]["name"], "debian", "{list}");
+        assert_eq!(list[0]["state"], "running", "{list}");
+        let after = shell.await_off();
+        assert_eq!(after["lives"].as_u64(), before["lives"].as_u64().map(|lives| lives + round), "{after}");
+        assert_eq!((&after["woken_by"], &after["failures"]), (&"(packet)".into(), &0.into()), "{after}");
+    }
+    // Two requests in one life, by pages of both kinds.
+    let page = get(port, "/");
+    assert!(page.contains("<html") && page.contains("debian"), "{page}");
+    assert!(get(port, "/nothing").starts_with("HTTP/1.1 404 "));
+    shell.await_off();
 }

@@ -6,6 +6,7 @@
 
 mod copy;
 mod outside;
+mod part;
 pub mod partition;
 
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -27,6 +28,7 @@ use crate::{VMS, cpu, devices, interrupts, ports};
 
 use copy::Source;
 pub use outside::{interrupt, open};
+use part::{Part, segments};
 
 /// The network cards that a VM has, as places in [`NETWORKS`].
 pub type Cards = Places<NIC_SLOT, NICS_MAX>;
@@ -251,7 +253,7 @@ impl Network {
 
     /// Whether the board's card has no place for a frame that may be for it.
     fn has_to_wait(&self, header: &Header, uplink: &Uplink) -> bool {
-        !uplink.takes_frames(&mut uplink.card()) && self.switch.owner_of(header.destination).is_none()
+        !uplink.takes_frames(&mut uplink.card(), header.frames) && self.switch.owner_of(header.destination).is_none()
     }
 
     /// Copies a frame of a port to these; those that got it.
@@ -273,31 +275,52 @@ impl Network {
 
     /// Copies a frame to a guest; whether it has room for it.
     fn deliver(&mut self, port: PortId, source: &Source<'_>) -> bool {
+        let frame = source.frame;
+        let net = &self.cards[port.index()].net;
+        let whole = |patch, offload| Part { headers: &[], payload: 0..frame.length, patch, offload };
+        match net.accepts(&frame.offload, frame.length) {
+            Fit::TooLong => false,
+            Fit::AsIs => self.give(port, source, &whole(None, frame.offload)),
+            Fit::NeedsChecksum => {
+                let patch = checksum::complete(frame, source.memory);
+                patch.is_some() && self.give(port, source, &whole(patch, Offload::None))
+            }
+            Fit::NeedsSegments => segments(source, &mut |segment| match self.cards[port.index()]
+                .net
+                .accepts(&segment.offload(), segment.length())
+            {
+                Fit::AsIs => self.give(port, source, &Part::of(segment)),
+                Fit::NeedsChecksum => {
+                    let completed = Part::of(segment).completed(segment, source);
+                    completed.is_some_and(|part| self.give(port, source, &part))
+                }
+                Fit::NeedsSegments | Fit::TooLong => false,
+            }),
+        }
+    }
+
+    /// Copies a frame, or a segment of one, to a guest; whether it has room for it.
+    fn give(&mut self, port: PortId, source: &Source<'_>, part: &Part<'_>) -> bool {
         let card = &mut self.cards[port.index()];
         let Some(vm) = card.vm() else {
             return false;
         };
-        let ram = Ram::of(vm);
-        let frame = source.frame;
-        let (patch, offload) = match card.net.accepts(&frame.offload, frame.length) {
-            Fit::AsIs => (None, frame.offload),
-            Fit::NeedsChecksum => match checksum::complete(frame, source.memory) {
-                Some(patch) => (Some(patch), Offload::None),
-                None => return false,
-            },
-            Fit::NeedsSegments | Fit::TooLong => return false,
-        };
-        let mut room = Room::new();
-        if card.net.room(frame.length, &ram, &mut room) != Reception::Room {
+        let (ram, mut room) = (Ram::of(vm), Room::new());
+        let headers = part.headers.len() as u32;
+        if card.net.room(headers + part.payload.len() as u32, &ram, &mut room) != Reception::Room {
             return false;
         }
-        let copied = source.copy_to(&room, &ram);
-        if !copied || patch.is_some_and(|patch| room.write(patch.at, &patch.bytes, &ram).is_err()) {
+        let copied = source.copy_to(part.payload.clone(), (&room, headers), &ram);
+        let mut written = headers == 0 || room.write(0, part.headers, &ram).is_ok();
+        if let Some(patch) = part.patch {
+            written &= room.write(patch.at, &patch.bytes, &ram).is_ok();
+        }
+        if !copied || !written {
             card.net.fail();
             card.pulse();
             return false;
         }
-        card.net.deliver(&room, &offload, &ram);
+        card.net.deliver(&room, &part.offload, &ram);
         true
     }
 

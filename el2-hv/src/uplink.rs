@@ -126,24 +126,23 @@ impl Uplink {
         })
     }
 
-    /// Whether it has a place for one more frame, or frames for it need not wait: it does not go on.
-    pub fn takes_frames(&self, card: &mut Card) -> bool {
-        if card.dead || card.nic.free() > 0 {
-            return true;
-        }
-        match card.nic.reclaim() {
-            Err(error) => {
-                self.give_up(card, error);
+    /// Whether it has places for so many frames, or frames for it need not wait: it does not go on.
+    pub fn takes_frames(&self, card: &mut Card, count: u16) -> bool {
+        let wanted = u32::from(count).clamp(1, nic::DEPTH as u32);
+        loop {
+            if card.dead || card.nic.free() >= wanted {
+                card.full_since = None;
                 return true;
             }
-            Ok(0) if !card.nic.want_room() => {
-                let now = machine().up_ns();
-                return now.saturating_sub(*card.full_since.get_or_insert(now)) > STUCK_NS;
+            match card.nic.reclaim() {
+                Err(error) => self.give_up(card, error),
+                Ok(0) if !card.nic.want_room() => {
+                    let now = machine().up_ns();
+                    return now.saturating_sub(*card.full_since.get_or_insert(now)) > STUCK_NS;
+                }
+                Ok(_) => {}
             }
-            Ok(_) => {}
         }
-        card.full_since = None;
-        true
     }
 }
 

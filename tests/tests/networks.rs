@@ -121,14 +121,26 @@ fn a_card_with_a_limit_sends_no_faster_and_loses_nothing() {
     assert!(took > 1.8, "{took} s for 2 MiB at 1 MB/s");
 }
 
-/// What a server says to `GET path`.
-fn get(port: u16, path: &str) -> String {
+/// All that a server says to `GET path`.
+fn ask(port: u16, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     stream.set_read_timeout(Some(seconds(60))).expect("a time-out");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: board\r\n\r\n").expect("a request");
-    let mut said = String::new();
-    stream.read_to_string(&mut said).expect("an answer");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: board\r\nConnection: close\r\n\r\n").expect("a request");
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).expect("an answer");
     said
+}
+
+/// The same as text.
+fn get(port: u16, path: &str) -> String {
+    String::from_utf8(ask(port, path)).expect("text")
+}
+
+/// What follows the head.
+fn get_bytes(port: u16, path: &str) -> Vec<u8> {
+    let said = ask(port, path);
+    let end = said.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+    said[end + 4..].to_vec()
 }
 
 /// A port of the host that nobody has.
@@ -163,4 +175,46 @@ fn a_request_of_the_host_wakes_the_partition_which_answers_and_sleeps_again() {
     assert!(page.contains("<html") && page.contains("debian"), "{page}");
     assert!(get(port, "/nothing").starts_with("HTTP/1.1 404 "));
     shell.await_off();
+}
+
+#[test]
+fn noise_and_what_nobody_listens_to_is_answered_or_dropped_with_the_partition_off() {
+    let description = Description::with("debian", debian_at("10.0.2.21/24", "lan", ""))
+        .partition(|partition| partition.more.push_str(PAGE))
+        .network("lan", "uplink;");
+    let mut shell = Shell::enter(Board::default().network("").boot(&System::new(&description)));
+    let before = shell.await_off();
+    // ARP is answered, ping is not, and a port that is not open refuses at once.
+    assert_ne!(shell.command("ping -c 2 -W 1 10.0.2.100").status, 0);
+    let arping = shell.command("arping -c 2 -w 2 -I eth0 10.0.2.100").output;
+    assert!(arping.contains("Received 2 response"), "{arping}");
+    let said = shell.command("wget -q -O - http://10.0.2.100:81/").output;
+    assert!(said.contains("refused"), "{said}");
+    let after = shell.await_off();
+    assert_eq!((&after["lives"], &after["failures"]), (&before["lives"], &0.into()), "{after}");
+    // The first SYN to the open port is the one that is answered: a second would come after a second.
+    let uptime = "cut -d' ' -f1 /proc/uptime";
+    let said = shell.command(&format!("{uptime}; wget -q -O - http://10.0.2.100/api/v1/vms; echo; {uptime}")).ok();
+    assert!(said.contains("\"debian\""), "{said}");
+    let syn = shell.command("cat /proc/net/snmp | grep ^Tcp: | tail -n 1 | cut -d' ' -f13").ok();
+    assert_eq!(syn.trim(), "0", "segments were sent again: {said}");
+    let after = shell.await_off();
+    assert_eq!(after["lives"].as_u64(), before["lives"].as_u64().map(|lives| lives + 1), "{after}");
+}
+
+#[test]
+fn a_stream_to_the_world_is_cut_into_what_the_boards_card_takes() {
+    let description = Description::with("debian", debian_at("10.0.2.21/24", "lan", "")).network("lan", "uplink;");
+    let port = free_port();
+    let forward = format!(",hostfwd=tcp:127.0.0.1:{port}-10.0.2.21:80");
+    let system = System::new(&description);
+    let mut shell = Shell::enter(Board::default().network(&forward).boot(&system));
+    shell.command("dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null; (httpd -p 80 -h /tmp)").ok();
+    let sum = shell.command("sha256sum </tmp/data").ok();
+    let path = system.file("received", &get_bytes(port, "/data"));
+    let output = std::process::Command::new("sha256sum").arg(path).output().expect("sha256sum runs");
+    assert_eq!(sum.split(' ').next(), String::from_utf8_lossy(&output.stdout).split(' ').next());
+    // Debian left that to its card: in packets it would be more than eleven thousand.
+    let sent = shell.command("cat /sys/class/net/eth0/statistics/tx_packets").ok();
+    assert!(sent.trim().parse::<u32>().is_ok_and(|sent| sent < 6000), "{sent}");
 }

@@ -1,5 +1,7 @@
 //! The one copy of a frame.
 
+use core::ops::Range;
+
 use arrayvec::ArrayVec;
 use guest_virtio::memory::{GuestMemory, GuestMemoryError};
 use guest_virtio::net::{Frame, MAX_SEGMENTS, Room};
@@ -37,36 +39,49 @@ impl<'f> Source<'f> {
         Self { frame, memory: &Board, pieces }
     }
 
-    /// Copies it to a guest's room for it; whether all of that is the guest's RAM.
-    pub(super) fn copy_to(&self, room: &Room, ram: &Ram) -> bool {
-        let mut from = self.pieces.iter().copied();
-        let (mut at, mut left) = (Pa(0), 0);
-        for piece in room.data.iter().flat_map(|segment| ram.pieces(segment)) {
-            let Some((mut to, mut length)) = piece else {
-                return false;
-            };
-            while length > 0 {
-                if left == 0 {
-                    let Some(next) = from.next() else {
-                        return true;
-                    };
-                    (at, left) = next;
-                }
-                let count = length.min(left);
-                ram::copy(to, at, count.into());
-                (to, at) = (Pa(to.0 + u64::from(count)), Pa(at.0 + u64::from(count)));
-                (length, left) = (length - count, left - count);
-            }
-        }
-        true
+    /// Copies these bytes of it to a guest's room for a frame, from its byte `at` on; whether all of that is the guest's RAM.
+    pub(super) fn copy_to(&self, part: Range<u32>, (room, at): (&Room, u32), ram: &Ram) -> bool {
+        let to = room.data.iter().flat_map(|segment| ram.pieces(segment));
+        let mut whole = true;
+        let found = to.map_while(|piece| {
+            whole &= piece.is_some();
+            piece
+        });
+        copy(behind(self.pieces.iter().copied(), part.start), behind(found, at), part.len() as u32);
+        whole
     }
 
-    /// Copies it to one place in RAM that is as long.
-    pub(super) fn copy_out(&self, to: Pa) {
-        let mut to = to;
-        for (at, length) in &self.pieces {
-            ram::copy(to, *at, u64::from(*length));
-            to = Pa(to.0 + u64::from(*length));
+    /// Copies these bytes of it to one place in RAM that is as long.
+    pub(super) fn copy_out(&self, part: Range<u32>, to: Pa) {
+        let length = part.len() as u32;
+        copy(behind(self.pieces.iter().copied(), part.start), core::iter::once((to, length)), length);
+    }
+}
+
+/// What is left of pieces of RAM behind their first `skipped` bytes.
+fn behind(pieces: impl Iterator<Item = (Pa, u32)>, mut skipped: u32) -> impl Iterator<Item = (Pa, u32)> {
+    pieces.filter_map(move |(at, length)| {
+        let skip = skipped.min(length);
+        skipped -= skip;
+        (length > skip).then_some((Pa(at.0 + u64::from(skip)), length - skip))
+    })
+}
+
+/// Copies up to so many bytes between pieces of RAM, until either ends.
+fn copy(mut from: impl Iterator<Item = (Pa, u32)>, to: impl Iterator<Item = (Pa, u32)>, mut missing: u32) {
+    let (mut at, mut left) = (Pa(0), 0);
+    for (mut to, mut length) in to {
+        while length > 0 && missing > 0 {
+            if left == 0 {
+                let Some(next) = from.next() else {
+                    return;
+                };
+                (at, left) = next;
+            }
+            let count = length.min(left).min(missing);
+            ram::copy(to, at, count.into());
+            (to, at) = (Pa(to.0 + u64::from(count)), Pa(at.0 + u64::from(count)));
+            (length, left, missing) = (length - count, left - count, missing - count);
         }
     }
 }

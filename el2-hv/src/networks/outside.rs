@@ -3,12 +3,14 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use guest_virtio::net::{Frame, Offload, checksum};
+use hv_arch::ram;
 use hv_board::VirtioSlot;
 use hv_board::virtio::Found;
-use hv_core::addr::IntId;
+use hv_core::addr::{IntId, Pa};
 use hv_core::switch::{HEADER, Header, PortRules, Ports, Rate, Verdict};
 
 use super::copy::{Source, frame_at};
+use super::part::{Part, segments};
 use super::{NETWORKS, Network, Place, UPLINK, WAITING};
 use crate::machine::machine;
 use crate::uplink::{self, Uplink, uplink};
@@ -57,20 +59,33 @@ pub(super) fn go_on() {
 /// Sends a frame out; whether the card takes it.
 pub(super) fn send(uplink: &Uplink, source: &Source<'_>) -> bool {
     let frame = source.frame;
-    if frame.length > uplink.longest || frame.offload.is_segmented() {
+    if frame.offload.is_segmented() {
+        return segments(source, &mut |segment| {
+            let part = Part::of(segment);
+            let part = if uplink.checksum { Some(part) } else { part.completed(segment, source) };
+            part.is_some_and(|part| send_part(uplink, source, &part))
+        });
+    }
+    let (patch, offload) =
+        if uplink.checksum { (None, frame.offload) } else { (checksum::complete(frame, source.memory), Offload::None) };
+    send_part(uplink, source, &Part { headers: &[], payload: 0..frame.length, patch, offload })
+}
+
+fn send_part(uplink: &Uplink, source: &Source<'_>, part: &Part<'_>) -> bool {
+    let mut card = uplink.card();
+    if part.length() > uplink.longest || !uplink.takes_frames(&mut card, 1) {
         return false;
     }
-    let patch = if uplink.checksum { None } else { checksum::complete(frame, source.memory) };
-    let mut card = uplink.card();
     let Some((place, at)) = card.place() else {
         return false;
     };
-    source.copy_out(at);
-    let offload = if uplink.checksum { frame.offload } else { Offload::None };
-    if let Some(patch) = patch {
-        hv_arch::ram::write(hv_core::addr::Pa(at.0 + u64::from(patch.at)), &patch.bytes);
+    let behind = |offset: u32| Pa(at.0 + u64::from(offset));
+    ram::write(at, part.headers);
+    source.copy_out(part.payload.clone(), behind(part.headers.len() as u32));
+    if let Some(patch) = part.patch {
+        ram::write(behind(patch.at), &patch.bytes);
     }
-    card.send(place, offload.to_bytes(0), frame.length)
+    card.send(place, part.offload.to_bytes(0), part.length())
 }
 
 impl Network {
@@ -131,7 +146,7 @@ impl Network {
 
     /// The card has room: those that wait send.
     fn send_waiting(&mut self, uplink: &Uplink) {
-        if !uplink.takes_frames(&mut uplink.card()) {
+        if !uplink.takes_frames(&mut uplink.card(), 1) {
             return;
         }
         let waiting = Ports(WAITING[0].swap(0, Ordering::Relaxed));

@@ -168,7 +168,7 @@ impl Network {
         let sent = match uplink() {
             Some(uplink) if to == UPLINK => {
                 let mut card = uplink.card();
-                let place = uplink.takes_frames(&mut card).then(|| card.place()).flatten();
+                let place = uplink.takes_frames(&mut card, 1).then(|| card.place()).flatten();
                 place.is_some_and(|(place, at)| {
                     ram::write(at, bytes);
                     let sent = card.send(place, Offload::None.to_bytes(0), bytes.len() as u32);

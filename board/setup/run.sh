@@ -5,7 +5,8 @@
 #   run.sh gdb        QEMU waits for the debugger, which is started here; the console is a terminal
 #                     of its own, whose name QEMU prints, and build/console.log
 #
-# QEMU_ARGS adds to QEMU's command line. The exit status is QEMU's, or 1 if EL2 gave up
+# QEMU_ARGS adds to QEMU's command line. HTTP_PORT (8080) is where the service partition's page is on this machine, or the next
+# port that is free. The exit status is QEMU's, or 1 if EL2 gave up
 # (`dormouse: fatal:` in the console's log).
 set -euo pipefail
 # shellcheck source=board/setup/common.sh
@@ -18,13 +19,21 @@ LOAD_ADDRESS=0x40200000
 DISK=.cache/disk.raw
 DISK_SIZE=256M
 
+# The service partition's page, from this machine only.
+PAGE=10.0.2.100:80
+HTTP_PORT=${HTTP_PORT:-8080}
+# The first that nobody listens at.
+while [ "$HTTP_PORT" -lt 65535 ] && (exec 3<>"/dev/tcp/127.0.0.1/$HTTP_PORT") 2>/dev/null; do
+    HTTP_PORT=$((HTTP_PORT + 1))
+done
+
 log=build/console.log
 board=(-M "virt,virtualization=on,gic-version=3,iommu=smmuv3" -cpu cortex-a72 -smp 4 -m 1G
     -nodefaults -display none -no-reboot
     -kernel build/dormouse.img -initrd build/demo.cpio
     -global virtio-mmio.force-legacy=false
     -drive "if=none,id=disk,format=raw,file=$DISK,discard=unmap" -device virtio-blk-device,drive=disk
-    -netdev user,id=net -device virtio-net-device,netdev=net)
+    -netdev "user,id=net,hostfwd=tcp:127.0.0.1:$HTTP_PORT-$PAGE" -device virtio-net-device,netdev=net)
 
 version=$(qemu_version)
 version_at_least "$version" "$QEMU_MIN" || die "QEMU $QEMU_MIN or later is needed, found ${version:-none}: run \`make run\`, or mind PATH"
@@ -33,6 +42,8 @@ if [ ! -e "$DISK" ]; then
     say "the board's drive is the file $DISK, $DISK_SIZE, as far as guests write to it; delete it for an empty one"
     truncate -s "$DISK_SIZE" "$DISK"
 fi
+
+say "the service partition's page is http://127.0.0.1:$HTTP_PORT/"
 
 start_qemu() { # CONSOLE EXTRA...
     local console=$1

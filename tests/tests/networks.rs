@@ -174,7 +174,14 @@ fn a_request_of_the_host_wakes_the_partition_which_answers_and_sleeps_again() {
     let page = get(port, "/");
     assert!(page.contains("<html") && page.contains("debian"), "{page}");
     assert!(get(port, "/nothing").starts_with("HTTP/1.1 404 "));
+    // A life that is on for something else has them, too, and no other life is begun for them.
     shell.await_off();
+    shell.command("hvctl vm list").ok();
+    assert!(get(port, "/api/v1/vms").starts_with("HTTP/1.1 200 "));
+    let lives = shell.await_off()["lives"].as_u64();
+    shell.command("sleep 1").ok();
+    assert_eq!(shell.await_off()["lives"].as_u64(), lives);
+    assert_eq!(lives, before["lives"].as_u64().map(|lives| lives + 5));
 }
 
 #[test]

@@ -111,6 +111,7 @@ pub fn ends() {
     let mut network = NETWORKS[place.network].lock();
     network.cards[place.port.index()].net.power_off();
     WAITING_ROOM.lock().kept.clear();
+    WANTED.store(false, Ordering::Relaxed);
 }
 
 impl Network {
@@ -214,6 +215,8 @@ impl Network {
             given = true;
         }
         if given {
+            // It was on already when they came.
+            WANTED.store(!WAITING_ROOM.lock().kept.is_empty(), Ordering::Relaxed);
             self.announce(Ports::one(port));
         }
     }

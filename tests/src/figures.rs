@@ -51,6 +51,8 @@ const FIGURES: &[Figure] = &[
     ),
     figure("boot_to_linux", "the same for Debian's kernel", 15e6, "-"),
     figure("linux_init_ratio", "Debian to /init, against QEMU without EL2", 1.03, "1.03 / 1.10 / 1.37"),
+    figure("el2_per_blk_qd1", "EL2's instructions for a read of 4 KiB, one at a time", 5e3, "-"),
+    figure("el2_per_blk_qd32", "the same, 32 at once", 4e3, "-"),
     figure("sos_cold_vm_list", "doorbell to reply of `vm list`, partition off before", 500e3, "-"),
     figure("sos_warm_vm_list", "the same, partition on", 20e3, "-"),
     figure("frame_scrub", "a frame of an ended VM: scrubbed, cleaned to memory and returned", 200.0, "-"),

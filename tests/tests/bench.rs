@@ -100,6 +100,7 @@ fn every_figure_is_within_its_limit() {
     measured.set("rt_jitter_pinned", jitter(pinned, 2, true));
     measured.set("rt_jitter_reserved", jitter("cpu-reservation = <200 1000>;", 1, false));
     stays(&mut measured);
+    blocks(&mut measured);
     linux(&mut measured, origin);
     print!("{}", measured.lines());
     println!("\n{}", measured.table());
@@ -239,6 +240,43 @@ fn stays(measured: &mut Measured) {
     println!("{line}");
     let words = line.split_whitespace().skip_while(|word| *word != "stay:");
     measured.set("masked_max", words.skip(1).find_map(|word| word.parse().ok()).expect("its length"));
+}
+
+/// Instructions at EL2 for a request of 4 KiB to a disk that answers at once, by a bare-metal driver with so many at once.
+#[test]
+#[ignore = "long; make bench runs it"]
+fn requests_to_a_disk_take_no_more_than_their_limit_at_el2() {
+    let mut measured = Measured::default();
+    blocks(&mut measured);
+    println!("{}", measured.lines());
+}
+
+fn blocks(measured: &mut Measured) {
+    for (name, depth) in [("el2_per_blk_qd1", 1), ("el2_per_blk_qd32", 32)] {
+        // What boot and the rest of the guest take is in both.
+        let mut samples = [(); 3].map(|()| (at_el2(depth, 3000) - at_el2(depth, 1000)) / 2000.0);
+        samples.sort_by(f64::total_cmp);
+        let [least, median, most] = samples;
+        println!("STAT {name} {least} {median} {most}");
+        assert!(most <= least * 1.03, "{name}: {samples:?}");
+        measured.set(name, median);
+    }
+}
+
+/// Instructions at EL2, all together, of a board with one CPU whose guest reads so many blocks.
+fn at_el2(depth: u32, count: u32) -> f64 {
+    // Virtual time runs ahead of the host's disk while nothing runs, so the guest does not sleep.
+    let guest = Guest::bare("blk", &format!("count={count} depth={depth} spin=1"));
+    let guest = guest.having("disks { d { compatible = \"dormouse,disk\"; }; };");
+    let mut board = Board { kernel: Some(artifact::measuring_image()), ..Board::counting(1) };
+    let drive = "null-co,node-name=null,size=1073741824,read-zeroes=on";
+    let options = ["virtio-mmio.force-legacy=false", "-blockdev", drive, "-device", "virtio-blk-device,drive=null"];
+    board.more.extend(["-global"].into_iter().chain(options).map(String::from));
+    let mut run = board.boot(&System::new(&Description::with("blk", guest)));
+    assert_eq!(run.expect_vm_end("blk", seconds(120)), "powered off");
+    let said = run.expect_log(" instructions at EL2 so far", seconds(60));
+    let count = said.split("stay: ").last().and_then(|rest| rest.split(' ').next()).map(str::parse);
+    count.and_then(Result::ok).unwrap_or_else(|| panic!("{said}"))
 }
 
 /// The numbers behind `start` on a guest's console.

@@ -19,7 +19,7 @@ use crate::machine::{Machine, machine};
 use crate::sos::Load;
 use crate::vcpu::{self, Loaded};
 use crate::vm::Phase;
-use crate::{SCHEDULER, TIMERS, VCPUS, VMS, exits, interrupts, sos, stay, vm};
+use crate::{SCHEDULER, TIMERS, VCPUS, VMS, exits, interrupts, ports, sos, stay, vm};
 
 /// SGI: look at the running vCPU's attention.
 pub const SGI_ATTENTION: IntId = IntId(0);
@@ -109,8 +109,11 @@ impl Local {
 
     /// Looks after what a VM's emulated devices do by time. A deadline that an earlier call has left at another
     /// CPU comes for nothing.
+    /// What was put off is not put off further by a later call.
     pub fn watch_devices(&mut self, vm: VmId, deadline: Option<u64>) {
-        self.set(TimerKey::Devices(vm), deadline);
+        let key = TimerKey::Devices(vm);
+        let before = if ports::has_more(vm) { self.timers.remove(key) } else { None };
+        self.set(key, earlier(before, deadline));
         self.program();
     }
 

@@ -44,6 +44,9 @@ pub static NETWORKS: [Mutex<Network>; NETWORKS_MAX] = [const { Mutex::new(Networ
 /// Ports of each with frames that were not taken yet, a bit each: for a rate, the board's card, or because it was others' turn.
 static WAITING: [AtomicU16; NETWORKS_MAX] = [const { AtomicU16::new(0) }; NETWORKS_MAX];
 
+/// The port whose frame is the next for the board's card, as a bit, while it has to wait.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
 const _: () = assert!(NETWORKS_MAX * MAX_PORTS < 255, "a place is a byte");
 
 /// A port of a network.
@@ -60,6 +63,13 @@ impl Place {
 
     const fn index(self) -> usize {
         self.network * MAX_PORTS + self.port.index()
+    }
+
+    /// It has nothing for the board's card after all.
+    fn gives_way(self) {
+        if self.network == 0 {
+            NEXT.fetch_and(!Ports::one(self.port).0, Ordering::Relaxed);
+        }
     }
 
     fn wait(self) {
@@ -142,6 +152,7 @@ pub fn remove_all(vm: &Vm) {
         card.net.restart(&Nic::NONE);
         card.in_use = false;
         WAITING[place.network].fetch_and(!Ports::one(place.port).0, Ordering::Relaxed);
+        place.gives_way();
     }
     vm.nics.clear();
 }
@@ -163,10 +174,11 @@ pub fn write(index: usize, [offset, size, value]: [u64; 3]) {
     match card.net.write(offset, size as u8, value) {
         NetEffect::Receive if is_partition => network.give_kept(place.port),
         NetEffect::None | NetEffect::Receive | NetEffect::Reset => card.pulse(),
+        NetEffect::Started if is_partition => {
+            network.give_kept(place.port);
+            network.transmit(place);
+        }
         NetEffect::Transmit | NetEffect::Started => network.transmit(place),
-    }
-    if is_partition {
-        partition::sends();
     }
 }
 
@@ -207,7 +219,10 @@ impl Network {
                 break;
             }
             match self.cards[from.index()].net.next_tx(&ram, &mut frame) {
-                Next::Empty => break,
+                Next::Empty => {
+                    place.gives_way();
+                    break;
+                }
                 Next::Dropped => continue,
                 Next::Frame => {}
             }
@@ -228,6 +243,9 @@ impl Network {
         let card = &mut self.cards[from.index()];
         card.net.signal_tx(&ram);
         card.pulse();
+        if card.vm == SOS_VM && receivers != Ports::NONE {
+            partition::sends();
+        }
         self.announce(receivers);
     }
 
@@ -238,22 +256,31 @@ impl Network {
             return Step::Gone(Ports::NONE);
         };
         let header = Header::parse(&bytes, frame.length, frame.offload.frames(frame.length));
-        if outside.is_some_and(|uplink| self.has_to_wait(&header, uplink)) {
+        if outside.is_some_and(|uplink| self.has_to_wait(from, &header, uplink)) {
             return Step::Stays;
         }
         match self.switch.forward(from, &header, machine().up_ns()) {
             Verdict::Later { .. } => Step::Stays,
             Verdict::Drop(_) => Step::Gone(Ports::NONE),
-            Verdict::To(ports) => match Source::of_guest(frame, ram) {
+            Verdict::To(ports) => match Source::of_guest(frame, bytes, ram) {
                 Some(source) => Step::Gone(self.hand_out(from, ports, &source)),
                 None => Step::Gone(Ports::NONE),
             },
         }
     }
 
-    /// Whether the board's card has no place for a frame that may be for it.
-    fn has_to_wait(&self, header: &Header, uplink: &Uplink) -> bool {
-        !uplink.takes_frames(&mut uplink.card(), header.frames) && self.switch.owner_of(header.destination).is_none()
+    /// Whether the board's card has no place for a frame that may be for it. One that waits for many places is the next:
+    /// others would take each place as it becomes free.
+    fn has_to_wait(&self, from: PortId, header: &Header, uplink: &Uplink) -> bool {
+        if self.switch.owner_of(header.destination).is_some() {
+            return false;
+        }
+        let (next, own) = (NEXT.load(Ordering::Relaxed), Ports::one(from).0);
+        let waits = next & !own != 0 || !uplink.takes_frames(&mut uplink.card(), header.frames);
+        if next & !own == 0 {
+            NEXT.store(if waits { own } else { 0 }, Ordering::Relaxed);
+        }
+        waits
     }
 
     /// Copies a frame of a port to these; those that got it.
@@ -262,7 +289,7 @@ impl Network {
         for port in ports.iter() {
             let done = match uplink() {
                 Some(uplink) if port == UPLINK => outside::send(uplink, source),
-                _ if self.is_waiting_room(port) => self.judge(from, source),
+                _ if self.is_waiting_room(port) => self.judge([from, port], source),
                 _ => self.deliver(port, source),
             };
             if done {
@@ -276,14 +303,12 @@ impl Network {
     /// Copies a frame to a guest; whether it has room for it.
     fn deliver(&mut self, port: PortId, source: &Source<'_>) -> bool {
         let frame = source.frame;
-        let net = &self.cards[port.index()].net;
-        let whole = |patch, offload| Part { headers: &[], payload: 0..frame.length, patch, offload };
-        match net.accepts(&frame.offload, frame.length) {
+        match self.cards[port.index()].net.accepts(&frame.offload, frame.length) {
             Fit::TooLong => false,
-            Fit::AsIs => self.give(port, source, &whole(None, frame.offload)),
+            Fit::AsIs => self.give(port, source, &Part::whole(source, None, frame.offload)),
             Fit::NeedsChecksum => {
                 let patch = checksum::complete(frame, source.memory);
-                patch.is_some() && self.give(port, source, &whole(patch, Offload::None))
+                patch.is_some() && self.give(port, source, &Part::whole(source, patch, Offload::None))
             }
             Fit::NeedsSegments => segments(source, &mut |segment| match self.cards[port.index()]
                 .net
@@ -311,7 +336,7 @@ impl Network {
             return false;
         }
         let copied = source.copy_to(part.payload.clone(), (&room, headers), &ram);
-        let mut written = headers == 0 || room.write(0, part.headers, &ram).is_ok();
+        let mut written = room.write(0, part.headers, &ram).is_ok();
         if let Some(patch) = part.patch {
             written &= room.write(patch.at, &patch.bytes, &ram).is_ok();
         }

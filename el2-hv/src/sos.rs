@@ -160,7 +160,11 @@ impl SosControl {
     /// Whether something waits for it, or was handed to it and is not done.
     fn has_work(&self) -> bool {
         let unread = VMS[SOS_VM.index()].mailbox.lock().unread();
-        unread || self.has_untold() || self.requests.waiting() > 0 || self.requests.in_progress() > 0
+        unread
+            || partition::has_kept()
+            || self.has_untold()
+            || self.requests.waiting() > 0
+            || self.requests.in_progress() > 0
     }
 
     /// Takes an event of its life and does what follows.

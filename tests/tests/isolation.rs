@@ -10,7 +10,9 @@ fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &
     let hostile = Guest::bare("hostile", &format!("seed={seed} {bootargs}")).vcpus(2);
     let hostile = Guest { grants, ports: u32::from(!grants.is_empty()), ..hostile };
     let hostile = hostile.having("disks { d { compatible = \"dormouse,disk\"; }; };");
-    let description = Description::with("debian", Guest::debian(2)).and("hostile", hostile);
+    let nics = "nics { eth0 { compatible = \"dormouse,nic\"; network = \"arena\"; }; };";
+    let debian = Guest::debian(2).having(nics);
+    let description = Description::with("debian", debian).and("hostile", hostile.having(nics)).network("arena", "");
     let system = System::new(&description);
     let drive = system.directory().join("drive.raw");
     std::fs::write(&drive, vec![0; 4 << 20]).expect("a drive");

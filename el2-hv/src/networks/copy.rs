@@ -8,6 +8,7 @@ use guest_virtio::net::{Frame, MAX_SEGMENTS, Room};
 use guest_virtio::queue::{Direction, Segment};
 use hv_arch::ram;
 use hv_core::addr::Pa;
+use hv_core::switch::HEADER;
 
 use crate::guest_ram::Ram;
 
@@ -18,25 +19,29 @@ const PIECES: usize = 2 * MAX_SEGMENTS;
 pub(super) struct Source<'f> {
     /// The frame.
     pub(super) frame: &'f Frame,
+    /// Its first bytes, by which it was decided who gets it: nobody gets others, whatever its sender does meanwhile.
+    pub(super) first: [u8; HEADER],
     /// What its buffers' addresses are in.
     pub(super) memory: &'f dyn GuestMemory,
     pieces: ArrayVec<(Pa, u32), PIECES>,
 }
 
 impl<'f> Source<'f> {
-    /// A guest's frame; `None` where a part of it is not the guest's RAM.
-    pub(super) fn of_guest(frame: &'f Frame, ram: &'f Ram) -> Option<Self> {
+    /// A guest's frame that begins with these bytes; `None` where a part of it is not the guest's RAM.
+    pub(super) fn of_guest(frame: &'f Frame, first: [u8; HEADER], ram: &'f Ram) -> Option<Self> {
         let mut pieces = ArrayVec::new();
         for piece in frame.data.iter().flat_map(|segment| ram.pieces(segment)) {
             pieces.try_push(piece?).ok()?;
         }
-        Some(Self { frame, memory: ram, pieces })
+        Some(Self { frame, first, memory: ram, pieces })
     }
 
-    /// A frame in a buffer of EL2's.
-    pub(super) fn of_board(frame: &'f Frame) -> Self {
+    /// A frame in a buffer of EL2's; `None` where it is too short for one.
+    pub(super) fn of_board(frame: &'f Frame) -> Option<Self> {
+        let mut first = [0; HEADER];
+        frame.read(0, &mut first, &Board).ok()?;
         let pieces = frame.data.iter().map(|segment| (Pa(segment.ipa), segment.length)).take(PIECES).collect();
-        Self { frame, memory: &Board, pieces }
+        Some(Self { frame, first, memory: &Board, pieces })
     }
 
     /// Copies these bytes of it to a guest's room for a frame, from its byte `at` on; whether all of that is the guest's RAM.

@@ -7,13 +7,14 @@ use hv_arch::ram;
 use hv_board::VirtioSlot;
 use hv_board::virtio::Found;
 use hv_core::addr::{IntId, Pa};
-use hv_core::switch::{HEADER, Header, PortRules, Ports, Rate, Verdict};
+use hv_core::switch::{Header, PortRules, Ports, Rate, Verdict};
 
 use super::copy::{Source, frame_at};
 use super::part::{Part, segments};
 use super::{NETWORKS, Network, Place, UPLINK, WAITING};
 use crate::machine::machine;
 use crate::uplink::{self, Uplink, uplink};
+use crate::vm::SOS_VM;
 use crate::{cpu, interrupts, ports};
 
 /// Frames that are taken from the card at one go.
@@ -68,15 +69,20 @@ pub(super) fn send(uplink: &Uplink, source: &Source<'_>) -> bool {
     }
     let (patch, offload) =
         if uplink.checksum { (None, frame.offload) } else { (checksum::complete(frame, source.memory), Offload::None) };
-    send_part(uplink, source, &Part { headers: &[], payload: 0..frame.length, patch, offload })
+    send_part(uplink, source, &Part::whole(source, patch, offload))
 }
 
 fn send_part(uplink: &Uplink, source: &Source<'_>, part: &Part<'_>) -> bool {
     let mut card = uplink.card();
-    if part.length() > uplink.longest || !uplink.takes_frames(&mut card, 1) {
+    if part.length() > uplink.longest {
         return false;
     }
-    let Some((place, at)) = card.place() else {
+    // A frame can be cut into more than the card takes before it is told of them.
+    let full = !uplink.takes_frames(&mut card, 1);
+    if full {
+        card.notify();
+    }
+    let Some((place, at)) = (!full || uplink.takes_frames(&mut card, 1)).then(|| card.place()).flatten() else {
         return false;
     };
     let behind = |offset: u32| Pa(at.0 + u64::from(offset));
@@ -102,7 +108,9 @@ impl Network {
             };
             let at = uplink.card().frame(&received);
             frame_at(&mut frame, at, received.length);
-            if let Some(offload) = Offload::from_bytes(&received.header, received.length) {
+            // The card was not asked to leave frames whole that are to be cut.
+            let offload = Offload::from_bytes(&received.header, received.length);
+            if let Some(offload) = offload.filter(|offload| !offload.is_segmented()) {
                 frame.offload = offload;
                 receivers = receivers.union(self.take_in(&frame));
             }
@@ -118,12 +126,10 @@ impl Network {
 
     /// Passes a frame that has come on; who got it.
     fn take_in(&mut self, frame: &Frame) -> Ports {
-        let source = Source::of_board(frame);
-        let mut bytes = [0; HEADER];
-        if frame.read(0, &mut bytes, source.memory).is_err() {
+        let Some(source) = Source::of_board(frame) else {
             return Ports::NONE;
-        }
-        let header = Header::parse(&bytes, frame.length, 1);
+        };
+        let header = Header::parse(&source.first, frame.length, 1);
         match self.switch.forward(UPLINK, &header, machine().up_ns()) {
             Verdict::To(ports) => self.hand_out(UPLINK, ports, &source),
             Verdict::Later { .. } | Verdict::Drop(_) => Ports::NONE,
@@ -133,11 +139,7 @@ impl Network {
     /// The rest is taken after a while, without an interrupt of the card; a VM's deadline is what brings it about.
     fn take_later(&self, uplink: &Uplink) {
         let somebody = self.cards.iter().find(|card| card.in_use && card.vm().is_some());
-        let Some(vm) = somebody.map(|card| card.vm) else {
-            // Nobody is there who could be disturbed.
-            let _ = uplink.card().arm();
-            return;
-        };
+        let vm = somebody.map_or(SOS_VM, |card| card.vm);
         uplink.card().quiet();
         COME.store(true, Ordering::Relaxed);
         ports::look_again(vm);

@@ -6,6 +6,8 @@ use guest_virtio::net::Offload;
 use guest_virtio::net::checksum::Patch;
 use guest_virtio::net::segment::{Segment, Segments};
 
+use hv_core::switch::HEADER;
+
 use super::copy::Source;
 use crate::interrupts;
 
@@ -25,6 +27,11 @@ pub(super) struct Part<'s> {
 }
 
 impl<'s> Part<'s> {
+    /// All of a frame.
+    pub(super) fn whole(source: &'s Source<'_>, patch: Option<Patch>, offload: Offload) -> Self {
+        Self { headers: &source.first, payload: HEADER as u32..source.frame.length, patch, offload }
+    }
+
     /// A segment, its checksum left to its receiver.
     pub(super) fn of(segment: &'s Segment<'_>) -> Self {
         let (headers, payload) = (segment.headers, segment.payload.clone());
@@ -51,7 +58,9 @@ pub(super) fn segments(source: &Source<'_>, give: &mut dyn FnMut(&Segment<'_>) -
     };
     let mut given = 0;
     while let Some(segment) = segments.next_segment() {
-        if given >= TURN && interrupts::look() || !give(&segment) {
+        // Its own copy of the headers has to be what was decided by.
+        let same = segment.headers.starts_with(&source.first);
+        if !same || given >= TURN && interrupts::look() || !give(&segment) {
             break;
         }
         given += 1;

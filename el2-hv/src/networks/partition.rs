@@ -3,14 +3,14 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use guest_virtio::net::{Frame, Offload, Reception, Room, checksum};
+use guest_virtio::net::{Fit, Offload, Reception, Room, checksum};
 use hv_abi::Status;
 use hv_abi::call::NicPort;
 use hv_abi::guest_map::{NIC_SLOT, VIRTIO_SPI};
 use hv_abi::wake::{ANSWER_MAX, MATCHED, WakeRule};
 use hv_arch::lock::Mutex;
 use hv_arch::ram;
-use hv_core::switch::{PortId, Ports};
+use hv_core::switch::{Mac, PortId, Ports};
 use hv_core::wake_filter::{Filter, Judgement, Kept, WakeLimits};
 
 use super::{NETWORKS, Network, Place, UPLINK, copy::Source};
@@ -37,7 +37,8 @@ impl WaitingRoom {
     const NONE: Self = Self { filter: Filter::NONE, limits: WakeLimits::NONE, kept: Kept::NONE };
 
     /// Keeps a frame, its checksum made; whether there was room.
-    fn keep(&mut self, from: PortId, frame: &Frame, source: &Source<'_>) -> bool {
+    fn keep(&mut self, from: PortId, head: &[u8], source: &Source<'_>) -> bool {
+        let frame = source.frame;
         let patch = match frame.offload {
             Offload::None | Offload::Valid => None,
             Offload::Checksum(_) => match checksum::complete(frame, source.memory) {
@@ -51,6 +52,8 @@ impl WaitingRoom {
         };
         // What cannot be read stays zero, and is no frame for anybody.
         let _ = frame.read(0, bytes, source.memory);
+        // What was judged is what it gets.
+        bytes[..head.len()].copy_from_slice(head);
         if let Some(patch) = patch
             && let Some(place) = bytes.get_mut(patch.at as usize..).and_then(|rest| rest.first_chunk_mut())
         {
@@ -62,6 +65,9 @@ impl WaitingRoom {
 
 /// `sos_network`.
 pub fn connect(port: &NicPort) -> Result<(), Status> {
+    if port.nic != 0 {
+        return Err(Status::InvalidArgument);
+    }
     super::add(SOS_VM, &VMS[SOS_VM.index()], port)?;
     WAITING_ROOM.lock().limits = WakeLimits::new();
     Ok(())
@@ -100,18 +106,26 @@ fn place() -> Option<Place> {
 
 /// A life of it is ready: it is told of its card where something waits there.
 pub fn is_ready() {
-    if place().is_some() && !WAITING_ROOM.lock().kept.is_empty() {
+    if place().is_some() && has_kept() {
         devices::pulse(SOS_VM, VIRTIO_SPI + NIC_SLOT);
     }
 }
 
-/// Nothing of it runs any more: its card is as after power-on, and what was kept for this life is gone.
-pub fn ends() {
+/// Whether frames are kept for it.
+pub fn has_kept() -> bool {
+    !WAITING_ROOM.lock().kept.is_empty()
+}
+
+/// Nothing of it runs any more: its card is as after power-on. What is kept is for its next life, but not after a failure.
+pub fn ends(failed: bool) {
     let Some(place) = place() else { return };
     let mut network = NETWORKS[place.network].lock();
     network.cards[place.port.index()].net.power_off();
-    WAITING_ROOM.lock().kept.clear();
-    WANTED.store(false, Ordering::Relaxed);
+    let mut room = WAITING_ROOM.lock();
+    if failed {
+        room.kept.clear();
+    }
+    WANTED.store(!room.kept.is_empty(), Ordering::Relaxed);
 }
 
 impl Network {
@@ -124,13 +138,14 @@ impl Network {
     }
 
     /// Does with a frame for the partition what its rules say; whether it is kept.
-    pub(super) fn judge(&mut self, from: PortId, source: &Source<'_>) -> bool {
+    pub(super) fn judge(&mut self, [from, port]: [PortId; 2], source: &Source<'_>) -> bool {
         let frame = source.frame;
         let (mut head, mut answer) = ([0; MATCHED], [0; ANSWER_MAX]);
         let head = &mut head[..MATCHED.min(frame.length as usize)];
         if frame.read(0, head, source.memory).is_err() {
             return false;
         }
+        head[..source.first.len()].copy_from_slice(&source.first);
         let now = machine().up_ns();
         let mut guard = WAITING_ROOM.lock();
         let room = &mut *guard;
@@ -142,14 +157,15 @@ impl Network {
                 let length = template.fill(head, &mut answer).filter(|_| room.limits.may_answer(now));
                 drop(guard);
                 if let Some(length) = length {
-                    self.send_back(from, &answer[..length]);
+                    self.send_back([port, from], &answer[..length]);
                 }
                 false
             }
             Judgement::Wake => {
                 // What comes behind the frame that wakes it costs no wake.
-                let free = !room.kept.is_empty() || room.limits.may_wake(now);
-                if !free || !room.keep(from, frame, source) {
+                let fits = self.cards[port.index()].net.accepts(&Offload::None, frame.length) == Fit::AsIs;
+                let may = fits && (!room.kept.is_empty() || room.limits.may_wake(now));
+                if !may || !room.keep(from, head, source) {
                     return false;
                 }
                 drop(guard);
@@ -164,8 +180,12 @@ impl Network {
         }
     }
 
-    /// Sends an answer to the port that has asked.
-    fn send_back(&mut self, to: PortId, bytes: &[u8]) {
+    /// Sends an answer to the port that has asked, by the partition's own address only.
+    fn send_back(&mut self, [from, to]: [PortId; 2], bytes: &[u8]) {
+        let source = bytes.get(6..12).and_then(|source| source.try_into().ok()).map(Mac);
+        if source.and_then(|source| self.switch.owner_of(source)) != Some(from) {
+            return;
+        }
         let sent = match uplink() {
             Some(uplink) if to == UPLINK => {
                 let mut card = uplink.card();
@@ -177,7 +197,7 @@ impl Network {
                     sent
                 })
             }
-            _ => self.put(to, bytes),
+            _ => self.put(to, bytes) == Reception::Room,
         };
         if sent {
             self.switch.delivered(to, bytes.len() as u32);
@@ -185,20 +205,20 @@ impl Network {
         }
     }
 
-    /// Gives a port a frame of these bytes; whether it has room for it.
-    fn put(&mut self, to: PortId, bytes: &[u8]) -> bool {
+    /// Gives a port a frame of these bytes, if it has room for it.
+    fn put(&mut self, to: PortId, bytes: &[u8]) -> Reception {
         let card = &mut self.cards[to.index()];
-        let Some(vm) = card.vm() else { return false };
+        let Some(vm) = card.vm() else { return Reception::Off };
         let (ram, mut room) = (Ram::of(vm), Room::new());
-        if card.net.room(bytes.len() as u32, &ram, &mut room) != Reception::Room {
-            return false;
-        }
-        if room.write(0, bytes, &ram).is_err() {
+        let found = card.net.room(bytes.len() as u32, &ram, &mut room);
+        if found == Reception::Room && room.write(0, bytes, &ram).is_err() {
             card.net.fail();
-            return false;
+            return Reception::Off;
         }
-        card.net.deliver(&room, &Offload::None, &ram);
-        true
+        if found == Reception::Room {
+            card.net.deliver(&room, &Offload::None, &ram);
+        }
+        found
     }
 
     /// The partition has buffers: it gets what was kept, in order.
@@ -207,16 +227,17 @@ impl Network {
         loop {
             let mut guard = WAITING_ROOM.lock();
             let Some((_, bytes)) = guard.kept.first() else { break };
-            if !self.put(port, bytes) {
-                break;
+            match self.put(port, bytes) {
+                Reception::Room => self.switch.delivered(port, bytes.len() as u32),
+                Reception::TooLong => {}
+                Reception::Full | Reception::Off => break,
             }
-            self.switch.delivered(port, bytes.len() as u32);
             guard.kept.drop_first();
             given = true;
         }
         if given {
             // It was on already when they came.
-            WANTED.store(!WAITING_ROOM.lock().kept.is_empty(), Ordering::Relaxed);
+            WANTED.store(has_kept(), Ordering::Relaxed);
             self.announce(Ports::one(port));
         }
     }

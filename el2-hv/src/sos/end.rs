@@ -10,6 +10,7 @@ use hv_core::sos::{Event, State};
 use super::{SosControl, resume_starved};
 use crate::machine::machine;
 use crate::mailbox::set_starved;
+use crate::networks::partition;
 use crate::{SOS, VMS, report, vm};
 
 /// Its vCPU has stopped for good.
@@ -43,6 +44,7 @@ fn begin_dying(sos: &mut SosControl) {
     }
     sos.asked_at = None;
     vm::destroy_half_built();
+    partition::ends(failed);
     vm::begin_dying(sos.image.iter().flat_map(|image| [image.ram, image.extra]).collect());
     sos.send_errors();
     resume_starved(sos);

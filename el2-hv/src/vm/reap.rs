@@ -55,7 +55,6 @@ pub fn destroy(id: VmId) -> bool {
 pub fn begin_dying(held: ArrayVec<PaRange, 2>) {
     let vm = &VMS[SOS_VM.index()];
     vm.mailbox.lock().detach();
-    networks::partition::ends();
     let mut control = vm.control.lock();
     control.reclaim = Reclaim::begin(SOS_VM, None, held, &mut Own(SOS_VM));
     let _ = vm.step(&mut control, Event::Destroy);

@@ -152,6 +152,57 @@ fn no_two_guests_write_to_the_same_sectors() {
     shell.hvctl("vm start beside");
 }
 
+/// What `tool` of e2fsprogs ends with.
+fn e2fs(tool: &str, arguments: &[&str], path: &Path) -> Option<i32> {
+    let tool = Path::new("/usr/sbin").join(tool);
+    let output = Command::new(tool).args(arguments).arg(path).output().expect("e2fsprogs is installed");
+    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    output.status.code()
+}
+
+/// A guest that writes to an ext4 is stopped hard, again and again; each time the journal makes the file system clean.
+fn hard_stops(count: u64) {
+    let busy = Guest { bootargs: "console=ttyAMA0 loglevel=4 hostname=busy".into(), ..Guest::debian(2) };
+    let busy = with_disks(busy.manual(), &[disk("d", 0, 0, "")]);
+    let system = System::new(&Description::with("debian", Guest::debian(1)).and("busy", busy));
+    let (path, _) = drive(&system, 64);
+    assert_eq!(e2fs("mkfs.ext4", &["-q", "-F"], &path), Some(0));
+    let mut shell = Shell::enter(Board::default().drive(&path).boot(&system));
+    for stop in 0..count {
+        shell.command("hvctl vm start busy").ok();
+        shell.run.focus("busy");
+        let mut busy = Shell::enter(shell.run);
+        busy.command("mkdir -p /mnt && mount -t ext4 /dev/vda /mnt").ok();
+        busy.run.send(
+            "n=0; while true; do n=$((n + 1)); mkdir -p /mnt/d$((n % 7)); seq $((n * 97 % 40000)) >/mnt/d$((n % 7))/f$((n % 50)); \
+             rm -rf /mnt/d$(((n + 3) % 7)); [ $((n % 5)) = 0 ] && sync; echo \"round_\"$n; done\n",
+        );
+        busy.run.expect("round_9", seconds(60));
+        busy.run.focus("debian");
+        shell = busy;
+        // Somewhere in the first second, elsewhere each time.
+        shell.command(&format!("usleep {}; hvctl vm stop busy", stop * 618_033 % 1_000_000)).ok();
+        shell.run.expect_log("vm busy: memory returned", seconds(60));
+        let copy = system.directory().join("copy.raw");
+        std::fs::copy(&path, &copy).expect("a copy");
+        // 0 is clean, 1 is so after the journal was replayed (e2fsck(8)).
+        assert!(e2fs("e2fsck", &["-p"], &copy).is_some_and(|status| status <= 1), "stop {stop}");
+        assert_eq!(e2fs("e2fsck", &["-f", "-n"], &copy), Some(0), "stop {stop}");
+    }
+    shell.power_off();
+}
+
+#[test]
+fn a_file_system_is_clean_after_hard_stops_of_its_guest() {
+    hard_stops(2);
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn a_file_system_is_clean_after_a_hundred_hard_stops_of_its_guest() {
+    hard_stops(100);
+}
+
 #[test]
 fn a_guest_that_is_stopped_amid_requests_gives_all_its_memory_back() {
     let busy = "console=ttyAMA0 loglevel=4 hostname=busy";

@@ -17,7 +17,11 @@ NIGHTLY := nightly-2026-04-15
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --release
 TOOL := $(TARGET)/release/dormouse-image
-HARNESS := cargo test --release -p dormouse-tests
+HARNESS := cargo test -p dormouse-tests
+# What a fuzzer sees of a program's ways, by the pinned compiler; the machines it is for are those that tests run on.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
+FUZZED = $(shell sed -n 's/^name = "fuzz-\(.*\)"/\1/p' tests/fuzz/Cargo.toml | grep -v targets)
 # The table of the tests.
 MODELS := $(shell sed -n 's/^pub const CPUS.*= \[\(.*\)\];/\1/p' tests/src/board.rs | tr -d '",')
 
@@ -48,10 +52,11 @@ check: programs rtos ## Format, lints, system descriptions, no FP register in EL
 	aarch64-linux-gnu-objdump -d $(TARGET)/$(EL2)/release/dormouse | $(TOOL) nofp --allow fp_save --allow fp_restore
 
 bench: image ## Measure: one line `BENCH <name> <value>` for each figure
-	$(HARNESS) --test bench -- --ignored --nocapture --test-threads=1
+	$(HARNESS) -- bench::every_figure --ignored --nocapture --test-threads=1
 
 soak: image ## Hundreds of wake, answer and sleep cycles under load, millions of hostile operations
-	$(HARNESS) --test soak --test disks -- --ignored --nocapture --test-threads=1
+	cargo test --release -p guest-virtio -- --ignored
+	$(HARNESS) -- soak:: disks:: ledger:: --ignored --nocapture --test-threads=1
 
 image: setup programs ## Build build/dormouse.img and build/demo.cpio, boot nothing
 	@mkdir -p build
@@ -73,12 +78,18 @@ gdb: image ## Boot with the debugger at EL2's first instruction
 	@board/setup/install.sh gdb
 	@board/setup/run.sh gdb
 
-fuzz: setup ## The random tests of parsers and state machines, hundred times longer
+fuzz: setup ## libFuzzer on each device and parser, FUZZ_SECONDS (60) each, then all random tests a hundred times longer
+	@board/setup/install.sh fuzz
+	CARGO_TARGET_DIR=$(TARGET)/fuzz RUSTFLAGS="--cfg fuzzing $(COVERAGE)" cargo build --profile fuzz --target $(HOST) -p fuzz-targets
+	@for name in $(FUZZED); do echo "== $$name"; mkdir -p build/fuzz/$$name; \
+		$(TARGET)/fuzz/$(HOST)/fuzz/fuzz-$$name -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -rss_limit_mb=1024 \
+		-verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/$$name; done
 	PROPTEST_CASES=25600 cargo test --release
 
-miri: ## The contract's tests in the interpreter that finds undefined behavior
+miri: ## The contract's tests and hostile drivers of shared devices in the interpreter that finds undefined behavior
 	@board/setup/install.sh miri
 	PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +$(NIGHTLY) miri test -p hv-abi -- --skip mutated --skip random
+	PROPTEST_CASES=2 MIRIFLAGS=-Zmiri-disable-isolation cargo +$(NIGHTLY) miri test -p guest-virtio -- hostile
 
 clean: ## Remove what was built; what was downloaded stays in .cache
 	rm -rf build

@@ -5,7 +5,7 @@
 # checked by apt and the machine's own packages are not touched. Once there, nothing is fetched.
 #
 #   .cache/debian/vmlinuz             the kernel, a plain arm64 Image
-#   .cache/debian/modules/*.ko        virtio and what drives its consoles, disks and network cards
+#   .cache/debian/modules/*.ko        virtio and what drives its consoles, disks, network cards, entropy device and balloon
 #   .cache/debian/busybox             statically linked
 #   .cache/debian/packages            what it was taken from
 set -euo pipefail
@@ -18,7 +18,8 @@ SUITE=bookworm
 KERNEL=linux-image-cloud-arm64
 BUSYBOX=busybox-static
 MODULES=(drivers/virtio/virtio drivers/virtio/virtio_ring drivers/virtio/virtio_mmio drivers/char/virtio_console
-    drivers/block/virtio_blk net/core/failover drivers/net/net_failover drivers/net/virtio_net)
+    drivers/block/virtio_blk net/core/failover drivers/net/net_failover drivers/net/virtio_net
+    drivers/char/hw_random/virtio-rng drivers/virtio/virtio_balloon)
 
 cache=$PWD/.cache
 tree=$cache/apt

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what Dormouse needs and the machine lacks: Debian packages and Rust targets.
 #
-#   install.sh [rtos] [check] [gdb] [miri]
+#   install.sh [rtos] [check] [gdb] [fuzz] [miri]
 #
 # Says what it will do and why before it changes anything. With nothing missing it is silent, and
 # it uses the network only to install.
@@ -62,6 +62,7 @@ find_missing() {
             need aarch64-linux-gnu-objdump binutils-aarch64-linux-gnu "disassembles the EL2 image"
             ;;
         gdb) need gdb-multiarch gdb-multiarch "the debugger" ;;
+        fuzz) need c++ g++ "compiles libFuzzer" ;;
         miri) ;;
         *) die "install.sh: unknown group \`$group\`" ;;
         esac

@@ -10,10 +10,11 @@ use hv_core::addr::{FRAME_SIZE, Pa, PaRange};
 use crate::cells;
 use crate::error::{Fault, NodePath, TreeError};
 use crate::model::{
-    Board, ColdRam, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS,
-    MAX_VIRTIO, MPIDR_AFFINITY, Psci, Reserved, ReservedKind, Secret, Secrets, Uart, VirtioSlot,
+    Board, ColdRam, Cpu, CpuStart, Gic, Irq, MAX_BANKS, MAX_CPUS, MAX_PCI_HOSTS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS,
+    MAX_VIRTIO, MPIDR_AFFINITY, Psci, Reserved, ReservedKind, Secret, Secrets, SmmuV3, Uart, VirtioSlot,
 };
 use crate::nodes::{self, Kind};
+use crate::pci::{GicCells, PciDraft};
 use crate::tree::{Node, Tree};
 use crate::wiring::{self, Wired, stdout_path};
 
@@ -42,6 +43,13 @@ struct UartDraft<'a> {
     wired: Wired<'a>,
 }
 
+/// An SMMU whose wiring is not yet compared with the rest of the tree.
+struct SmmuDraft<'a> {
+    regs: PaRange,
+    phandle: Option<u32>,
+    wired: Wired<'a>,
+}
+
 /// A virtio slot whose wiring is not yet compared with the rest of the tree. There may be many, so its path is not kept.
 struct SlotDraft<'a> {
     regs: PaRange,
@@ -53,6 +61,7 @@ struct SlotDraft<'a> {
 struct GicDraft<'a> {
     gic: Gic,
     phandle: Option<u32>,
+    address_cells: u32,
     interrupt_cells: u32,
     wired: Wired<'a>,
 }
@@ -67,10 +76,10 @@ struct Draft<'t, 'a> {
     uarts: ArrayVec<UartDraft<'a>, MAX_UARTS>,
     gic: Option<GicDraft<'a>>,
     timer: Option<Wired<'a>>,
-    smmus: ArrayVec<PaRange, MAX_SMMUS>,
+    smmus: ArrayVec<SmmuDraft<'a>, MAX_SMMUS>,
     rtc: Option<PaRange>,
     virtio: ArrayVec<SlotDraft<'a>, MAX_VIRTIO>,
-    ecams: ArrayVec<PaRange, MAX_ECAMS>,
+    pci: ArrayVec<PciDraft<'a>, MAX_PCI_HOSTS>,
     initrd: Option<PaRange>,
     secrets: Secrets,
     stdout: Option<&'a [u8]>,
@@ -95,7 +104,7 @@ impl<'t, 'a> Draft<'t, 'a> {
             smmus: ArrayVec::new(),
             rtc: None,
             virtio: ArrayVec::new(),
-            ecams: ArrayVec::new(),
+            pci: ArrayVec::new(),
             initrd: None,
             secrets: Secrets::default(),
             stdout: None,
@@ -167,13 +176,17 @@ impl<'t, 'a> Draft<'t, 'a> {
             }
             Kind::GicV3 => self.take_gic(node, nodes::gic_v3(node, regs)?),
             Kind::GicV2 => self.take_gic(node, nodes::gic_v2(node, regs)?),
-            Kind::Smmu => push(&mut self.smmus, regs, || node.path(), "SMMUs"),
+            Kind::Smmu => {
+                let phandle = node.properties.phandle.and_then(cells::cell);
+                let smmu = SmmuDraft { regs, phandle, wired: Wired::of(node) };
+                push(&mut self.smmus, smmu, || node.path(), "SMMUs")
+            }
             Kind::Virtio => {
                 let interrupts = node.properties.interrupts;
                 let slot = SlotDraft { regs, interrupts, parent: node.interrupt_parent() };
                 push(&mut self.virtio, slot, || node.path(), "virtio-mmio slots")
             }
-            Kind::PciHost => push(&mut self.ecams, regs, || node.path(), "PCI host bridges"),
+            Kind::PciHost => push(&mut self.pci, PciDraft::of(node, regs)?, || node.path(), "PCI host bridges"),
             Kind::Timer | Kind::Psci(_) => Ok(()),
         }
     }
@@ -271,7 +284,9 @@ impl<'t, 'a> Draft<'t, 'a> {
             _ => return Err(node.error("#interrupt-cells", Fault::Unknown)),
         };
         let phandle = node.properties.phandle.and_then(cells::cell);
-        self.gic = Some(GicDraft { gic, phandle, interrupt_cells, wired: Wired::of(node) });
+        // An interrupt controller without addresses needs none in a map (Devicetree 0.4 §2.4.3).
+        let address_cells = node.properties.address_cells.and_then(cells::cell).unwrap_or(0);
+        self.gic = Some(GicDraft { gic, phandle, address_cells, interrupt_cells, wired: Wired::of(node) });
         Ok(())
     }
 
@@ -288,20 +303,26 @@ impl<'t, 'a> Draft<'t, 'a> {
             Some(_) => Some(gic.wired.irq(0, gic.interrupt_cells)?.id),
             None => None,
         };
+        let gic_cells = GicCells { phandle: gic.phandle, address: gic.address_cells, interrupt: gic.interrupt_cells };
+        let phandles: ArrayVec<_, MAX_SMMUS> = self.smmus.iter().filter_map(|smmu| smmu.phandle).collect();
+        let mut pci = ArrayVec::new();
+        for draft in &self.pci {
+            pci.push(draft.finish(&gic_cells, &phandles)?);
+        }
         let stdout = self.stdout.and_then(|value| stdout_path(value, self.aliases));
         Ok(Board {
             uarts: order_uarts(self.uarts, &gic, stdout),
             virtio: order_slots(self.virtio, &gic),
             timer: nodes::timer_ppis(&timer, gic.interrupt_cells)?,
             maintenance,
-            gic: gic.gic,
             memory: self.memory,
             reserved: self.reserved,
             cpus: self.cpus,
             psci: self.psci,
-            smmus: self.smmus,
+            smmus: self.smmus.iter().map(|smmu| wire_smmu(smmu, &gic)).collect(),
             rtc: self.rtc,
-            ecams: self.ecams,
+            pci,
+            gic: gic.gic,
             initrd: self.initrd,
             secrets: self.secrets,
             cold_ram: if self.emulated && !self.loader { ColdRam::Zero } else { ColdRam::Anything },
@@ -338,6 +359,16 @@ fn sort_memory(memory: &mut [PaRange]) -> Result<(), TreeError> {
         }
     }
     Ok(())
+}
+
+/// An SMMU's interrupts, which the binding has by name (arm,smmu-v3.yaml).
+fn wire_smmu(smmu: &SmmuDraft, gic: &GicDraft) -> SmmuV3 {
+    let reaches_gic = smmu.wired.parent.is_none() || smmu.wired.parent == gic.phandle;
+    let irq = |name: &[u8]| {
+        let index = smmu.wired.position(name).filter(|_| reaches_gic)?;
+        smmu.wired.irq(index, gic.interrupt_cells).ok()
+    };
+    SmmuV3 { regs: smmu.regs, events: irq(b"eventq"), errors: irq(b"gerror") }
 }
 
 /// The virtio slots whose interrupts go to the GIC, by address.

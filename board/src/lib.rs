@@ -13,6 +13,7 @@ mod barrier;
 mod bus;
 mod cells;
 mod discover;
+mod dma;
 mod error;
 mod model;
 mod nodes;
@@ -21,6 +22,7 @@ mod wait;
 mod wiring;
 
 pub mod gicv3;
+pub mod pci;
 pub mod pl011;
 pub mod pl031;
 #[cfg(target_arch = "aarch64")]
@@ -28,10 +30,11 @@ pub mod power;
 pub mod smmu;
 pub mod virtio;
 
+pub use dma::DmaMemory;
 pub use error::{Fault, NodePath, TreeError};
 pub use model::{
-    Board, ColdRam, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_ECAMS, MAX_GICR_REGIONS,
-    MAX_MMIO, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, MAX_VIRTIO, Psci, PsciVersion, Reserved, ReservedKind, Secret,
-    Secrets, TimerPpis, Trigger, Uart, VirtioSlot,
+    Board, ColdRam, Conduit, Cpu, CpuStart, Gic, GicV2, GicV3, Irq, MAX_BANKS, MAX_CPUS, MAX_GICR_REGIONS, MAX_MMIO,
+    MAX_PCI_HOSTS, MAX_RESERVED, MAX_SMMUS, MAX_UARTS, MAX_VIRTIO, Psci, PsciVersion, Reserved, ReservedKind, Secret,
+    Secrets, SmmuV3, TimerPpis, Trigger, Uart, VirtioSlot,
 };
 pub use tree::{HEADER_SIZE, MAX_BLOB_SIZE, total_size};

@@ -3,6 +3,8 @@
 use arrayvec::ArrayVec;
 use hv_core::addr::{CpuId, IntId, Pa, PaRange};
 
+use crate::pci::{MAX_WINDOWS, PciHost};
+
 /// Most CPUs that EL2 drives.
 pub const MAX_CPUS: usize = 16;
 /// Most memory banks.
@@ -16,11 +18,13 @@ pub const MAX_GICR_REGIONS: usize = 8;
 /// Most SMMUs.
 pub const MAX_SMMUS: usize = 4;
 /// Most PCI host bridges.
-pub const MAX_ECAMS: usize = 4;
+pub const MAX_PCI_HOSTS: usize = 2;
 /// Most virtio-mmio slots.
 pub const MAX_VIRTIO: usize = 32;
-/// Most ranges that [`Board::mmio`] returns: UARTs, distributor and redistributors, SMMUs, RTC, virtio slots.
-pub const MAX_MMIO: usize = MAX_UARTS + 1 + MAX_GICR_REGIONS + MAX_SMMUS + 1 + MAX_VIRTIO;
+/// Most ranges that [`Board::mmio`] returns: UARTs, distributor and redistributors, SMMUs, RTC, PCI
+/// host bridges, virtio slots.
+pub const MAX_MMIO: usize =
+    MAX_UARTS + 1 + MAX_GICR_REGIONS + MAX_SMMUS + 1 + MAX_PCI_HOSTS * (1 + MAX_WINDOWS) + MAX_VIRTIO;
 
 /// How an interrupt line signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +60,17 @@ pub struct VirtioSlot {
     pub regs: PaRange,
     /// Its interrupt.
     pub irq: Irq,
+}
+
+/// An SMMUv3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SmmuV3 {
+    /// Its registers.
+    pub regs: PaRange,
+    /// The interrupt of its event queue; `None` if the tree wires it to something else than the GIC, or does not name it.
+    pub events: Option<Irq>,
+    /// The interrupt of its own errors, in the same way.
+    pub errors: Option<Irq>,
 }
 
 /// How a CPU is started.
@@ -212,13 +227,13 @@ pub struct Board {
     /// The timer.
     pub timer: TimerPpis,
     /// The SMMUv3s.
-    pub smmus: ArrayVec<PaRange, MAX_SMMUS>,
+    pub smmus: ArrayVec<SmmuV3, MAX_SMMUS>,
     /// The PL031.
     pub rtc: Option<PaRange>,
     /// The virtio-mmio slots, by rising address.
     pub virtio: ArrayVec<VirtioSlot, MAX_VIRTIO>,
-    /// The configuration spaces of PCI host bridges; EL2 does not map them.
-    pub ecams: ArrayVec<PaRange, MAX_ECAMS>,
+    /// The PCI host bridges, in the tree's order.
+    pub pci: ArrayVec<PciHost, MAX_PCI_HOSTS>,
     /// The boot archive.
     pub initrd: Option<PaRange>,
     /// Where the seeds lie in the blob.
@@ -255,7 +270,7 @@ impl Board {
     }
 
     /// Every range of registers that EL2's own map needs. Ranges may share a page. GICV, which is the
-    /// guests', and the configuration spaces of PCI are not among them.
+    /// guests', and what of PCI is not for EL2's own devices are not among them.
     pub fn mmio(&self) -> ArrayVec<PaRange, MAX_MMIO> {
         let (gic, regions): ([Option<PaRange>; 3], &[PaRange]) = match &self.gic {
             Gic::V3(gic) => ([Some(gic.gicd), None, None], &gic.gicr),
@@ -265,8 +280,9 @@ impl Board {
         let single = uarts
             .chain(gic.into_iter().flatten())
             .chain(regions.iter().copied())
-            .chain(self.smmus.iter().copied())
-            .chain(self.rtc);
+            .chain(self.smmus.iter().map(|smmu| smmu.regs))
+            .chain(self.rtc)
+            .chain(self.pci.iter().flat_map(PciHost::mmio));
         let mut ranges: ArrayVec<PaRange, MAX_MMIO> = single.take(MAX_MMIO - MAX_VIRTIO).collect();
         // Slots follow each other, several to a page.
         let mut run: Option<PaRange> = None;

@@ -1,7 +1,10 @@
-//! SMMUv3 (IHI0070) as far as boot goes: nothing behind it reaches memory.
+//! SMMUv3 (IHI0070): at boot nothing behind it reaches memory; then each device what it is given ([`Smmu`]).
 //!
-//! After reset an SMMU that is off lets all DMA through, so this is the first thing that EL2 does, with
-//! the MMU off, and again whenever firmware may have left an SMMU on.
+//! After reset an SMMU that is off lets all DMA through, so [`block_all`] comes before anything is in memory that is worth
+//! protecting. It closes one that firmware has left on as well.
+
+mod driver;
+mod registers;
 
 use core::ptr::NonNull;
 
@@ -10,6 +13,9 @@ use thiserror::Error;
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::{ReadOnly, ReadWrite};
 use tock_registers::{register_bitfields, register_structs};
+
+pub use driver::{Failure, MEMORY, Smmu};
+pub use registers::{Hardware, Mmio, Register};
 
 use crate::wait;
 

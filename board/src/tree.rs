@@ -74,16 +74,22 @@ macro_rules! properties {
 
 properties! {
     address_cells = "#address-cells",
+    bus_range = "bus-range",
     compatible = "compatible",
     cpu_release_addr = "cpu-release-addr",
     device_type = "device_type",
+    dma_coherent = "dma-coherent",
     enable_method = "enable-method",
     initrd_end = "linux,initrd-end",
     initrd_start = "linux,initrd-start",
     interrupt_cells = "#interrupt-cells",
+    interrupt_map = "interrupt-map",
+    interrupt_map_mask = "interrupt-map-mask",
     interrupt_names = "interrupt-names",
     interrupt_parent = "interrupt-parent",
     interrupts = "interrupts",
+    iommu_map = "iommu-map",
+    iommu_map_mask = "iommu-map-mask",
     kaslr_seed = "kaslr-seed",
     method = "method",
     no_map = "no-map",
@@ -163,10 +169,20 @@ impl<'a> Node<'_, 'a> {
         let Some((address, size)) = self.reg_entry(index)? else {
             return Ok(None);
         };
-        let Some(start) = translate(self.above.iter().map(|level| &level.bus), address, size) else {
+        let Some(start) = self.upwards(address, size) else {
             return Ok(None);
         };
         self.range(start, size).map(Some)
+    }
+
+    /// An address on the bus that the node is on, as CPUs see it. `None`: no `ranges` leads to it.
+    pub(crate) fn upwards(&self, address: u64, size: u64) -> Option<u64> {
+        translate(self.above.iter().map(|level| &level.bus), address, size)
+    }
+
+    /// The cells of an address on the bus that the node is on.
+    pub(crate) fn address_cells_above(&self) -> u32 {
+        self.above.last().map_or(0, |level| level.bus.address_cells)
     }
 
     /// The entry `index` of `reg` as it stands, for nodes that are on no bus: `/memory` and

@@ -4,8 +4,9 @@
 //! here is guests' memory, which only a device touches ([ADR 0019](../../docs/adr/0019-own-driver-queues.md)).
 
 pub mod disk;
-mod dma;
+mod link;
 pub mod nic;
+mod pci;
 pub mod requests;
 mod ring;
 #[cfg(test)]
@@ -18,9 +19,11 @@ use thiserror::Error;
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport, MmioVersion};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, SomeTransport, Transport};
 
-pub use dma::DmaMemory;
+pub use crate::dma::DmaMemory;
+pub use pci::look_pci;
 
 use crate::wait;
+use link::Link;
 use ring::{NotIts, Ring, SLOTS};
 
 /// VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1, VIRTIO_F_ACCESS_PLATFORM (virtio 1.2 §6).
@@ -67,6 +70,9 @@ pub enum VirtioError {
     /// Its status does not become 0.
     #[error("does not come out of reset")]
     StuckInReset,
+    /// Its PCI capabilities do not say where its registers are (§4.1.4).
+    #[error("has no usable {0} registers")]
+    Structure(&'static str),
     /// Its configuration space is too small, or always changes.
     #[error("its configuration cannot be read")]
     Configuration,
@@ -88,7 +94,16 @@ impl From<NotIts> for VirtioError {
 pub struct Found {
     /// What it is.
     pub kind: Kind,
-    transport: SomeTransport<'static>,
+    /// Its DMA goes the way of the platform's, through an SMMU where one is (VIRTIO_F_ACCESS_PLATFORM).
+    pub translated: bool,
+    link: Link,
+}
+
+impl Found {
+    fn new(kind: Kind, mut link: Link) -> Self {
+        let translated = link.read_device_features() & ACCESS_PLATFORM != 0;
+        Self { kind, translated, link }
+    }
 }
 
 /// Looks at a virtio-mmio slot. `None` where it is empty.
@@ -106,7 +121,10 @@ pub unsafe fn look(regs: PaRange) -> Option<Result<Found, VirtioError>> {
     // SAFETY: the caller's.
     match unsafe { MmioTransport::new(header, regs.size as usize) } {
         Ok(transport) if transport.version() == MmioVersion::Legacy => Some(Err(VirtioError::Legacy)),
-        Ok(transport) => Some(Ok(Found { kind: Kind::of(transport.device_type()), transport: transport.into() })),
+        Ok(transport) => {
+            let kind = Kind::of(transport.device_type());
+            Some(Ok(Found::new(kind, Link::new(transport.into(), None))))
+        }
         // An empty slot has type 0.
         Err(MmioError::InvalidDeviceID(_) | MmioError::MmioRegionTooSmall | MmioError::BadMagic(_)) => None,
         Err(MmioError::UnsupportedVersion(_)) => Some(Err(VirtioError::Unknown)),

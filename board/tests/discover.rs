@@ -5,11 +5,13 @@
 mod common;
 
 use common::{QEMU_PADDING, blob, compile, edited, padded, source};
+use hv_board::pci::{Bdf, Space, Window};
 use hv_board::{
     Board, ColdRam, Conduit, Cpu, CpuStart, Fault, Gic, GicV2, GicV3, Irq, Psci, PsciVersion, Reserved, ReservedKind,
-    TimerPpis, TreeError, Trigger, Uart, total_size,
+    SmmuV3, TimerPpis, TreeError, Trigger, Uart, total_size,
 };
 use hv_core::addr::{CpuId, IntId, Pa, PaRange};
+use hv_core::smmu::StreamId;
 
 const GIB: u64 = 1 << 30;
 
@@ -61,9 +63,12 @@ fn virt_with_gicv3_and_smmu_is_found_whole() {
     assert_eq!(board.gic, virt_gicv3());
     assert_eq!(board.maintenance, Some(IntId(25)));
     assert_eq!(board.timer, TIMER);
-    assert_eq!(board.smmus.as_slice(), [range(0x0905_0000, 0x2_0000)]);
+    // hw/arm/virt.c: SPIs from 74: event queue, PRI queue, command, error; rising edge.
+    let irq = |spi: u32| Some(Irq { id: IntId(32 + spi), trigger: Trigger::Edge });
+    let smmu = SmmuV3 { regs: range(0x0905_0000, 0x2_0000), events: irq(74), errors: irq(77) };
+    assert_eq!(board.smmus.as_slice(), [smmu]);
     assert_eq!(board.rtc, Some(range(0x0901_0000, 0x1000)));
-    assert_eq!(board.ecams.as_slice(), [range(0x40_1000_0000, 0x1000_0000)]);
+    assert_eq!(board.pci.iter().map(|host| host.ecam).collect::<Vec<_>>(), [range(0x40_1000_0000, 0x1000_0000)]);
     assert_eq!(board.initrd, Some(range(0x4800_0000, 5 << 20)));
     assert_eq!(board.cold_ram, ColdRam::Zero);
 }
@@ -83,7 +88,7 @@ fn a_release_address_in_the_last_page_of_all_is_refused() {
 }
 
 #[test]
-fn el2_maps_uarts_gic_smmu_rtc_and_virtio_slots() {
+fn el2_maps_uarts_gic_smmu_rtc_its_part_of_pci_and_virtio_slots() {
     let expected = [
         range(0x0900_0000, 0x1000),
         range(0x0904_0000, 0x1000),
@@ -91,6 +96,9 @@ fn el2_maps_uarts_gic_smmu_rtc_and_virtio_slots() {
         range(0x080a_0000, 0xf6_0000),
         range(0x0905_0000, 0x2_0000),
         range(0x0901_0000, 0x1000),
+        range(0x40_1000_0000, 1 << 20),
+        range(0x1000_0000, 2 << 20),
+        range(0x80_0000_0000, 2 << 20),
         range(0x0a00_0000, 0x4000),
     ];
     assert_eq!(board("virt-gicv3").mmio().as_slice(), expected);
@@ -436,4 +444,48 @@ fn ranges_without_a_byte_per_entry_do_not_hang() {
 #[test]
 fn the_error_is_small_enough_to_return() {
     assert!(size_of::<TreeError>() <= 128);
+}
+
+#[test]
+fn the_host_bridge_of_virt_has_its_windows_pins_and_streams() {
+    let board = board("virt-gicv3");
+    let [host] = board.pci.as_slice() else { panic!("{:?}", board.pci) };
+    assert_eq!((host.ecam, host.bus, host.coherent), (range(0x40_1000_0000, 0x1000_0000), 0, true));
+    let window = |space, start, size| Window { space, prefetchable: false, bus: start, cpu: Pa(start), size };
+    let (low, high) =
+        (window(Space::Memory32, 0x1000_0000, 0x2eff_0000), window(Space::Memory64, 0x80_0000_0000, 0x80_0000_0000));
+    assert_eq!(host.windows.as_slice(), [low, high]);
+    // SPI 3 to 6, by device and pin in turn (hw/arm/virt.c, create_pcie_irq_map).
+    for (device, pin) in (0..32_u16).flat_map(|device| (1..=4_u8).map(move |pin| (device, pin))) {
+        let spi = 3 + (u32::from(device) + u32::from(pin) - 1) % 4;
+        assert_eq!(host.irq(Bdf(device << 3), pin), level(32 + spi), "{device} {pin}");
+    }
+    assert_eq!((host.irq(Bdf(8), 0), host.irq(Bdf(8), 5)), (None, None));
+    assert_eq!(host.stream(Bdf(0x10)), Some(StreamId(0x10)));
+    let map: Vec<_> = host.mmio().collect();
+    let own = [range(0x40_1000_0000, 1 << 20), range(0x1000_0000, 2 << 20), range(0x80_0000_0000, 2 << 20)];
+    assert_eq!(map, own);
+    assert!(own.iter().all(|range| board.mmio().contains(range)));
+}
+
+#[test]
+fn a_host_bridge_without_an_smmu_has_no_streams() {
+    let plain = Board::from_tree(&edited("virt-gicv3", "iommu-map = <0x00 0x8007 0x00 0x10000>;", "")).unwrap();
+    assert_eq!(plain.pci[0].stream(Bdf(0x10)), None);
+}
+
+#[test]
+fn an_error_of_a_host_bridge_names_node_and_property() {
+    for (from, to, words) in [
+        ("bus-range = <0x00 0xff>", "bus-range = <0xff>", "/pcie@10000000: property `bus-range` has 4 bytes"),
+        ("bus-range = <0x00 0xff>", "bus-range = <2 1>", "/pcie@10000000: property `bus-range` has the value 0x1"),
+        ("<0x00 0x8007 0x00 0x10000>", "<0x00 0x8007 0x00>", "/pcie@10000000: property `iommu-map` has 12 bytes"),
+        ("<0x1800 0x00 0x00 0x07>", "<0x1800>", "/pcie@10000000: property `interrupt-map-mask` has 4 bytes"),
+        ("0x10000000 0x00 0x2eff0000", "0x10000000 0x01 0x00", "/pcie@10000000: property `ranges` names a range"),
+        ("0x10000000 0x00 0x2eff0000", "0x10000000 0x00", "/pcie@10000000: property `ranges` has"),
+        ("<0x40 0x10000000 0x00 0x10000000>", "<0x40 0x10000000 0x00 0x1000>", "/pcie@10000000: property `reg` has"),
+    ] {
+        let error = refusal("virt-gicv3", from, to);
+        assert!(error.starts_with(words), "{error}");
+    }
 }

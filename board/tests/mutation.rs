@@ -134,7 +134,7 @@ fn promises(board: &Board, blob: &[u8]) {
     }
     assert!(board.reserved.iter().all(|reserved| whole(&reserved.range)));
     assert!(board.mmio().iter().all(whole) && board.mmio().len() <= MAX_MMIO);
-    assert!(board.initrd.iter().chain(&board.ecams).all(whole));
+    assert!(board.initrd.iter().chain(board.pci.iter().map(|host| &host.ecam)).all(whole));
     for (index, cpu) in board.cpus.iter().enumerate() {
         assert_eq!(board.cpu_by_mpidr(cpu.mpidr).map(|id| id.index()), Some(index));
     }

@@ -13,7 +13,6 @@ use hv_board::gicv3::{Distributor, SgiTarget};
 use hv_board::pl011::Pl011;
 use hv_board::pl031::Pl031;
 use hv_board::power::Power;
-use hv_board::virtio::{self, Kind};
 use hv_board::{Board, ColdRam, Gic};
 use hv_core::addr::{CpuId, FRAME_SIZE, Pa, PaRange};
 use hv_core::description::{self, ServicePartition};
@@ -29,14 +28,14 @@ use hv_core::trap_config::{
 use spin::Once;
 
 use crate::cpu::{Local, run};
+use crate::iommu::Follower;
 use crate::machine::{BootMemory, Machine, machine};
 use crate::memory::Frames;
 use crate::sos::Image;
 pub use cpus::{come_back, turn_on};
 use cpus::{join, start_cpus};
 
-use crate::witness::Chosen;
-use crate::{CONSOLE, FRAMES, MACHINE, SOS, drives, entropy, log_ring, memory, networks, report, sos};
+use crate::{CONSOLE, FRAMES, MACHINE, SOS, entropy, iommu, log_ring, memory, report, slots, sos};
 
 /// How the board is powered, as soon as the tree has said it.
 pub static POWER: Once<Power> = Once::new();
@@ -65,10 +64,7 @@ fn bring_up(tree: u64) -> Local {
     let image_crc = checksum::crc32(parts.file(), crc32);
     // The tree says where everything else is.
     let blob = read_tree(tree);
-    let mut board = match Board::from_tree(blob) {
-        Ok(board) => board,
-        Err(error) => report::fatal_without_tree(format_args!("device tree at {tree:#x}: {error}")),
-    };
+    let mut board = read_board(tree, blob);
     POWER.call_once(|| Power::of(&board));
     // CPUs are numbered from the one that boots.
     match board.cpu_by_mpidr(cpu::mpidr()) {
@@ -96,7 +92,8 @@ fn bring_up(tree: u64) -> Local {
     scrub_what_is_free(board.cold_ram);
     hv_arch::boot::mark_started();
     let image = find_image(archive, &description, &archive_range);
-    open_virtio(&board);
+    open_smmu(&board);
+    slots::open(&board);
     entropy::gather(&board, tree_range.start);
     SOS.lock().configure(&description, image);
     CONSOLE.lock().configure(description.console_escape, description.console_first);
@@ -130,6 +127,15 @@ fn read_tree(tree: u64) -> &'static [u8] {
         Err(_) => report::fatal_without_tree(format_args!(
             "no device tree: no flattened tree begins at {tree:#x} (x0 at entry)"
         )),
+    }
+}
+
+/// What the tree says. What the walk needs is off the stack again before anything else is brought up.
+#[inline(never)]
+fn read_board(tree: u64, blob: &[u8]) -> Board {
+    match Board::from_tree(blob) {
+        Ok(board) => board,
+        Err(error) => report::fatal_without_tree(format_args!("device tree at {tree:#x}: {error}")),
     }
 }
 
@@ -167,7 +173,7 @@ fn open_console(board: &Board) {
 fn block_dma(board: &Board) {
     for smmu in &board.smmus {
         // SAFETY: the tree says that an SMMUv3 is there, and it is mapped as a device.
-        if let Err(error) = unsafe { hv_board::smmu::block_all(smmu.start) } {
+        if let Err(error) = unsafe { hv_board::smmu::block_all(smmu.regs.start) } {
             fatal!("{error}");
         }
     }
@@ -190,7 +196,7 @@ fn archive_range(board: &Board) -> PaRange {
 fn describe_ram(board: &Board, parts: &ImageParts, tree: &PaRange, archive: &PaRange) -> Frames {
     ram::describe(&board.memory, parts.whole());
     let size = table_size(&board.memory).next_multiple_of(FRAME_SIZE);
-    let whole = size + Chosen::ROOM;
+    let whole = size + Follower::ROOM;
     let busy = |range: &PaRange| {
         let firmware = board.reserved.iter().map(|reserved| reserved.range);
         firmware.chain([*tree, *archive, parts.whole()]).find(|other| other.overlaps(range))
@@ -203,7 +209,7 @@ fn describe_ram(board: &Board, parts: &ImageParts, tree: &PaRange, archive: &PaR
         Ok(table) => table,
         Err(error) => fatal!("{error}"),
     };
-    let mut frames = Frames::new(table, Chosen::new(room, &board.memory));
+    let mut frames = Frames::new(table, Follower::new(room, &board.memory));
     board.reserved.iter().for_each(|reserved| frames.reserve(&reserved.range, Owner::Firmware));
     frames.reserve(tree, Owner::Firmware);
     frames.reserve(&parts.stacks, Owner::Stacks);
@@ -249,29 +255,13 @@ fn open_gic(board: &Board) -> Distributor {
     distributor
 }
 
-/// Brings up what the board has in its virtio slots.
-fn open_virtio(board: &Board) {
-    for slot in &board.virtio {
-        // SAFETY: the tree says that a slot's registers are there, EL2 has mapped them as a device, and is their only user.
-        let irq = match unsafe { virtio::look(slot.regs) } {
-            None => None,
-            Some(Ok(found)) => match found.kind {
-                Kind::Disk => drives::open(found, slot),
-                Kind::Nic => networks::open(found, slot),
-                Kind::Other => {
-                    log::info!("virtio:  device at {} is none that EL2 drives", slot.regs.start);
-                    None
-                }
-            },
-            Some(Err(error)) => {
-                log::warn!("virtio:  device at {} {error}", slot.regs.start);
-                None
-            }
-        };
-        let Some(irq) = irq else { continue };
+/// Turns the SMMU on, which blocks each device until that is attached.
+fn open_smmu(board: &Board) {
+    iommu::start(board);
+    for irq in iommu::irqs() {
         let mut distributor = machine().distributor.lock();
         if let Err(error) = distributor.configure(irq, cpu::mpidr()).and_then(|()| distributor.enable(irq.id)) {
-            fatal!("virtio: device at {}: {error}", slot.regs.start);
+            fatal!("smmu: {error}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The service partition's privileged calls: every argument is checked again here.
 
+mod console;
 mod device;
 mod schedule;
 
@@ -20,7 +21,7 @@ use crate::cpu::{Local, Next};
 use crate::memory::frames;
 use crate::vcpu::Loaded;
 use crate::vm::{self, CreateError, Phase, SOS_VM, Vm};
-use crate::{NOTES, SOS, VMS, console, disks, kept, query, report, sos};
+use crate::{NOTES, SOS, VMS, disks, kept, query, report, sos};
 
 /// Bytes that are copied between two looks for interrupts.
 const COPY_STEP: u64 = 16 * 1024;
@@ -101,6 +102,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::VmShare => device::share(x[0], [x[1], x[2], x[3], x[4]], x[5], results),
         Call::SosNetwork => device::network([x[0], x[1], x[2]]),
         Call::SosRules => device::rules(x[0], x[1]),
+        Call::ConsoleAttach => console::attach(x[0], [x[1], x[2]], x[3]),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }
@@ -348,7 +350,7 @@ fn hv_query([kind, argument]: [u64; 2], buffer: u64, bytes: u64, results: &mut R
 fn config(kind: u64) -> Result<(), Status> {
     match ConfigKind::from_register(kind).ok_or(Status::InvalidArgument)? {
         ConfigKind::PowerOff => {
-            console::show_last_of(SOS_VM);
+            crate::console::show_last_of(SOS_VM);
             report::fatal(format_args!("the service partition gave up; its last lines are above"))
         }
         ConfigKind::Reset => report::reset(),

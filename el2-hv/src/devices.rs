@@ -5,8 +5,8 @@ use guest_virtio::pl011::{Pl011, TxState, UartEffect};
 use guest_virtio::pl031::Pl031;
 use guest_virtio::watchdog::{Frame, Watchdog};
 use hv_abi::guest_map::{
-    GICD_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE,
-    WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
+    BALLOON_SLOT, ENTROPY_SLOT, GICD_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SLOTS,
+    VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE, WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
 };
 use hv_abi::record::EndReason;
 use hv_arch::lock::MutexGuard;
@@ -19,12 +19,15 @@ use crate::cpu::Local;
 use crate::history::{History, STEP};
 use crate::machine::machine;
 use crate::vcpu::Loaded;
-use crate::{VMS, console, disks, networks, ports, shared, vm};
+use crate::{VMS, balloon, console, disks, networks, ports, rng, shared, vm, watch};
 
 /// Bytes of a VM's console that its line holds.
 pub const OUTPUT_SIZE: usize = 4096;
 /// Room below which the line shows a full FIFO: Linux writes half a FIFO without looking after a transmit interrupt.
 const OUTPUT_MARGIN: usize = 32;
+
+/// Bytes that wait for a VM of what others have typed at its console.
+const TYPED_SIZE: usize = 256;
 
 /// First INTID of an SPI.
 const SPI: u32 = 32;
@@ -37,6 +40,8 @@ pub struct Serial {
     pub output: ByteRing<OUTPUT_SIZE>,
     /// More of what it said.
     pub history: History,
+    /// What others have typed there.
+    pub typed: ByteRing<TYPED_SIZE>,
     rtc: Pl031,
     /// As reset leaves it where the VM has none.
     watchdog: Watchdog,
@@ -64,6 +69,7 @@ impl Serial {
             uart: Pl011::UNPOWERED,
             output: ByteRing::new(),
             history: History::NONE,
+            typed: ByteRing::new(),
             rtc: Pl031::new(0, 0),
             watchdog: Watchdog::RESET,
             uart_line: false,
@@ -79,6 +85,7 @@ impl Serial {
         let now = machine().seconds();
         self.uart = Pl011::new();
         self.output.clear();
+        self.typed.clear();
         self.history.begin_at(self.output.end());
         self.rtc = Pl031::new(now as u32, now);
         self.watchdog = Watchdog::RESET;
@@ -107,9 +114,9 @@ impl Serial {
     }
 
     /// When [`deadline_passed`] has something to do: input waits for the line to settle, the alarm is set, the
-    /// watchdog runs, or a port has more.
+    /// watchdog runs, a port has more, or a device waits for its limits.
     fn deadline(&self, id: VmId) -> Option<u64> {
-        let settled = (self.uart.is_unsettled() && console::has_input_for(id))
+        let settled = (self.uart.is_unsettled() && self.has_input_for(id))
             .then(|| self.touched.saturating_add(machine().ticks(SETTLE_NS)));
         let alarm = self.rtc.deadline().map(|at| {
             let wait = at.saturating_sub(machine().seconds()).min(ALARM_STEP_S);
@@ -117,8 +124,21 @@ impl Serial {
         });
         let watchdog = self.watchdog.deadline().map(|at| at.saturating_add(VMS[id.index()].counter_offset()));
         let ports = ports::has_more(id).then(|| hv_arch::counter::now_relaxed() + machine().ticks(ports::PAUSE_NS));
-        let first = [settled, alarm, watchdog, ports].into_iter().flatten().fold(u64::MAX, u64::min);
+        let limits = [disks::due(&VMS[id.index()]), VMS[id.index()].rng.due()];
+        let first = [settled, alarm, watchdog, ports].into_iter().chain(limits).flatten().fold(u64::MAX, u64::min);
         (first != u64::MAX).then_some(first)
+    }
+
+    /// Whether input waits for the VM whose line this is.
+    fn has_input_for(&self, id: VmId) -> bool {
+        !self.typed.is_empty() || console::has_input_for(id)
+    }
+
+    /// Gives the VM what others have typed, as far as it wants it.
+    fn take_typed(&mut self) {
+        while !self.typed.is_empty() && self.uart.wants_input() {
+            self.typed.take().map(|byte| self.uart.receive(byte));
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -220,6 +240,8 @@ fn transmit(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
     if serial.uart.line() != serial.uart_line {
         serial_changed(loaded.vm_id, &mut serial);
     }
+    drop(serial);
+    watch::said(loaded.vm_id);
 }
 
 #[inline(never)]
@@ -247,15 +269,18 @@ fn serial(local: &mut Local, loaded: &mut Loaded, access: &MmioAccess) {
         }
     }
     serial_changed(loaded.vm_id, &mut serial);
-    if serial.uart.is_unsettled() && console::has_input_for(loaded.vm_id) {
+    if serial.uart.is_unsettled() && serial.has_input_for(loaded.vm_id) {
         local.watch_devices(loaded.vm_id, serial.deadline(loaded.vm_id));
     }
+    drop(serial);
+    watch::said(loaded.vm_id);
 }
 
 /// Something about a line has changed: gives it input, and its interrupt's level to the GIC.
 #[inline]
 pub fn serial_changed(id: VmId, serial: &mut Serial) {
     console::input(id, serial);
+    serial.take_typed();
     if serial.was_full && serial.has_room() {
         serial.was_full = false;
         serial.uart.transmit_room();
@@ -344,6 +369,8 @@ pub fn deadline_passed(id: VmId) -> Option<u64> {
     // Behind what takes back that the VM has more: what is put off from here on says so anew.
     disks::go_on(vm);
     networks::go_on(vm);
+    rng::go_on(id);
+    balloon::go_on(id, vm);
     if !runs {
         return None;
     }
@@ -384,6 +411,8 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
     let size = access.size.bytes() as u8;
     let disk = loaded.vm.disks.at(slot);
     let has_console = slot == 0 && loaded.vm.has_ports();
+    let has_rng = slot == u64::from(ENTROPY_SLOT) && loaded.vm.rng.is_there();
+    let has_balloon = slot == u64::from(BALLOON_SLOT) && loaded.vm.balloon.owner().is_some();
     if access.direction == Direction::Write {
         let value = stored(loaded, access);
         if let Some(disk) = disk {
@@ -391,15 +420,21 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
             return if done { Access::Done } else { Access::Later };
         } else if let Some(card) = loaded.vm.nics.at(slot) {
             networks::write(card, [offset, size.into(), value]);
+        } else if has_rng {
+            rng::write(loaded.vm_id, [offset, size.into(), value]);
         } else if has_console {
             ports::write(loaded.vm_id, offset, size, value);
+        } else if has_balloon {
+            balloon::write(loaded.vm_id, loaded.vm, [offset, size.into(), value]);
         }
         return Access::Done;
     }
     let value = match (disk, loaded.vm.nics.at(slot)) {
         (Some(disk), _) => disks::read(disk, offset, size),
         (_, Some(card)) => networks::read(card, offset, size),
+        _ if has_rng => loaded.vm.rng.read(offset, size),
         _ if has_console => loaded.vm.ports().console.read(offset, size),
+        _ if has_balloon => loaded.vm.balloon.read(offset, size),
         _ => read_empty_slot(offset, size),
     };
     load(loaded, access, value);

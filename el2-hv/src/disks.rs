@@ -4,10 +4,11 @@
 //! flight its VM's frames stay its own: [`in_flight`] holds up the VM's end, and a driver's reset waits.
 
 mod finish;
+mod limits;
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use guest_virtio::blk::{Block, BlockEffect, Disk, MAX_QUEUES, Next, Operation, Outcome, Request, SERIAL};
+use guest_virtio::blk::{Block, BlockEffect, Disk, MAX_QUEUES, Next, Operation, Request, SERIAL};
 use hv_abi::Status;
 use hv_abi::call::DiskPart;
 use hv_abi::guest_map::{DISK_SLOT, DISKS_MAX, MAX_VCPUS, VIRTIO_SPI};
@@ -15,15 +16,19 @@ use hv_arch::counter;
 use hv_arch::lock::Mutex;
 use hv_board::virtio::disk::Command;
 use hv_core::addr::{VcpuIdx, VmId};
+use hv_core::disk::{DiskCounters, Throttle};
 use hv_core::extent::{Extent, ExtentError};
 
 use crate::drives::{self, Asker, Drive, Order, Requests};
 use crate::guest_ram::Ram;
+use crate::machine::machine;
 use crate::places::Places;
 use crate::vm::{Phase, Vm};
 use crate::{VMS, cpu, devices, interrupts, ports};
 
 pub use finish::{deadline_passed, interrupt};
+use limits::{DUE, work};
+pub use limits::{account, due, limit};
 
 const _: () = assert!(MAX_VCPUS <= 8, "a bit of `waits` for each vCPU");
 
@@ -36,7 +41,7 @@ const ALL: u8 = (1 << MAX_QUEUES) - 1;
 
 /// The disks. Each is a VM's, or nobody's.
 pub static DISKS: [Mutex<GuestDisk>; MAX_DISKS] = [const { Mutex::new(GuestDisk::NONE) }; MAX_DISKS];
-/// Disks with requests that were not taken yet, a bit each: the drive had no room, or it was others' turn.
+/// Disks with requests that were not taken yet, a bit each: the drive had no room, it was others' turn, or their limits.
 static WAITING: AtomicU64 = AtomicU64::new(0);
 /// The VM whose requests the service partition waits for, or its own slot.
 static AWAITED: AtomicU8 = AtomicU8::new(0);
@@ -58,6 +63,8 @@ pub struct GuestDisk {
     turn: u16,
     /// Those of them that have not come back yet: no request is taken meanwhile, so that they do not wait for ever.
     closers: u8,
+    throttle: Throttle,
+    counters: DiskCounters,
 }
 
 impl GuestDisk {
@@ -70,12 +77,27 @@ impl GuestDisk {
         waits: 0,
         turn: 0,
         closers: 0,
+        throttle: Throttle::NONE,
+        counters: DiskCounters::NONE,
     };
 
     /// Interrupts the guest where the disk has something to say.
     fn pulse(&mut self) {
         if self.block.take_pulse() {
             devices::pulse(self.vm, VIRTIO_SPI + DISK_SLOT + u32::from(self.number));
+        }
+    }
+
+    /// Its drive, where requests are taken. A VM that has ended has none: its memory is about to be another's.
+    fn drive(&self) -> Option<&'static Drive> {
+        let drive = drives::drive(self.extent.drive).filter(|_| self.closers == 0);
+        drive.filter(|_| VMS[self.vm.index()].phase().is_alive())
+    }
+
+    /// Interrupts the guest, where it wants to hear of it, for what was given back on these queues, a bit each.
+    fn signal(&mut self, queues: u8, ram: &Ram) {
+        for queue in (0..MAX_QUEUES as u16).filter(|queue| queues & 1 << queue != 0) {
+            self.block.signal(queue, ram);
         }
     }
 
@@ -129,6 +151,7 @@ pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
     let index = DISKS.iter().position(|disk| !disk.lock().in_use).ok_or(Status::NoMemory)?;
     let mut disk = DISKS[index].lock();
     (disk.extent, disk.vm, disk.number, disk.in_use) = (extent, id, part.disk, true);
+    (disk.throttle, disk.counters) = (Throttle::NONE, DiskCounters::NONE);
     disk.block.restart(&shown(drive, &extent, part));
     vm.disks.put(part.disk, index);
     Ok(())
@@ -159,6 +182,7 @@ pub fn remove_all(vm: &Vm) {
         disk.block.restart(&Disk::NONE);
         (disk.in_use, disk.waits, disk.closers) = (false, 0, 0);
         WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
+        DUE[index].clear();
     }
     vm.disks.clear();
 }
@@ -204,27 +228,31 @@ pub fn write(index: usize, vcpu: VcpuIdx, [offset, size, value]: [u64; 3]) -> bo
     disk.closers &= !own;
     // The last one that waited is back: what others have asked for meanwhile was left.
     let is_open_again = before != 0 && disk.closers == 0;
-    serve(index, &mut disk, if is_open_again { ALL } else { queues });
+    let queues = if is_open_again { ALL } else { queues };
+    if queues != 0 {
+        serve(index, &mut disk, queues);
+    }
     disk.pulse();
     true
 }
 
-/// Hands requests of these queues, a bit each, to the drive, as long as it has room and the disk its turn. A VM that has
-/// ended has none: its memory is about to be another's.
+/// Hands requests of these queues, a bit each, to the drive, as long as it has room and the disk its turn, within its limits.
 fn serve(index: usize, disk: &mut GuestDisk, queues: u8) {
-    let drive = drives::drive(disk.extent.drive).filter(|_| queues != 0 && disk.closers == 0);
-    let Some(drive) = drive.filter(|_| VMS[disk.vm.index()].phase().is_alive()) else {
-        return;
+    let Some(drive) = disk.drive() else {
+        return DUE[index].clear();
     };
+    // What waits for the limits may be in any of them.
+    let queues = if DUE[index].is_set() { ALL } else { queues };
     let ram = Ram::of(&VMS[disk.vm.index()]);
     let mut request = Request::new();
     let mut requests = drive.requests();
-    let (mut left, mut answered) = (TURN, 0_u8);
+    let (mut left, mut answered, mut waits_until) = (TURN, 0_u8, None);
     let first = disk.turn;
     let in_turn = (0..MAX_QUEUES as u16).map(|queue| (first + queue) % MAX_QUEUES as u16);
     'queues: for queue in in_turn.filter(|queue| queues & 1 << queue != 0) {
         loop {
-            if !requests.has_room() {
+            waits_until = disk.waits_until();
+            if waits_until.is_some() || !requests.has_room() {
                 WAITING.fetch_or(1 << index, Ordering::Relaxed);
                 break 'queues;
             }
@@ -242,13 +270,12 @@ fn serve(index: usize, disk: &mut GuestDisk, queues: u8) {
         }
     }
     disk.turn = (first + 1) % MAX_QUEUES as u16;
+    limits::wait(index, disk, waits_until);
     if requests.notify(counter::now_relaxed()) {
         finish::watch();
     }
     drop(requests);
-    for queue in (0..MAX_QUEUES as u16).filter(|queue| answered & 1 << queue != 0) {
-        disk.block.signal(queue, &ram);
-    }
+    disk.signal(answered, &ram);
 }
 
 /// The rest is done after a while, when others had their turn, or when requests of the drive are over.
@@ -261,13 +288,17 @@ fn go_on_later(index: usize, vm: VmId) {
 /// Begins a request. `false`: it is over at once.
 #[inline]
 fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &Request, ram: &Ram) -> bool {
-    let tag = Asker { disk: index as u8, ticket: request.ticket };
+    let work = work(request);
+    if disk.throttle.is_limited() {
+        disk.throttle.take(work, machine().up_ns());
+    }
+    let tag = Asker { disk: index as u8, ticket: request.ticket, work };
     let order = Order { tag, through: request.through };
     let begun = match disk.command(&request.operation) {
         None => false,
         // What has no cache has written everything.
         Some(Command::Flush) if requests.is_flushed() => {
-            disk.block.complete(&request.ticket, Outcome::Done, ram);
+            disk.end(&tag, true, ram);
             return false;
         }
         Some(command @ (Command::Read(_) | Command::Write(_))) => {
@@ -276,7 +307,7 @@ fn begin(index: usize, disk: &mut GuestDisk, requests: &mut Requests, request: &
         Some(command) => requests.command(&order, command),
     };
     if !begun {
-        disk.block.complete(&request.ticket, Outcome::Failed, ram);
+        disk.end(&tag, false, ram);
     }
     begun
 }

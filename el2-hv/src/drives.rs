@@ -5,12 +5,13 @@ use hv_arch::lock::{Mutex, MutexGuard};
 use hv_board::virtio::disk::{self, Shape};
 use hv_board::virtio::requests::{self, Fault};
 use hv_board::virtio::{DmaMemory, Found};
-use hv_board::{Irq, VirtioSlot};
-use hv_core::addr::{IntId, Pa, PaRange};
+use hv_core::addr::{IntId, PaRange};
+use hv_core::disk::Work;
 use hv_core::frames::Owner;
 use spin::Once;
 
 use crate::memory::frames;
+use crate::slots::Place;
 
 /// Drives that EL2 uses.
 pub const MAX_DRIVES: usize = 4;
@@ -26,8 +27,8 @@ pub struct Drive {
     pub shape: Shape,
     /// Its interrupt.
     pub irq: IntId,
-    /// Where its registers are.
-    registers: Pa,
+    /// Where it is.
+    place: Place,
     queue: Mutex<Requests>,
 }
 
@@ -38,11 +39,13 @@ pub struct Asker {
     pub disk: u8,
     /// What gives the request back.
     pub ticket: Ticket,
+    /// What it is in the disk's account.
+    pub work: Work,
 }
 
 impl Asker {
     /// Nobody.
-    const NONE: Self = Self { disk: 0, ticket: Ticket::NONE };
+    const NONE: Self = Self { disk: 0, ticket: Ticket::NONE, work: Work::Read(0) };
 }
 
 /// A drive's queue, and what is in it.
@@ -52,33 +55,39 @@ pub type Order = requests::Order<Asker>;
 /// A guest's request that is over.
 pub type Finished = requests::Finished<Asker>;
 
-/// Brings a disk up as the next drive; its interrupt, to be routed, if it can be used.
-pub fn open(found: Found, slot: &VirtioSlot) -> Option<Irq> {
-    let number = all().count();
-    let Some(place) = DRIVES.get(number) else {
-        log::warn!("drive:   disk at {} is one too many, at most {MAX_DRIVES}", slot.regs.start);
+/// Brings a disk up as the next drive; whether it can be used.
+pub fn open(found: Found, place: &Place) -> bool {
+    begin(found, place).is_some()
+}
+
+fn begin(found: Found, place: &Place) -> Option<()> {
+    let (number, at) = (all().count(), place.at);
+    let Some(free) = DRIVES.get(number) else {
+        log::warn!("drive:   disk at {at} is one too many, at most {MAX_DRIVES}");
         return None;
     };
     let Ok(start) = frames().allocate(disk::MEMORY.next_power_of_two(), Owner::Rings) else {
-        log::warn!("drive:   no memory for the disk at {}", slot.regs.start);
+        log::warn!("drive:   no memory for the disk at {at}");
         return None;
     };
     let range = PaRange { start, size: disk::MEMORY };
     // SAFETY: the frames were allocated for this and nothing else, are RAM that EL2 maps, and stay the drive's for ever.
     let memory = unsafe { DmaMemory::new(range) }?;
+    place.admit(range)?;
     let drive = match disk::Disk::start(found, memory) {
         Ok(drive) => drive,
         Err(error) => {
-            log::warn!("drive:   disk at {} {error}", slot.regs.start);
+            log::warn!("drive:   disk at {at} {error}");
+            place.dismiss();
             return None;
         }
     };
     let shape = *drive.shape();
     let access = if shape.read_only { ", read-only" } else { "" };
-    log::info!("drive:   {number} is the disk at {}, {} MiB{access}", slot.regs.start, shape.sectors >> 11);
+    log::info!("drive:   {number} is the disk at {at}, {} MiB{access}", shape.sectors >> 11);
     let queue = Mutex::new(Requests::new(drive, Asker::NONE));
-    place.call_once(|| Drive { number: number as u8, shape, irq: slot.irq.id, registers: slot.regs.start, queue });
-    Some(slot.irq)
+    free.call_once(|| Drive { number: number as u8, shape, irq: place.irq.id, place: *place, queue });
+    Some(())
 }
 
 /// The drive of that number.
@@ -99,11 +108,14 @@ impl Drive {
 
     /// Gives it up, for good. `requests` are its own; those that it had are over.
     pub fn give_up(&self, requests: &mut Requests, fault: Fault) {
-        let (number, at) = (self.number, self.registers);
+        let (number, at) = (self.number, self.place.at);
         match requests.give_up() {
             Ok(()) => log::error!("drive:   {number}, the disk at {at}, {fault}: given up"),
             Err(error) => {
                 log::error!("drive:   {number}, the disk at {at}, {fault}: given up; it {error}");
+                if self.place.dismiss() {
+                    return;
+                }
                 log::error!(
                     "drive:   {number} may use the memory of guests whose requests it had: it is not used again"
                 );

@@ -132,6 +132,28 @@ pub fn fresh_seed() -> [u8; SEED_BYTES] {
     }
 }
 
+/// Whether the board has a source.
+pub fn is_seeded() -> bool {
+    ENTROPY.lock().pool.is_seeded()
+}
+
+/// When, in nanoseconds since EL2 began, a VM that has had its share has some of it again; `None` where it has now.
+pub fn share_back(vm: VmId) -> Option<u64> {
+    let now = machine().up_ns();
+    ENTROPY.lock().shares.get(vm.index()).and_then(|share| share.wait(1, now))
+}
+
+/// Fills `into` for a VM that has some of its share, and may be owing for the rest. Without a source it stays as it is.
+pub fn draw_ahead_for(vm: VmId, into: &mut [u8]) {
+    let (now, cost) = (machine().up_ns(), into.len().max(DRAW_MIN) as u64);
+    let mut entropy = ENTROPY.lock();
+    if let Some(share) = entropy.shares.get_mut(vm.index()) {
+        share.take(cost, now);
+    }
+    // There is a source: without one nobody has a device.
+    let _ = entropy.pool.draw(into);
+}
+
 /// Fills `into` for a VM. False where the board has no source, or the VM has had its share.
 pub fn draw_for(vm: VmId, into: &mut [u8]) -> bool {
     let (now, cost) = (machine().up_ns(), into.len().max(DRAW_MIN) as u64);

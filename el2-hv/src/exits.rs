@@ -15,7 +15,7 @@ use crate::cpu::{Local, Next};
 use crate::devices::Access;
 use crate::vcpu::{Loaded, Reason};
 use crate::vm::Vm;
-use crate::{devices, firmware, vm};
+use crate::{balloon, devices, firmware, vm};
 
 /// Serves a synchronous exit. What a guest does often is here; the rest is out of the way.
 #[inline(always)]
@@ -203,9 +203,13 @@ fn no_such_device(loaded: &mut Loaded, access: &MmioAccess) -> Next {
     no_such_place(loaded, kind, Va(far), access.ipa.0)
 }
 
-/// The guest touched a place where nothing is: it gets the abort that hardware gives, and a line says so.
+/// The guest touched a place where nothing is: it gets the abort that hardware gives, and a line says so. Where it has given
+/// memory up it gets some instead, and tries again.
 #[cold]
 fn no_such_place(loaded: &mut Loaded, access: MemoryAccess, va: Va, ipa: u64) -> Next {
+    if balloon::touched(loaded.vm_id, loaded.vm, ipa) {
+        return Next::Resume;
+    }
     if loaded.vm.may_complain() {
         let pc = loaded.core.registers.pc;
         let what = match access {

@@ -5,14 +5,18 @@ use core::cell::Cell;
 use guest_virtio::memory::{GuestMemory, GuestMemoryError};
 use guest_virtio::queue::Segment;
 use hv_arch::ram::{self, NoNewTables};
-use hv_core::addr::{Ipa, Pa};
+use hv_core::addr::{Ipa, Pa, VmId};
 use hv_core::stage2::Stage2;
 
+use crate::balloon;
 use crate::vm::Vm;
 
-/// A guest's memory, by its tables; for one operation, during which a block that was found stays where it is.
+/// A guest's memory, by its tables; for one operation, during which a block that was found stays where it is: it is made and
+/// used under the lock of one of the VM's devices, each of which a block's way out of the tables waits for ([`balloon`]).
 pub struct Ram {
     tables: Stage2,
+    /// The VM, where it may have given memory up.
+    gives: Option<VmId>,
     /// The blocks that were found last, mostly one with rings and one with buffers: IPA, address, bytes.
     found: [Cell<(u64, Pa, u64)>; 2],
 }
@@ -20,7 +24,7 @@ pub struct Ram {
 impl Ram {
     /// Of a VM, whose tables stay as they are meanwhile.
     pub fn of(vm: &Vm) -> Self {
-        Self { tables: vm.tables(), found: [const { Cell::new((0, Pa(0), 0)) }; 2] }
+        Self { tables: vm.tables(), gives: vm.balloon.owner(), found: [const { Cell::new((0, Pa(0), 0)) }; 2] }
     }
 
     /// Where `ipa` is, and how many bytes follow it there, if the guest may write them.
@@ -38,7 +42,11 @@ impl Ram {
 
     #[inline(never)]
     fn look_up(&self, ipa: u64) -> Option<(Pa, u64)> {
-        let found = self.tables.translate(Ipa(ipa), &NoNewTables).filter(|found| found.writable)?;
+        let mut found = self.tables.translate(Ipa(ipa), &NoNewTables);
+        if found.is_none() && self.gives.is_some_and(|id| balloon::fill(id, ipa)) {
+            found = self.tables.translate(Ipa(ipa), &NoNewTables);
+        }
+        let found = found.filter(|found| found.writable)?;
         let [last, before] = &self.found;
         let block = (ipa - found.offset, Pa(found.pa.0 - found.offset), found.offset + found.remaining);
         before.set(last.replace(block));

@@ -34,6 +34,11 @@ impl History {
         Some(Self { place: Some(place), ..Self::NONE })
     }
 
+    /// Whether there is a place for it.
+    pub const fn is_kept(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// A life begins at a position of its line.
     pub const fn begin_at(&mut self, position: u64) {
         (self.first, self.end) = (position, position);

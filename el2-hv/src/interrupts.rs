@@ -5,7 +5,7 @@ use hv_core::addr::IntId;
 
 use crate::cpu::{Local, Next, SGI_ATTENTION, SGI_KEEP, SGI_SCHEDULE, SGI_SELF};
 use crate::vcpu::{Loaded, Reason};
-use crate::{console, disks, keeper, networks, ports, stay};
+use crate::{console, disks, iommu, keeper, networks, ports, stay};
 
 /// Virtual timer of EL1.
 const TIMER: IntId = IntId(hv_abi::guest_map::PPI_VIRTUAL_TIMER);
@@ -136,7 +136,8 @@ fn device(local: &Local, id: IntId) {
     if local.machine.uart_irqs.contains(&Some(id)) {
         console::interrupt();
         keeper::got_interrupt(local);
-    } else if disks::interrupt(id) || networks::interrupt(id) {
+    } else if disks::interrupt(id) | networks::interrupt(id) || iommu::interrupt(id) {
+        // Drives and the network card may share a pin of PCI.
         keeper::got_interrupt(local);
     }
 }

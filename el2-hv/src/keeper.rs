@@ -10,7 +10,7 @@ use hv_core::addr::CpuId;
 use hv_core::counter::earlier;
 
 use crate::cpu::{self, Local, SGI_KEEP};
-use crate::{SCHEDULER, disks, drives, sos, uplink};
+use crate::{SCHEDULER, disks, drives, iommu, sos, uplink};
 
 /// The CPU that gets the interrupts: the one that boots, at first.
 static ROUTED: AtomicU8 = AtomicU8::new(0);
@@ -35,6 +35,7 @@ pub fn called(local: &mut Local) {
         let mut distributor = local.machine.distributor.lock();
         ROUTED.store(local.id.0, Ordering::Relaxed);
         let drives = drives::all().map(|drive| drive.irq).chain(uplink::irq().map(|irq| irq.id));
+        let drives = drives.chain(iommu::irqs().map(|irq| irq.id));
         for irq in local.machine.uart_irqs.into_iter().flatten().chain(drives) {
             // The same interrupts were routed at boot.
             let _ = distributor.route(irq, hv_arch::cpu::mpidr());

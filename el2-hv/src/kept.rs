@@ -9,12 +9,13 @@ use hv_abi::record::{CrashRecord, EndReason, NO_VCPU};
 use hv_arch::guest;
 use hv_core::addr::VmId;
 use hv_core::kept::{Place, Shelf};
+use hv_core::watch::Target;
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::history::History;
 use crate::vcpu::Loaded;
-use crate::{KEPT, VMS};
+use crate::{KEPT, VMS, vm};
 
 /// Lives that are kept.
 const LIVES: usize = 8;
@@ -22,15 +23,18 @@ const LIVES: usize = 8;
 /// What is kept of a life.
 pub struct Life {
     history: History,
+    /// Whose history it is.
+    handle: VmHandle,
     /// Its reason is 0 where there was no crash.
     crash: CrashRecord,
 }
 
 impl Life {
-    const NONE: Self = Self { history: History::NONE, crash: CrashRecord::NONE };
+    const NONE: Self = Self { history: History::NONE, handle: VmHandle(0), crash: CrashRecord::NONE };
 
     fn clear(&mut self) {
         mem::replace(&mut self.history, History::NONE).free();
+        self.handle = VmHandle(0);
         self.crash.zero();
     }
 }
@@ -78,6 +82,7 @@ pub fn ended(id: VmId, handle: VmHandle, label: Label, end: EndReason) {
     let mut kept = KEPT.lock();
     let Some(life) = kept.put(label, Life::clear) else { return };
     mem::swap(&mut life.history, &mut serial.history);
+    life.handle = handle;
     // That of the life before goes with the VM's memory.
     let is_crash = matches!(end, EndReason::Crashed | EndReason::Watchdog);
     if !is_crash || life.crash.handle.get() != handle.0 {
@@ -106,4 +111,20 @@ pub fn console_of(label: Label, position: u64, into: &mut [u8]) -> Option<(u64, 
     let serial = &mut *serial;
     serial.history.follow(&serial.output);
     Some(serial.history.read_at(position, into))
+}
+
+/// Reads the console of one life of a VM, while it lasts and as long as it is kept. See [`History::read_at`].
+pub fn console_of_life(target: &Target, position: u64, into: &mut [u8]) -> Option<(u64, usize, u64)> {
+    if let Some((id, vm)) = vm::by_handle(target.vm) {
+        let mut serial = vm.serial.lock();
+        let serial = &mut *serial;
+        // Looked at again: the next life of the slot begins with this lock.
+        if serial.history.is_kept() && vm.handle(id) == target.vm {
+            serial.history.follow(&serial.output);
+            return Some(serial.history.read_at(position, into));
+        }
+    }
+    let kept = KEPT.lock();
+    let life = kept.get(target.label?).filter(|life| life.handle == target.vm)?;
+    Some(life.history.read_at(position, into))
 }

@@ -2,12 +2,13 @@
 //! for exits in [`exits`]; what they decide by is in `hv-core`, what they do it with in `hv-arch` and `board`.
 //!
 //! All locks of the image stand here. They are spin locks, taken with interrupts masked, in this
-//! order: [`SOS`], [`NOTES`], a VM's control, its mailbox and ports, one of [`disks::DISKS`], a drive, one of
-//! [`networks::NETWORKS`], what waits for the partition, the board's network card, a VM's serial line, one of [`SHARED`], its
-//! GIC, [`KEPT`], [`FRAMES`], [`SCHEDULER`], [`ENTROPY`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
+//! order: [`SOS`], [`NOTES`], a VM's control, [`WATCHERS`], its balloon, its mailbox and ports, its entropy device, one of
+//! [`disks::DISKS`], a drive, one of [`networks::NETWORKS`], what waits for the partition, the board's network card, a VM's serial
+//! line, one of [`SHARED`], its GIC, [`KEPT`], what memory it has given up, [`FRAMES`], the SMMU, [`SCHEDULER`], [`ENTROPY`], [`CONSOLE`], [`LOG`]. No lock is held while a guest runs but its own vCPU's.
 #![no_std]
 #![no_main]
 
+mod balloon;
 mod boot;
 mod calls;
 mod console;
@@ -15,12 +16,14 @@ mod cpu;
 mod devices;
 mod disks;
 mod drives;
+mod due;
 mod entropy;
 mod exits;
 mod firmware;
 mod guest_ram;
 mod history;
 mod interrupts;
+mod iommu;
 mod keeper;
 mod kept;
 mod log_ring;
@@ -28,11 +31,14 @@ mod machine;
 mod mailbox;
 mod memory;
 mod networks;
+mod pci;
 mod places;
 mod ports;
 mod query;
 mod report;
+mod rng;
 mod shared;
+mod slots;
 mod sos;
 #[cfg_attr(feature = "stays", path = "stay.rs")]
 #[cfg_attr(not(feature = "stays"), path = "no_stay.rs")]
@@ -41,6 +47,7 @@ mod stolen;
 mod uplink;
 mod vcpu;
 mod vm;
+mod watch;
 #[cfg_attr(feature = "checked", path = "checked.rs")]
 #[cfg_attr(not(feature = "checked"), path = "unchecked.rs")]
 mod witness;
@@ -50,6 +57,7 @@ use hv_core::frames::MAX_VMS;
 use hv_core::notes::Notes;
 use hv_core::sched::{MAX_CPUS, MAX_VCPUS_TOTAL, Scheduler};
 use hv_core::shared::Region;
+use hv_core::watch::Watchers;
 use spin::Once;
 
 /// What does not change after boot.
@@ -72,6 +80,8 @@ static KEPT: Mutex<kept::Kept> = Mutex::new(kept::nothing());
 static ENTROPY: Mutex<entropy::Entropy> = Mutex::new(entropy::Entropy::new());
 /// Memory that VMs share.
 static SHARED: [Mutex<Region>; shared::REGIONS] = [const { Mutex::new(Region::NONE) }; shared::REGIONS];
+/// Who watches whose console.
+static WATCHERS: Mutex<Watchers> = Mutex::new(Watchers::NONE);
 /// The board's UARTs.
 static CONSOLE: Mutex<console::Console> = Mutex::new(console::Console::new());
 /// What EL2 said.

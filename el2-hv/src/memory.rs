@@ -4,10 +4,10 @@ use hv_arch::lock::{Mutex, MutexGuard};
 use hv_core::frames::Owner;
 
 use crate::FRAMES;
-use crate::witness::Chosen;
+use crate::iommu::Follower;
 
 /// All of RAM, and who sees each change of an owner.
-pub type Frames = hv_arch::frames::Frames<Chosen>;
+pub type Frames = hv_arch::frames::Frames<Follower>;
 
 /// All of RAM, locked.
 pub fn frames() -> MutexGuard<'static, Frames> {

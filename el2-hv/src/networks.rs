@@ -17,7 +17,9 @@ use hv_abi::call::{NETWORKS_MAX, NicPort};
 use hv_abi::guest_map::{NIC_SLOT, NICS_MAX, VIRTIO_SPI};
 use hv_arch::lock::Mutex;
 use hv_core::addr::VmId;
-use hv_core::switch::{HEADER, Header, MAX_PORTS, Mac, PortId, PortRules, Ports, Rate, Switch, SwitchError, Verdict};
+use hv_core::switch::{
+    Counters, HEADER, Header, MAX_PORTS, Mac, PortId, PortRules, Ports, Rate, Switch, SwitchError, Verdict,
+};
 
 use crate::guest_ram::Ram;
 use crate::machine::machine;
@@ -157,6 +159,18 @@ pub fn remove_all(vm: &Vm) {
     vm.nics.clear();
 }
 
+/// What went by a network card, its network, and what it may send; `None` where it is nobody's.
+pub fn account(index: usize) -> Option<(u8, Counters, Rate)> {
+    let place = Place::of(index);
+    let network = NETWORKS[place.network].lock();
+    Some((place.network as u8, network.switch.counters(place.port)?, network.switch.rate(place.port)?))
+}
+
+/// Waits for whoever is at a VM's network cards.
+pub fn wait_for(vm: &Vm) {
+    vm.nics.all().map(Place::of).for_each(|place| drop(NETWORKS[place.network].lock()));
+}
+
 /// A guest's load from a network card's registers.
 #[inline]
 pub fn read(index: usize, offset: u64, size: u8) -> u64 {
@@ -290,11 +304,14 @@ impl Network {
             let done = match uplink() {
                 Some(uplink) if port == UPLINK => outside::send(uplink, source),
                 _ if self.is_waiting_room(port) => self.judge([from, port], source),
+                _ if self.cards[port.index()].vm == SOS_VM => self.reach([from, port], source),
                 _ => self.deliver(port, source),
             };
             if done {
                 self.switch.delivered(port, source.frame.length);
                 got = got.union(Ports::one(port));
+            } else if !self.is_waiting_room(port) {
+                self.switch.missed(port);
             }
         }
         got

@@ -8,11 +8,12 @@ use hv_abi::guest_map::VIRTIO_SPI;
 use hv_abi::mailbox::{Frame, FrameHeader, HEADER_SIZE, SLOT_SIZE, Slot};
 use hv_core::addr::VmId;
 use hv_core::frames::MAX_VMS;
+use hv_core::requests::Asker;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::guest_ram::Ram;
 use crate::sos::{self, SosControl, Taken};
-use crate::{SOS, VMS, cpu, devices, mailbox};
+use crate::{SOS, VMS, WATCHERS, cpu, devices, mailbox};
 
 /// Bytes that are taken from a port in one piece.
 const BUDGET: usize = 4096;
@@ -142,6 +143,7 @@ fn control(id: VmId) {
     let vm = &VMS[id.index()];
     let memory = Ram::of(vm);
     let mut sos = SOS.lock();
+    let mut watchers = WATCHERS.lock();
     let mut ports = vm.ports();
     // The control queues hold 16 buffers each; a driver that refills them meanwhile notifies again.
     for _ in 0..64 {
@@ -154,7 +156,9 @@ fn control(id: VmId) {
         if let Some(buffers) = ports.ports.get_mut(usize::from(port.number())) {
             buffers.empty();
         }
-        sos.forget_port(vm.handle(id), u16::from(port.number()) + 1);
+        let asker = Asker { vm: vm.handle(id), port: u16::from(port.number()) + 1 };
+        watchers.forget_port(asker);
+        sos.forget_port(asker);
     }
 }
 
@@ -190,9 +194,9 @@ pub fn go_on(id: VmId) {
 /// Takes frames from a port until it is empty, has nothing complete, or the frame has to wait.
 fn take_from_port(sos: &mut SosControl, id: VmId, port: PortId) {
     let vm = &VMS[id.index()];
-    let memory = Ram::of(vm);
     for _ in 0..PIECES {
         let mut guard = vm.ports();
+        let memory = Ram::of(vm);
         let Ports { console, ports } = &mut *guard;
         let Some(buffers) = ports.get_mut(usize::from(port.number())) else {
             return;

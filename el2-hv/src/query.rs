@@ -1,5 +1,6 @@
 //! Fixed records: what EL2 tells about itself. Whoever asks has been checked.
 
+mod device;
 mod history;
 
 use core::sync::atomic::Ordering;
@@ -36,6 +37,8 @@ pub fn parse(body: &[u8]) -> Option<Asked> {
     let label = match (kind, rest.try_into()) {
         (QueryKind::Console, Ok(label)) => Some(Label::from_bytes(label)?),
         (QueryKind::Console, Err(_)) => return None,
+        // What is typed is behind it.
+        (QueryKind::ConsoleType, _) => None,
         _ if !rest.is_empty() => return None,
         _ => None,
     };
@@ -49,7 +52,12 @@ pub fn answer(sos: &SosControl, asked: &Asked, body: &mut [u8; BODY_MAX]) -> Opt
         QueryKind::HvInfo => put(hv_info().as_bytes(), body),
         QueryKind::Log | QueryKind::Console => text_piece(asked, body)?,
         QueryKind::Vcpus => vcpus(asked.argument, body),
+        QueryKind::Disks => device::answer(asked.argument, body, device::disk),
+        QueryKind::Nics => device::answer(asked.argument, body, device::nic),
+        QueryKind::Packets => put(device::packets().as_bytes(), body),
         QueryKind::Lives | QueryKind::Askers => history::answer(sos.ledger(), asked, body),
+        // Whose answer waits for what is said.
+        QueryKind::ConsoleNext | QueryKind::ConsoleType => return None,
     })
 }
 

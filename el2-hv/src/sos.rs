@@ -35,7 +35,7 @@ use crate::machine::machine;
 use crate::mailbox::{self, deliver, set_starved};
 use crate::networks::partition;
 use crate::vm::{self, SOS_VM};
-use crate::{SOS, VMS, devices, keeper, ports};
+use crate::{SOS, VMS, devices, keeper, ports, watch};
 
 /// The service partition's state at EL2.
 pub struct SosControl {
@@ -147,7 +147,7 @@ impl SosControl {
             }
         };
         match frame.party {
-            Party::Hv => self.answer_query(vm.grants(), &frame, slot, answer),
+            Party::Hv => self.answer_hv(Asker { vm: vm.handle(id), port }, &frame, slot, answer),
             Party::Sos if !vm.grants().contains(Grants::MANAGE) => refuse(number, HvErrorKind::NotGranted, answer),
             Party::Sos => match self.requests.offer(Asker { vm: vm.handle(id), port }, &frame, slot) {
                 Offer::Taken => Taken::Yes,
@@ -238,8 +238,8 @@ impl SosControl {
     }
 
     /// A port was opened or closed: what was asked through it is nobody's.
-    pub fn forget_port(&mut self, vm: VmHandle, port: u16) {
-        self.requests.forget_port(Asker { vm, port });
+    pub fn forget_port(&mut self, asker: Asker) {
+        self.requests.forget_port(asker);
     }
 
     /// Routes the replies in its ring. NO_ROOM: the first that found none was taken back.
@@ -274,7 +274,7 @@ impl SosControl {
 }
 
 /// Sends a frame to who asked. Nobody is there any more: that counts as sent.
-fn send(asker: Asker, slot: &Slot) -> bool {
+pub fn send(asker: Asker, slot: &Slot) -> bool {
     let Some((id, vm)) = vm::by_handle(asker.vm) else {
         return true;
     };
@@ -312,6 +312,7 @@ fn take_from_ring(sos: &mut SosControl, id: VmId) {
 pub fn has_room_again(id: VmId) {
     let mut sos = SOS.lock();
     set_starved(id, false);
+    watch::has_room_again(id);
     sos.send_errors();
     take_from_ring(&mut sos, id);
     ports::retry(&mut sos, id);
@@ -351,10 +352,11 @@ pub fn idle(answer: DrainAnswer) {
     let mut sos = SOS.lock();
     match answer {
         // Something may have come since it looked.
-        DrainAnswer::Agreed if sos.has_work() => sos.event(Event::DrainBusy),
-        DrainAnswer::Agreed => {
+        DrainAnswer::Agreed | DrainAnswer::AgreedUnvisited if sos.has_work() => sos.event(Event::DrainBusy),
+        DrainAnswer::Agreed | DrainAnswer::AgreedUnvisited => {
             sos.event(Event::DrainAgreed);
             if sos.life.has_agreed() {
+                partition::leaves(answer == DrainAnswer::Agreed);
                 // What it was told at power-on is done.
                 sos.power_on &= sos.power_on_told == 0;
             }

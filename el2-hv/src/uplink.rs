@@ -1,9 +1,9 @@
 //! The board's network card, through which the first network reaches the world.
 
 use hv_arch::lock::{Mutex, MutexGuard};
+use hv_board::Irq;
 use hv_board::virtio::nic::{self, HEADER, Nic, Received};
 use hv_board::virtio::{DmaMemory, Found, VirtioError};
-use hv_board::{Irq, VirtioSlot};
 use hv_core::addr::{IntId, Pa, PaRange};
 use hv_core::frames::Owner;
 use hv_core::switch::Mac;
@@ -11,6 +11,7 @@ use spin::Once;
 
 use crate::machine::machine;
 use crate::memory::frames;
+use crate::slots::Place;
 
 /// How long the card may have no place for a frame before those for it are dropped and not kept, in nanoseconds.
 const STUCK_NS: u64 = 100_000_000;
@@ -26,8 +27,7 @@ pub struct Uplink {
     pub checksum: bool,
     /// Bytes of the longest frame that it sends.
     pub longest: u32,
-    irq: Irq,
-    regs: Pa,
+    place: Place,
     card: Mutex<Card>,
 }
 
@@ -47,12 +47,12 @@ pub fn uplink() -> Option<&'static Uplink> {
 
 /// Its interrupt.
 pub fn irq() -> Option<Irq> {
-    Some(uplink()?.irq)
+    Some(uplink()?.place.irq)
 }
 
-/// Brings a card up; its interrupt, to be routed, if it can be used.
-pub fn open(found: Found, slot: &VirtioSlot) -> Option<Irq> {
-    let at = slot.regs.start;
+/// Brings a card up. `None`: it cannot be used.
+pub fn open(found: Found, place: &Place) -> Option<&'static Uplink> {
+    let at = place.at;
     if uplink().is_some() {
         log::warn!("uplink:  network card at {at} is one too many, the first one is used");
         return None;
@@ -64,10 +64,12 @@ pub fn open(found: Found, slot: &VirtioSlot) -> Option<Irq> {
     let range = PaRange { start, size: nic::MEMORY };
     // SAFETY: the frames were allocated for this and nothing else, are RAM that EL2 maps, and stay the card's for ever.
     let memory = unsafe { DmaMemory::new(range) }?;
+    place.admit(range)?;
     let nic = match Nic::start(found, memory) {
         Ok(nic) => nic,
         Err(error) => {
             log::warn!("uplink:  network card at {at} {error}");
+            place.dismiss();
             return None;
         }
     };
@@ -78,14 +80,13 @@ pub fn open(found: Found, slot: &VirtioSlot) -> Option<Irq> {
     log::info!("uplink:  network card at {at}, {address}, MTU {}{link}", shape.mtu);
     let card = Mutex::new(Card { nic, dead: false, full_since: None });
     let (checksum, longest) = (shape.checksum, shape.longest());
-    UPLINK.call_once(|| Uplink { address, checksum, longest, irq: slot.irq, regs: at, card });
-    Some(slot.irq)
+    Some(UPLINK.call_once(|| Uplink { address, checksum, longest, place: *place, card }))
 }
 
 impl Uplink {
     /// Whether this is its interrupt.
     pub fn is_irq(&self, id: IntId) -> bool {
-        self.irq.id == id
+        self.place.irq.id == id
     }
 
     /// Its queues, locked.
@@ -96,10 +97,11 @@ impl Uplink {
     /// It does not do what a network card does: nothing is received or sent from here on.
     fn give_up(&self, card: &mut Card, error: VirtioError) {
         card.dead = true;
-        log::error!("uplink:  network card at {} {error}: it is not used any more", self.regs);
+        log::error!("uplink:  network card at {} {error}: it is not used any more", self.place.at);
         if let Err(error) = card.nic.stop() {
             // Its memory is its own for ever.
-            log::error!("uplink:  network card at {} {error}", self.regs);
+            log::error!("uplink:  network card at {} {error}", self.place.at);
+            self.place.dismiss();
         }
     }
 

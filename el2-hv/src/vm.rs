@@ -22,9 +22,11 @@ use hv_core::sched::MAX_CPUS;
 use hv_core::stage2::Stage2;
 use hv_core::vgic::{Kicks, Vgic};
 
+use crate::balloon::GuestBalloon;
 use crate::devices::Serial;
 use crate::mailbox::Mailbox;
 use crate::ports::Ports;
+use crate::rng::Rng;
 use crate::shared::Slots;
 use crate::stolen::StolenTime;
 use crate::{VCPUS, VMS, disks, networks, vcpu};
@@ -78,6 +80,10 @@ pub struct Vm {
     pub disks: disks::Slots,
     /// Its network cards.
     pub nics: networks::Cards,
+    /// Its entropy device.
+    pub rng: Rng,
+    /// Its balloon, and what memory it has given up.
+    pub balloon: GuestBalloon,
 }
 
 /// What is set up before a VM starts, and what its power calls change.
@@ -170,6 +176,8 @@ impl Vm {
             shared: Slots::new(),
             disks: disks::Slots::new(),
             nics: networks::Cards::new(),
+            rng: Rng::new(),
+            balloon: GuestBalloon::new(),
         }
     }
 
@@ -289,7 +297,7 @@ impl Vm {
         ANY_LOST.store(true, Ordering::Relaxed);
     }
 
-    /// Its tables, to read them: they do not change while it runs.
+    /// Its tables, to read them. While it runs nothing changes in them but by [`crate::balloon`].
     pub fn tables(&self) -> Stage2 {
         Stage2::new(Pa(self.root.load(Ordering::Relaxed)))
     }
@@ -312,6 +320,11 @@ impl Vm {
 /// VMID 0 is EL2's own use of no VM; each slot has one of its own, which is invalidated before a new life.
 const fn vmid(id: VmId) -> Vmid {
     Vmid(id.0 as u16 + 1)
+}
+
+/// Makes every CPU forget a VM's translations.
+pub fn forget_translations(id: VmId) {
+    tlb::invalidate_vmid(vmid(id));
 }
 
 /// A VM's name in a message.

@@ -17,8 +17,8 @@
 
 mod config;
 mod request;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use request::{MAX_SEGMENTS, Operation, REQUEST_MAX, Request, SEGMENT_MAX, Ticket};
 

@@ -19,8 +19,8 @@
 
 mod control;
 mod port;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 mod transfer;
 
 use crate::memory::GuestMemory;

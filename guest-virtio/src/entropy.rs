@@ -10,8 +10,8 @@
 //! One call fills at most [`REQUESTS_MAX`] requests, each with at most [`REQUEST_BYTES`] bytes: a device may use less than
 //! the buffer (§5.4.6.2). Of the guest's memory it reads the ring and descriptors, never a buffer.
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 use crate::memory::GuestMemory;
 use crate::mmio::{Effect, Profile, Transport};

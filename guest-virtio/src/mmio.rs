@@ -12,8 +12,8 @@
 //! Of the configuration space every size and alignment is answered.
 
 mod register;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use register::{CONFIG as CONFIG_BASE, CONFIG_SIZE, DORMOUSE_VENDOR, read_empty_slot};
 

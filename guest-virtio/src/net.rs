@@ -24,8 +24,8 @@ mod offload;
 mod payload;
 mod receive;
 pub mod segment;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use frame::Frame;
 pub use offload::{Checksum, ETHERNET, HEADER, Offload, Protocol, Segmentation};

@@ -6,8 +6,8 @@
 //! One call never looks at more than one ring entry and one descriptor.
 
 mod chain;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use chain::{Chain, Direction, MAX_INDIRECT, Segment, Step};
 

@@ -1,6 +1,8 @@
 //! What the tests share: a guest's memory, random numbers, and the driver's side of a split
 //! virtqueue, written from virtio 1.2 §2.7 and sharing no code with the device's side.
 
+pub(crate) mod hostile;
+
 use crate::memory::{GuestMemory, GuestMemoryError};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -56,26 +58,60 @@ impl GuestMemory for VecMemory {
     }
 }
 
-/// Xorshift64: the same numbers for the same seed.
-pub(crate) struct Random(Cell<u64>);
+/// What decides: xorshift64, with the same numbers for the same seed, or a fuzzer's input, with zeroes behind it.
+pub(crate) struct Random(RefCell<Source>);
+
+enum Source {
+    Seed(u64),
+    Input(VecDeque<u8>),
+}
+
+impl Source {
+    /// A number of so many bytes of the input, or of eight of a seed's.
+    fn next(&mut self, bytes: usize) -> u64 {
+        match self {
+            Self::Seed(state) => {
+                *state ^= *state << 13;
+                *state ^= *state >> 7;
+                *state ^= *state << 17;
+                *state
+            }
+            Self::Input(input) => {
+                let drawn = input.drain(..bytes.min(input.len()));
+                drawn.fold(0, |number, byte| number << 8 | u64::from(byte))
+            }
+        }
+    }
+}
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Cell::new(seed | 1))
+        Self(RefCell::new(Source::Seed(seed | 1)))
+    }
+
+    pub(crate) fn of_input(input: &[u8]) -> Self {
+        Self(RefCell::new(Source::Input(input.iter().copied().collect())))
     }
 
     pub(crate) fn next(&self) -> u64 {
-        let mut state = self.0.get();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.0.set(state);
-        state
+        self.0.borrow_mut().next(8)
     }
 
     /// A number below `bound`.
     pub(crate) fn below(&self, bound: u64) -> u64 {
-        (self.next() >> 11) % bound
+        match &mut *self.0.borrow_mut() {
+            source @ Source::Seed(_) => (source.next(8) >> 11) % bound,
+            // No more bytes than it takes, so that each of them decides something.
+            source => source.next((u64::BITS - (bound - 1).leading_zeros()).div_ceil(8) as usize) % bound,
+        }
+    }
+
+    /// Whether there is one more step: to the end of the input, or for about a hundred.
+    pub(crate) fn goes_on(&self) -> bool {
+        if let Source::Input(input) = &*self.0.borrow() {
+            return !input.is_empty();
+        }
+        !self.chance(100)
     }
 
     pub(crate) fn chance(&self, one_in: u64) -> bool {

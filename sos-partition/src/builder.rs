@@ -67,7 +67,10 @@ impl core::fmt::Display for Step {
             Self::Device(DeviceKind::Watchdog) => f.write_str("vm_device (watchdog)"),
             Self::Device(DeviceKind::StolenTime) => f.write_str("vm_device (stolen time)"),
             Self::Device(DeviceKind::Disk) => f.write_str("vm_device (disk)"),
+            Self::Device(DeviceKind::Balloon) => f.write_str("vm_device (balloon)"),
             Self::Device(DeviceKind::Nic) => f.write_str("vm_device (network card)"),
+            Self::Device(DeviceKind::Entropy) => f.write_str("vm_device (entropy device)"),
+            Self::Device(DeviceKind::DiskLimits) => f.write_str("vm_device (limits of a disk)"),
             Self::Grant => f.write_str("vm_grant"),
             Self::Share => f.write_str("vm_sched"),
             Self::Shared => f.write_str("vm_share"),
@@ -273,6 +276,12 @@ impl<H: Hypervisor> Build<'_, H> {
         if self.spec.watchdog {
             self.device(DeviceKind::Watchdog, 0)?;
         }
+        if self.spec.rng {
+            self.device(DeviceKind::Entropy, 0)?;
+        }
+        if let Some(guarantee) = self.spec.guarantee {
+            self.device(DeviceKind::Balloon, guarantee)?;
+        }
         if grants == Grants::NONE {
             return Ok(());
         }
@@ -293,6 +302,10 @@ impl<H: Hypervisor> Build<'_, H> {
         for part in disks::parts(&self.spec.disks, self.spec.vcpus) {
             let answer = self.hypervisor.vm_device(self.vm, DeviceKind::Disk, part.to_registers());
             self.result(Step::Device(DeviceKind::Disk), answer)?;
+        }
+        for limits in disks::limits(&self.spec.disks) {
+            let answer = self.hypervisor.vm_device(self.vm, DeviceKind::DiskLimits, limits.to_registers());
+            self.result(Step::Device(DeviceKind::DiskLimits), answer)?;
         }
         Ok(())
     }

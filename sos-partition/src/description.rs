@@ -203,6 +203,8 @@ fn parse_guest(at: &str, node: &FdtNode<'_>, regions: &Regions, networks: &Netwo
         shared: regions.of_guest(&mut reader)?,
         disks: disks.map_or(Ok(Vec::new()), |(path, node)| disks::parse(&path, &node))?,
         nics: nics.map_or(Ok(Vec::new()), |(path, node)| nics::parse(&path, &node, networks))?,
+        rng: reader.flag("rng")?,
+        guarantee: reader.take("memory-guarantee")?.map(|found| reader.u64(&found)).transpose()?,
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use hv_abi::call::{DISK_QUEUES_MAX, DiskPart};
+use hv_abi::call::{DISK_QUEUES_MAX, DiskLimits, DiskPart};
 use hv_abi::guest_map::DISKS_MAX;
 use hv_abi::handle::Label;
 use hv_abi::message::DiskSpec;
@@ -44,6 +44,12 @@ pub(crate) fn check(disks: &[DiskSpec]) -> Result<(), DiskError> {
         disk.first.checked_add(disk.sectors).ok_or_else(|| DiskError::Sectors(name()))?;
     }
     Ok(())
+}
+
+/// The limits of those that have some, as `vm_device` takes them.
+pub(crate) fn limits(disks: &[DiskSpec]) -> impl Iterator<Item = DiskLimits> {
+    let limited = (0..).zip(disks).filter(|(_, disk)| disk.iops != 0 || disk.kbytes_per_s != 0);
+    limited.map(|(number, disk)| DiskLimits { disk: number, iops: disk.iops, kbytes_per_s: disk.kbytes_per_s })
 }
 
 /// The disks as `vm_device` takes them: with a queue for each vCPU, as far as there may be.

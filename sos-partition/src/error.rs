@@ -115,6 +115,15 @@ pub enum Error {
     /// A guest of the description that does not run: nothing keeps what is set.
     #[error("vm {0:?} does not run; what it starts with is part of the system description")]
     SetDescribed(String),
+    /// A console that the asker may not watch.
+    #[error("vm {0:?}: its console is not for this VM; see the grant `consoles` in the system description")]
+    ConsoleDenied(String),
+    /// As many watch consoles as may.
+    #[error("vm {0:?}: as many consoles are watched as may be")]
+    Watched(String),
+    /// The asker's own console.
+    #[error("vm {0:?} asks for its own console, which would show what it shows of it")]
+    OwnConsole(String),
     /// A privileged call that failed elsewhere.
     #[error("{call}: {status}")]
     Call {
@@ -155,12 +164,12 @@ impl Error {
             | Self::Described(_)
             | Self::SetDescribed(_) => FailureCode::WrongState,
             Self::Share { status: Status::InvalidArgument, .. } => FailureCode::Invalid,
-            Self::Share { .. } => FailureCode::NoResources,
-            Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } => FailureCode::Invalid,
+            Self::Share { .. } | Self::Watched(_) => FailureCode::NoResources,
+            Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } | Self::OwnConsole(_) => FailureCode::Invalid,
             Self::NoteFull { .. } => FailureCode::NoResources,
             Self::Step { status, .. } | Self::Call { status, .. } => code_of(*status),
             Self::Request(_) => FailureCode::BadRequest,
-            Self::NoFaults => FailureCode::Denied,
+            Self::NoFaults | Self::ConsoleDenied(_) => FailureCode::Denied,
             Self::Description(_) | Self::Mailbox { .. } | Self::Note(_) => FailureCode::Internal,
         }
     }

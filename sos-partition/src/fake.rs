@@ -8,16 +8,19 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use hv_abi::call::{
-    COPY_MAX, ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, MEMORY_ALIGNMENT, NicPort, Scheduling,
+    COPY_MAX, ConfigKind, DeviceKind, DiskLimits, DiskPart, DrainAnswer, Grants, MEMORY_ALIGNMENT, NicPort, Scheduling,
     SharedRegion,
 };
+use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::{
     INBOUND_CONSUMER, INBOUND_PRODUCER, INBOUND_SLOTS, OUTBOUND_CONSUMER, OUTBOUND_PRODUCER, OUTBOUND_SLOTS, PAGE_SIZE,
     SLOT_SIZE, SLOTS, Slot, slot_offset,
 };
 use hv_abi::message::Fault;
-use hv_abi::record::{CrashRecord, EndReason, HvInfo, SosStatus, VmRecord, VmState};
+use hv_abi::record::{
+    CrashRecord, DevicesHeader, DiskRecord, EndReason, HvInfo, NicRecord, QueryKind, SosStatus, VmRecord, VmState,
+};
 use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -39,6 +42,7 @@ pub(crate) struct FakeVm {
     pub(crate) devices: Vec<(DeviceKind, u64)>,
     pub(crate) disks: Vec<DiskPart>,
     pub(crate) nics: Vec<NicPort>,
+    pub(crate) limits: Vec<DiskLimits>,
     pub(crate) grants: Grants,
     pub(crate) boot: Option<(u64, u64)>,
     pub(crate) scheduling: Scheduling,
@@ -100,6 +104,8 @@ pub(crate) struct State {
     /// The partition's network card, and the rules that it has left.
     pub(crate) network: Option<NicPort>,
     pub(crate) rules: Vec<WakeRule>,
+    /// Consoles that were attached: of whom, to which VM and port.
+    pub(crate) attached: Vec<(VmHandle, (VmHandle, u16), ConsoleRight)>,
 }
 
 /// The fake; clones are the same EL2.
@@ -135,6 +141,7 @@ impl El2 {
             ended: Vec::new(),
             network: None,
             rules: Vec::new(),
+            attached: Vec::new(),
         })))
     }
 
@@ -241,6 +248,33 @@ impl State {
         }
     }
 
+    /// The devices of the first VM that has some from a position on, one at a time, each with counts of its own.
+    fn devices(&self, kind: QueryKind, position: u64) -> Vec<u8> {
+        let mut header = DevicesHeader::new_zeroed();
+        header.next = u64::MAX.into();
+        let (slot, mut number) = (position >> 8, position as u8);
+        let mut record = Vec::new();
+        for (at, vm) in self.vms.iter().filter(|(at, _)| u64::from(**at) >= slot) {
+            let number = if u64::from(*at) == slot { core::mem::take(&mut number) } else { 0 };
+            let count = |field: u64| (u64::from(*at) * 1000 + u64::from(number) * 100 + field).into();
+            match kind {
+                QueryKind::Disks if usize::from(number) < vm.disks.len() => {
+                    let (reads, failed) = (count(1), count(7));
+                    record = DiskRecord { disk: number, reads, failed, ..DiskRecord::new_zeroed() }.as_bytes().to_vec();
+                }
+                QueryKind::Nics if usize::from(number) < vm.nics.len() => {
+                    let dropped = [11, 12, 13, 14, 15].map(count);
+                    record = NicRecord { nic: number, dropped, ..NicRecord::new_zeroed() }.as_bytes().to_vec();
+                }
+                _ => continue,
+            }
+            header.handle = VmHandle::new(*at, self.generations[usize::from(*at)]).0.into();
+            header.next = (u64::from(*at) << 8 | (u64::from(number) + 1)).into();
+            break;
+        }
+        [header.as_bytes(), &record].concat()
+    }
+
     /// `AGAIN` as often as is wished before each end.
     fn delay(&mut self) -> Result<(), Status> {
         if self.agains_left == 0 {
@@ -291,6 +325,7 @@ impl Hypervisor for El2 {
             devices: Vec::new(),
             disks: Vec::new(),
             nics: Vec::new(),
+            limits: Vec::new(),
             grants: Grants::NONE,
             boot: None,
             scheduling: Scheduling::DEFAULT,
@@ -335,6 +370,11 @@ impl Hypervisor for El2 {
         let vm = state.building(vm)?;
         match kind {
             DeviceKind::Disk => vm.disks.push(DiskPart::from_registers(parameters).ok_or(Status::InvalidArgument)?),
+            DeviceKind::DiskLimits => {
+                let limits = DiskLimits::from_registers(parameters).ok_or(Status::InvalidArgument)?;
+                vm.disks.get(usize::from(limits.disk)).ok_or(Status::InvalidArgument)?;
+                vm.limits.push(limits);
+            }
             DeviceKind::Nic => vm.nics.push(NicPort::from_registers(parameters).ok_or(Status::InvalidArgument)?),
             _ => vm.devices.push((kind, parameters[0])),
         }
@@ -421,6 +461,10 @@ impl Hypervisor for El2 {
         let _ = self.enter("hv_query")?;
         let up_ns = 90_061_000_000_000.into();
         Ok(SosStatus { lives: 17.into(), failures: 1.into(), up_ns, ..SosStatus::new_zeroed() })
+    }
+
+    fn hv_query(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Status> {
+        Ok(self.enter("hv_query")?.devices(kind, argument))
     }
 
     fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {
@@ -521,6 +565,13 @@ impl Hypervisor for El2 {
         Ok(())
     }
 
+    fn console_attach(&mut self, vm: VmHandle, to: (VmHandle, u16), right: ConsoleRight) -> Result<(), Status> {
+        let mut state = self.enter("console_attach")?;
+        state.find(vm)?;
+        state.attached.push((vm, to, right));
+        Ok(())
+    }
+
     fn inject(&mut self, _: Fault) -> Result<(), Status> {
         Err(Status::Denied)
     }
@@ -618,6 +669,7 @@ pub(crate) const SYSTEM: &str = r#"/dts-v1/;
             bootargs = "console=ttyAMA0";
             autostart;
             watchdog;
+            memory-guarantee = /bits/ 64 <0x1000000>;
             restart = "on-failure";
             restart-limit = <5>;
             grants = "manage", "info", "log", "consoles";

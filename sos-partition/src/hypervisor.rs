@@ -5,9 +5,10 @@
 use alloc::vec::Vec;
 
 use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion};
+use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
-use hv_abi::record::{CrashRecord, HvInfo, SosStatus, VmRecord};
+use hv_abi::record::{CrashRecord, HvInfo, QueryKind, SosStatus, VmRecord};
 use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
 
@@ -110,6 +111,12 @@ pub trait Hypervisor {
     /// EL2's status.
     fn sos_status(&mut self) -> Result<SosStatus, Status>;
 
+    /// `hv_query` for a record of any other kind: its bytes.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn hv_query(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Status>;
+
     /// `hv_config`.
     ///
     /// # Errors
@@ -192,6 +199,12 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status.
     fn sos_wake_rules(&mut self, rules: &[WakeRule]) -> Result<(), Status>;
+
+    /// `console_attach` of `vm`'s console to a port of another VM.
+    ///
+    /// # Errors
+    /// EL2's status; `DENIED` where the other VM has no grant for it.
+    fn console_attach(&mut self, vm: VmHandle, to: (VmHandle, u16), right: ConsoleRight) -> Result<(), Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

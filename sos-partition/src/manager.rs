@@ -1,6 +1,8 @@
 //! Requests to replies: what VMs there are, and what becomes of them.
 
+mod console;
 mod crash;
+mod devices;
 mod lives;
 mod network;
 
@@ -54,6 +56,8 @@ impl<'a> Manager<'a> {
             Request::VmPause { name } => self.pause(hypervisor, &name),
             Request::VmResume { name } => self.resume(hypervisor, &name),
             Request::Board(power) => self.end_board(hypervisor, power),
+            // It needs to be known who asks.
+            Request::Console(_) => Err(Error::Request("without a port")),
         };
         answer.unwrap_or_else(|error| Reply::Error(error.failure()))
     }
@@ -118,6 +122,12 @@ impl<'a> Manager<'a> {
         if let Some(vm) = vm.as_ref().filter(|vm| vm.is_alive()) {
             spec.cpu = vm.cpu(hypervisor)?;
         }
+        let (disks, nics) = match &vm {
+            Some(vm) => {
+                (devices::disks(hypervisor, vm.handle(), &spec)?, devices::nics(hypervisor, vm.handle(), &spec)?)
+            }
+            None => (Vec::new(), Vec::new()),
+        };
         let end = notes::last_end(hypervisor, name)?;
         let mut summary = summary(&spec, vm.as_ref());
         show_restart(&mut summary, end.as_ref());
@@ -128,6 +138,8 @@ impl<'a> Manager<'a> {
             last_end: end.as_ref().map(LastEnd::how),
             restarts: end.map_or(0, |end| end.restarts),
             crash: crash::of(hypervisor, name)?,
+            disks,
+            nics,
         })))
     }
 
@@ -261,6 +273,8 @@ fn derive(from: VmSpec, create: VmCreate) -> VmSpec {
     VmSpec {
         name: create.name,
         memory: create.memory.unwrap_or(from.memory),
+        // What was guaranteed was a part of another size.
+        guarantee: from.guarantee.filter(|_| create.memory.is_none_or(|memory| memory == from.memory)),
         vcpus: create.vcpus.unwrap_or(from.vcpus),
         image: create.image.unwrap_or(from.image),
         bootargs: create.bootargs.unwrap_or(from.bootargs),

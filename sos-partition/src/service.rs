@@ -62,6 +62,8 @@ pub struct Service<'a, H, P> {
     owes_doorbell: bool,
     /// Something outside of the mailbox is in progress.
     held: bool,
+    /// Packets have come, and nobody has connected.
+    unvisited: bool,
     ticks_per_second: u64,
 }
 
@@ -80,6 +82,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
             outbox: Outbox::new(life.ticks_per_second),
             owes_doorbell: false,
             held: false,
+            unvisited: false,
             ticks_per_second: life.ticks_per_second,
         })
     }
@@ -92,6 +95,11 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
     /// Whether something outside of the mailbox is in progress, so that this life does not agree to end.
     pub const fn hold(&mut self, held: bool) {
         self.held = held;
+    }
+
+    /// Whether packets have come, and nobody has connected: what woke this life came to nothing.
+    pub const fn set_unvisited(&mut self, unvisited: bool) {
+        self.unvisited = unvisited;
     }
 
     /// Frequency of the counter, in Hz.
@@ -193,7 +201,12 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
             Taken::Complete(bytes) if bytes.len() > REQUEST_MAX => self.refuse(asker, "longer than any request is"),
             Taken::Complete(bytes) => match decode::<Request>(&bytes) {
                 Ok(request) => {
-                    let reply = self.manager.answer(&mut self.hypervisor, request, now);
+                    let reply = match request {
+                        Request::Console(console) => {
+                            self.manager.attach_console(&mut self.hypervisor, &console, (asker.vm, asker.port))
+                        }
+                        request => self.manager.answer(&mut self.hypervisor, request, now),
+                    };
                     self.outbox.push(asker, encode(&reply));
                 }
                 Err(_) => self.refuse(asker, "not readable"),
@@ -229,7 +242,11 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
     /// Agrees to end this life where nothing is in progress, not even a frame that has just come.
     fn drain(&mut self) -> Result<(), Error> {
         let idle = !self.held && self.outbox.is_empty() && self.assemblies.is_empty() && !self.rings.has_frame()?;
-        let answer = if idle { DrainAnswer::Agreed } else { DrainAnswer::Busy };
+        let answer = match (idle, self.unvisited) {
+            (false, _) => DrainAnswer::Busy,
+            (true, true) => DrainAnswer::AgreedUnvisited,
+            (true, false) => DrainAnswer::Agreed,
+        };
         if let Err(status) = self.hypervisor.sos_idle(answer) {
             log::error!("sos_idle: {status}");
         }

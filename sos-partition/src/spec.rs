@@ -28,6 +28,9 @@ pub enum SpecError {
     /// Bytes of RAM.
     #[error("memory: {0:#x} bytes are not a multiple of 2 MiB from 2 MiB up to 512 GiB")]
     Memory(u64),
+    /// Bytes of RAM that stay its own.
+    #[error("memory-guarantee: {0:#x} bytes are not a multiple of 2 MiB up to its memory")]
+    Guarantee(u64),
     /// vCPUs.
     #[error("vcpus: {0} is not in 1..=8")]
     Vcpus(u32),
@@ -119,6 +122,9 @@ fn check_size(spec: &VmSpec) -> Result<(), SpecError> {
     let memory = spec.memory;
     if memory == 0 || memory > MEMORY_MAX || !memory.is_multiple_of(MEMORY_ALIGNMENT) {
         return Err(SpecError::Memory(memory));
+    }
+    if let Some(guarantee) = spec.guarantee.filter(|own| *own > memory || !own.is_multiple_of(MEMORY_ALIGNMENT)) {
+        return Err(SpecError::Guarantee(guarantee));
     }
     if !(1..=MAX_VCPUS).contains(&usize::from(spec.vcpus)) {
         return Err(SpecError::Vcpus(u32::from(spec.vcpus)));

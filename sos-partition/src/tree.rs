@@ -12,9 +12,9 @@ use alloc::vec::Vec;
 
 use hv_abi::call::Grants;
 use hv_abi::guest_map::{
-    DISK_SLOT, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE, MAILBOX_COMPATIBLE, MAILBOX_SPI, NIC_SLOT,
-    RAM_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE,
-    WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
+    BALLOON_SLOT, DISK_SLOT, ENTROPY_SLOT, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE,
+    MAILBOX_COMPATIBLE, MAILBOX_SPI, NIC_SLOT, RAM_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE,
+    VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE, WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
 };
 use hv_abi::message::VmSpec;
 
@@ -70,6 +70,12 @@ pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option
     }
     (DISK_SLOT..).zip(&spec.disks).for_each(|(slot, _)| virtio(&mut tree, slot));
     (NIC_SLOT..).zip(&spec.nics).for_each(|(slot, _)| virtio(&mut tree, slot));
+    if spec.rng {
+        virtio(&mut tree, ENTROPY_SLOT);
+    }
+    if spec.guarantee.is_some() {
+        virtio(&mut tree, BALLOON_SLOT);
+    }
     if grants != Grants::NONE {
         mailbox(&mut tree);
     }

@@ -1,14 +1,15 @@
 //! The page and the list of VMs, by HTTP over the partition's own network card.
 //!
 //! The card is started when a packet comes, not before: a life that serves only the mailbox spends nothing on it. There are
-//! [`CONNECTIONS`] at a time, each with buffers of a fixed size; a client that asks for nothing, or does not take its
-//! answer, is reset after [`IDLE_S`]. TIME-WAIT is not kept (RFC 9293 §3.6.1): the partition is off most of that time, and
+//! [`CONNECTIONS`] at a time, each with buffers of a fixed size; a client that does not get on with its request, or does
+//! not take its answer, is reset after [`IDLE_S`], and one that says nothing after [`SILENT_S`]. TIME-WAIT is not kept (RFC 9293 §3.6.1): the partition is off most of that time, and
 //! its rules answer what comes late.
 
 mod card;
 mod connection;
 pub mod http;
 pub(crate) mod page;
+mod patience;
 
 use alloc::vec::Vec;
 
@@ -25,11 +26,15 @@ use crate::service::{Next, Service};
 pub use card::Card;
 use card::Port;
 use connection::Connection;
+use patience::{Clients, Patience};
 
 /// Connections at a time.
 pub const CONNECTIONS: usize = 4;
 /// Seconds without progress after which one is reset.
 pub const IDLE_S: u64 = 5;
+/// Seconds after which one is reset that has not said a byte, half open or not: a client whose handshake takes longer would
+/// send its SYN again (RFC 6298 §2.1).
+pub const SILENT_S: u64 = 1;
 /// Frames that are taken before others have their turn.
 const FRAMES_MAX: usize = 32;
 /// Turns of a second after which something is tried again that could not be done at once.
@@ -67,10 +72,10 @@ pub struct Server<C> {
     connections: [(SocketHandle, Connection); CONNECTIONS],
     http: u16,
     ticks_per_second: u64,
-    /// When a connection last got on, or there was the first one.
-    active: u64,
-    /// Whether there are connections.
-    occupied: bool,
+    /// How long it may hold the partition.
+    patience: Patience,
+    /// Whether somebody has connected in this life.
+    visited: bool,
 }
 
 impl<C: Card> Server<C> {
@@ -99,8 +104,9 @@ impl<C: Card> Server<C> {
         let mut sockets = SocketSet::new(Vec::with_capacity(CONNECTIONS));
         let connections = [(); CONNECTIONS].map(|()| (sockets.add(connection::socket()), Connection::FREE));
         let http = network.port;
+        let patience = Patience::new(ticks_per_second);
         let mut server =
-            Self { port, interface, sockets, connections, http, ticks_per_second, active: now, occupied: false };
+            Self { port, interface, sockets, connections, http, ticks_per_second, patience, visited: false };
         server.listen();
         server
     }
@@ -120,8 +126,10 @@ impl<C: Card> Server<C> {
         }
         self.interface.poll_egress(turn.instant(), &mut self.port, &mut self.sockets);
         self.listen();
-        self.note_progress(now);
-        service.hold(!drained || self.is_busy(now));
+        self.visited |= self.connections.iter().any(|(_, connection)| connection.is_established());
+        service.set_unvisited(!self.visited);
+        let held = self.patience.holds(&self.clients(), now);
+        service.hold(!drained || held);
         if drained { Next::Sleep(self.deadline(turn)) } else { Next::Turn }
     }
 
@@ -146,19 +154,12 @@ impl<C: Card> Server<C> {
         }
     }
 
-    fn note_progress(&mut self, now: u64) {
-        let occupied = self.connections.iter().any(|(_, connection)| !connection.is_free());
-        if occupied && !self.occupied {
-            self.active = now;
+    fn clients(&self) -> Clients {
+        let connections = || self.connections.iter().map(|(_, connection)| connection);
+        Clients {
+            silent: connections().any(Connection::is_silent),
+            progress: connections().filter_map(Connection::progress).max(),
         }
-        self.occupied = occupied;
-        let progress = self.connections.iter().filter_map(|(_, connection)| connection.progress());
-        self.active = progress.fold(self.active, u64::max);
-    }
-
-    /// Whether there is a connection, and one got on not long ago.
-    fn is_busy(&self, now: u64) -> bool {
-        self.occupied && now.saturating_sub(self.active) < IDLE_S.saturating_mul(self.ticks_per_second)
     }
 
     /// When there is something to do by itself.

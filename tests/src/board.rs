@@ -65,6 +65,8 @@ pub struct Board {
     pub seed: u32,
     /// What a reset does.
     pub reset: Reset,
+    /// An SMMU is before PCI.
+    pub smmu: bool,
     /// More of QEMU's options.
     pub more: Vec<String>,
 }
@@ -81,6 +83,7 @@ impl Default for Board {
             append: None,
             seed: 1,
             reset: Reset::Ends,
+            smmu: true,
             more: Vec::new(),
         }
     }
@@ -133,6 +136,19 @@ impl Board {
         self
     }
 
+    /// The same with a drive of the bytes in `file`, of whose writes and flushes QEMU keeps a log in the file `log` (its block
+    /// driver blklogwrites). No other drive may be added.
+    #[must_use]
+    pub fn logged_drive(mut self, file: &Path, log: &Path) -> Self {
+        let (file, log) = (artifact::text(file), artifact::text(log));
+        let files = format!("file.driver=file,file.filename={file},log.driver=file,log.filename={log}");
+        let node = format!("driver=blklogwrites,node-name=logged,{files}");
+        let options = ["-global", "virtio-mmio.force-legacy=false", "-blockdev", &node, "-device"];
+        self.more.extend(options.map(String::from));
+        self.more.push("virtio-blk-device,drive=logged".into());
+        self
+    }
+
     /// The same with a network card on QEMU's user network, with these options of it.
     #[must_use]
     pub fn network(mut self, options: &str) -> Self {
@@ -140,6 +156,24 @@ impl Board {
         let device = "virtio-net-device,netdev=network";
         let options = ["-global", "virtio-mmio.force-legacy=false", "-netdev", &network, "-device", device];
         self.more.extend(options.map(String::from));
+        self
+    }
+
+    /// The same with one more drive and a network card on PCI, at the numbers 2 and 3, with these properties of the devices.
+    #[must_use]
+    pub fn pci(mut self, file: &Path, properties: &str) -> Self {
+        let drive = format!("if=none,id=pci,format=raw,file={}", artifact::text(file));
+        let disk = format!("virtio-blk-pci,drive=pci,addr=2{properties}");
+        let card = format!("virtio-net-pci,netdev=network,romfile=,addr=3{properties}");
+        let options = ["-drive", &drive, "-device", &disk, "-netdev", "user,id=network", "-device", &card];
+        self.more.extend(options.map(String::from));
+        self
+    }
+
+    /// The same without an SMMU.
+    #[must_use]
+    pub fn without_smmu(mut self) -> Self {
+        self.smmu = false;
         self
     }
 
@@ -216,6 +250,7 @@ impl Board {
     fn arguments(&self, kernel: &Path, archive: Option<&Path>) -> Vec<String> {
         let machine = match self.entry {
             Entry::El1 => "virt,gic-version=3",
+            Entry::El2 | Entry::WithoutTree if !self.smmu => "virt,virtualization=on,gic-version=3",
             Entry::El2 | Entry::WithoutTree => "virt,virtualization=on,gic-version=3,iommu=smmuv3",
         };
         let mut arguments: Vec<String> = [

@@ -51,7 +51,7 @@ impl Mix {
     pub fn system(&self) -> System {
         let hostile = Guest::bare("hostile", &self.bootargs()).vcpus(self.vcpus).manual();
         let hostile = Guest { grants: self.grants, ports: u32::from(!self.grants.is_empty()), ..hostile };
-        let hostile = hostile.having(DISK).having(&card("66"));
+        let hostile = hostile.having("rng;").having(DISK).having(&card("66"));
         let witness = Guest::bare("witness", &format!("seed={} limit-ms={}", self.seed, self.late_ms));
         let witness = Guest { grants: &["info"], ..witness.vcpus(2).memory(32 << 20) };
         let debian = Guest::debian(self.linux);
@@ -78,6 +78,9 @@ impl Mix {
         let counts = kinds.map(|kind| kind.rsplit(' ').next().map(str::trim)).collect::<Vec<_>>();
         assert!(!many || counts.iter().all(|count| *count != Some("0")), "a kind was left out: {said}");
         assert!(!counts.is_empty(), "{said}");
+        for device in ["disk", "net"] {
+            assert!(!many || count_of(&said, device) >= self.operations / 10, "a tenth is about a {device}: {said}");
+        }
         assert_eq!(scene.shell.run.expect_vm_end("hostile", seconds(30)), "powered off");
         scene.shell.run.expect(LOG, seconds(30));
         scene.shell.run.expect_log("vm hostile: memory returned", seconds(30));
@@ -155,6 +158,12 @@ const DISK: &str =
 fn card(last: &str) -> String {
     let mac = format!("mac-address = [02 00 00 00 00 {last}];");
     format!("nics {{ eth0 {{ compatible = \"dormouse,nic\"; network = \"arena\"; {mac} }}; }};")
+}
+
+/// How many operations of a kind the guest says it has done.
+fn count_of(said: &str, kind: &str) -> u64 {
+    let line = said.lines().find_map(|line| line.strip_prefix("HOSTILE kind ")?.strip_prefix(kind)?.strip_prefix(' '));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// What is on the drive at first.

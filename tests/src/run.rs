@@ -179,6 +179,17 @@ impl Run {
         self.input = None;
     }
 
+    /// Kills QEMU as a power cut would, with no time to put anything in order; all that the console has said.
+    ///
+    /// # Panics
+    /// If QEMU is gone already.
+    pub fn kill(mut self) -> String {
+        assert!(self.child.try_wait().expect("QEMU is our child").is_none(), "QEMU has ended by itself");
+        self.child.kill().expect("QEMU can be killed");
+        let _ = self.console.wait(crate::seconds(20), |_| None);
+        self.console.text()
+    }
+
     /// Waits for QEMU's own end.
     ///
     /// # Panics

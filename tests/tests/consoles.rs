@@ -85,3 +85,41 @@ fn a_long_output_arrives_whole() {
     assert_eq!(lines.len(), 20_000);
     assert!(lines.iter().enumerate().all(|(i, line)| *line == (i + 1).to_string()));
 }
+
+#[test]
+fn a_guest_works_at_anothers_console_while_the_partition_is_off() {
+    let description = Description::with("debian", Guest::debian(2))
+        .and("tiny", Guest::bare("tiny", "period-ms=100").granted())
+        .partition(|partition| partition.idle_timeout_ms = 200);
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
+    let refused = shell.command("hvctl console debian");
+    assert!(refused.status == 1 && refused.output.contains("its own console"), "{}", refused.output);
+    assert_eq!(shell.command("hvctl console nobody").status, 1);
+    shell.command("mkfifo /tmp/keys; hvctl --timeout 100 console tiny --until \"got 'x'\" < /tmp/keys > /tmp/shown & exec 3> /tmp/keys; true").ok();
+    shell.command("until grep -q 'tiny: beat' /tmp/shown; do sleep 0.1; done").ok();
+    let before = shell.await_off();
+    shell.command("printf x >&3; wait").ok();
+    let after = shell.hvctl("sos status");
+    assert_eq!((&after["state"], &after["lives"]), (&"off".into(), &before["lives"]));
+    // From its first words on, in order.
+    let shown = shell.command("cat /tmp/shown").ok();
+    assert!(shown.contains("tiny: beat 1\n") && shown.contains("tiny: got 'x'"), "{shown}");
+}
+
+#[test]
+fn who_watches_a_guest_is_told_of_its_end_and_one_that_is_killed_leaves_its_port() {
+    let description = Description::with("debian", Guest::debian(2)).and("tiny", Guest::bare("tiny", "period-ms=100"));
+    let mut shell = Shell::enter(Board::default().boot(&System::new(&description)));
+    let watch = |file: &str| format!("hvctl console --no-input tiny > /tmp/{file} 2>&1");
+    let seen = |file: &str| format!("until grep -q 'tiny: beat' /tmp/{file}; do sleep 0.1; done");
+    for _ in 0..8 {
+        shell.command(&format!("{} & watcher=$!; {}", watch("killed"), seen("killed"))).ok();
+        shell.command("kill -9 $watcher; rm /tmp/killed").ok();
+    }
+    shell.command(&format!("{} & {} & {}; {}", watch("one"), watch("two"), seen("one"), seen("two"))).ok();
+    shell.hvctl("vm stop tiny");
+    shell.command("wait; tail -n 1 /tmp/one; tail -n 1 /tmp/two").ok();
+    let ends = shell.command("cat /tmp/one /tmp/two | grep -c 'tiny: stopped'").ok();
+    assert_eq!(ends.trim(), "2");
+    assert_eq!(shell.command("hvctl console tiny").status, 1, "it does not run");
+}

@@ -9,7 +9,7 @@ const SEEDS: [u32; 2] = [1, 2];
 fn hostile_beside_debian(seed: u32, grants: &'static [&'static str], bootargs: &str) {
     let hostile = Guest::bare("hostile", &format!("seed={seed} {bootargs}")).vcpus(2);
     let hostile = Guest { grants, ports: u32::from(!grants.is_empty()), ..hostile };
-    let hostile = hostile.having("disks { d { compatible = \"dormouse,disk\"; }; };");
+    let hostile = hostile.having("rng; disks { d { compatible = \"dormouse,disk\"; }; };");
     let nics = "nics { eth0 { compatible = \"dormouse,nic\"; network = \"arena\"; }; };";
     let debian = Guest::debian(2).having(nics);
     let description = Description::with("debian", debian).and("hostile", hostile.having(nics)).network("arena", "");

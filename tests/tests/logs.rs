@@ -82,9 +82,12 @@ fn the_last_64_kib_of_a_running_guest_are_shown_as_they_are_but_on_a_terminal() 
 #[test]
 fn a_guest_without_the_grant_reads_no_console() {
     let guest = Guest { grants: &["manage", "info", "log"], ..Guest::debian(1) };
-    let mut shell = shell(&Description::with("debian", guest));
+    let mut shell = shell(&Description::with("debian", guest).and("tiny", Guest::bare("tiny", "period-ms=100")));
     let answer = shell.command("hvctl vm logs debian");
     assert!(answer.status == 1 && answer.output.contains("this VM has no grant for it"), "{answer:?}");
+    let answer = shell.command("hvctl console tiny; hvctl console --no-input tiny");
+    assert!(answer.status == 1 && answer.output.matches("its console is not for this VM").count() == 2, "{answer:?}");
+    assert!(!answer.output.contains("beat"), "{answer:?}");
 }
 
 #[test]

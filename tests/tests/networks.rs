@@ -95,6 +95,8 @@ fn isolated_cards_reach_the_world_and_not_each_other_and_a_guest_sends_from_its_
     let own = shell.command("cat /sys/class/net/eth0/address").ok();
     shell.command("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:99; ip link set eth0 up").ok();
     assert_ne!(shell.command("ping -c 1 -W 2 10.0.2.2").status, 0);
+    let card = shell.hvctl("vm show b")["nics"][0].clone();
+    assert!(card["dropped"]["spoofed"].as_u64().is_some_and(|frames| frames > 0), "{card}");
     shell.command(&format!("ip link set eth0 down; ip link set eth0 address {}; ip link set eth0 up", own.trim())).ok();
     shell.command("ping -c 2 10.0.2.2").ok();
 }
@@ -119,6 +121,21 @@ fn a_card_with_a_limit_sends_no_faster_and_loses_nothing() {
     assert_eq!(got, sum.trim_end());
     let took = after.parse::<f64>().expect("seconds") - before.parse::<f64>().expect("seconds");
     assert!(took > 1.8, "{took} s for 2 MiB at 1 MB/s");
+    // EL2 counts what the receiver counts: all of it, once nothing comes any more.
+    let statistics = "cat /sys/class/net/eth0/statistics/rx_packets /sys/class/net/eth0/statistics/rx_bytes";
+    let numbers = |text: &str| text.lines().filter_map(|line| line.parse::<u64>().ok()).collect::<Vec<_>>();
+    let counted = (0..20).find_map(|_| {
+        let before = shell.command(statistics).ok();
+        let card = shell.hvctl("vm show b")["nics"][0].clone();
+        (before == shell.command(statistics).ok()).then(|| (numbers(&before), card))
+    });
+    let (counted, card) = counted.expect("nothing comes any more");
+    assert_eq!(
+        counted,
+        ["received_frames", "received_bytes"].map(|name| card[name].as_u64().expect("a number")),
+        "{card}"
+    );
+    assert!(counted[1] > 2 << 20, "{card}");
 }
 
 /// All that a server says to `GET path`.
@@ -206,6 +223,8 @@ fn noise_and_what_nobody_listens_to_is_answered_or_dropped_with_the_partition_of
     assert!(said.contains("refused"), "{said}");
     let after = shell.await_off();
     assert_eq!((&after["lives"], &after["failures"]), (&before["lives"], &0.into()), "{after}");
+    let [answered, dropped, woken] = ["answered", "dropped", "woken"].map(|name| after["packets"][name].as_u64());
+    assert!(answered >= Some(3) && dropped >= Some(2) && woken == Some(0), "{after}");
     // The first SYN to the open port is the one that is answered: a second would come after a second.
     let uptime = "cut -d' ' -f1 /proc/uptime";
     let said = shell.command(&format!("{uptime}; wget -q -O - http://10.0.2.100/api/v1/vms; echo; {uptime}")).ok();
@@ -214,6 +233,7 @@ fn noise_and_what_nobody_listens_to_is_answered_or_dropped_with_the_partition_of
     assert_eq!(syn.trim(), "0", "segments were sent again: {said}");
     let after = shell.await_off();
     assert_eq!(after["lives"].as_u64(), before["lives"].as_u64().map(|lives| lives + 1), "{after}");
+    assert_eq!(after["packets"]["woken"], 1, "{after}");
 }
 
 #[test]

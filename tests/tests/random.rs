@@ -39,11 +39,22 @@ fn a_guest_gets_numbers_within_its_share_and_a_new_seed_in_each_life() {
 }
 
 #[test]
-fn debian_finds_the_interface() {
-    let system = System::new(&Description::with("debian", Guest::debian(1)));
+fn debian_finds_the_interface_and_reads_its_entropy_device_within_its_share() {
+    let system = System::new(&Description::with("debian", Guest::debian(1).having("rng;")));
     let mut shell = Shell::enter(Board::default().boot(&system));
     // Linux makes the device where TRNG_VERSION is answered (drivers/firmware/smccc/smccc.c).
     shell.command("test -d /sys/devices/platform/smccc_trng").ok();
+    assert_eq!(shell.command("cat /sys/class/misc/hw_random/rng_current").ok(), "virtio_rng.0\n");
+    // 48 KiB; 8 of them at most are there at once, and 16 come in each second.
+    let uptime = "cut -d' ' -f1 /proc/uptime";
+    let read = "dd if=/dev/hwrng of=/tmp/random bs=1k count=48 iflag=fullblock 2>/dev/null";
+    let said =
+        shell.command_within(&format!("{uptime}; {read}; {uptime}; gzip -c /tmp/random | wc -c"), seconds(120)).ok();
+    let numbers: Vec<f64> = said.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    let [before, after, size] = numbers[..] else { panic!("{said}") };
+    assert!(after - before > 2.4, "{said}");
+    // What is random cannot be made shorter.
+    assert!(size > 49_152.0, "{said}");
 }
 
 #[test]

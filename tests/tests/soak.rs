@@ -42,7 +42,7 @@ impl Drop for Repeat {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Self(test, seed) = self;
-            let tail = format!("cargo test --release -p dormouse-tests --test soak {test} -- --ignored --nocapture");
+            let tail = format!("cargo test -p dormouse-tests -- soak::{test} --ignored --nocapture");
             eprintln!("to repeat: DORMOUSE_SEED={seed} {tail}");
         }
     }

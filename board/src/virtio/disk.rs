@@ -5,6 +5,7 @@
 use hv_core::addr::Pa;
 use virtio_drivers::transport::{InterruptStatus, SomeTransport, Transport};
 
+use super::link::Link;
 use super::ring::{Piece, Ring, SLOTS};
 use super::{
     DmaMemory, EVENT_IDX, Found, INDIRECT_DESC, VirtioError, begin, configuration, install, needs_reset, negotiate,
@@ -113,7 +114,7 @@ impl Command {
 /// A disk that is in use.
 #[derive(Debug)]
 pub struct Disk {
-    transport: SomeTransport<'static>,
+    transport: Link,
     ring: Requests,
     shape: Shape,
 }
@@ -136,11 +137,11 @@ impl Disk {
     ///
     /// It is not what EL2 can use; then it is reset, or fails to be.
     pub fn start(found: Found, memory: DmaMemory) -> Result<Self, VirtioError> {
-        let mut transport = found.transport;
+        let mut transport = found.link;
         let started = Self::negotiate(&mut transport, memory);
         let (ring, shape) = match started {
             Ok(started) => started,
-            Err(error) => return Err(reset(&mut transport).err().unwrap_or(error)),
+            Err(error) => return Err(reset(&mut *transport).err().unwrap_or(error)),
         };
         Ok(Self { transport, ring, shape })
     }
@@ -226,7 +227,7 @@ impl Disk {
 
     /// Whether it has met an error that it cannot recover from, and says so (DEVICE_NEEDS_RESET, §2.1.2).
     pub fn needs_reset(&self) -> bool {
-        needs_reset(&self.transport)
+        needs_reset(&*self.transport)
     }
 
     /// Resets it for good. Afterwards nothing is in flight, it uses no memory, and no request can be begun.
@@ -235,7 +236,7 @@ impl Disk {
     ///
     /// It does not come out of reset: what was in flight may still be.
     pub fn stop(&mut self) -> Result<(), VirtioError> {
-        reset(&mut self.transport)?;
+        reset(&mut *self.transport)?;
         self.ring.close();
         Ok(())
     }

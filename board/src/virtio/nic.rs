@@ -6,6 +6,7 @@
 use hv_core::addr::Pa;
 use virtio_drivers::transport::{InterruptStatus, SomeTransport, Transport};
 
+use super::link::Link;
 use super::ring::{Piece, Ring, SLOTS};
 use super::{DmaMemory, EVENT_IDX, Found, VirtioError, begin, configuration, install, needs_reset, negotiate, reset};
 use crate::barrier;
@@ -80,7 +81,7 @@ pub struct Received {
 /// A card that is in use.
 #[derive(Debug)]
 pub struct Nic {
-    transport: SomeTransport<'static>,
+    transport: Link,
     receive: Frames,
     transmit: Frames,
     shape: Shape,
@@ -95,12 +96,12 @@ impl Nic {
     ///
     /// It is not what EL2 can use; then it is reset, or fails to be.
     pub fn start(found: Found, memory: DmaMemory) -> Result<Self, VirtioError> {
-        let mut transport = found.transport;
+        let mut transport = found.link;
         let (features, shape, [receive, transmit]) = match prepare(&mut transport, memory) {
             Ok(prepared) => prepared,
-            Err(error) => return Err(reset(&mut transport).err().unwrap_or(error)),
+            Err(error) => return Err(reset(&mut *transport).err().unwrap_or(error)),
         };
-        begin(&mut transport);
+        begin(&mut *transport);
         let mut nic = Self { transport, receive, transmit, shape, tells_link: features & STATUS != 0 };
         // It is told of its buffers only when it has begun (§3.1.1).
         nic.refill_notify();
@@ -247,7 +248,7 @@ impl Nic {
 
     /// Whether it says that it does not go on without a reset.
     pub fn needs_reset(&self) -> bool {
-        needs_reset(&self.transport)
+        needs_reset(&*self.transport)
     }
 
     /// Resets it for good. Afterwards it uses no memory, nothing is received, and there is no place for what is to be sent.
@@ -256,7 +257,7 @@ impl Nic {
     ///
     /// It does not come out of reset: it may still use its memory.
     pub fn stop(&mut self) -> Result<(), VirtioError> {
-        reset(&mut self.transport)?;
+        reset(&mut *self.transport)?;
         self.receive.close();
         self.transmit.close();
         Ok(())

@@ -7,8 +7,8 @@
 use hv_core::addr::Pa;
 
 use super::DmaMemory;
-use super::dma::Word;
 use crate::barrier;
+use crate::dma::Word;
 
 /// Slots: requests in flight at most.
 pub(super) const SLOTS: u16 = 64;

@@ -6,7 +6,7 @@
 
 mod device;
 
-pub use device::{DISK_QUEUES_MAX, DeviceKind, DiskPart, MTU_MAX, MTU_MIN, NETWORKS_MAX, NicPort};
+pub use device::{DISK_QUEUES_MAX, DeviceKind, DiskLimits, DiskPart, MTU_MAX, MTU_MIN, NETWORKS_MAX, NicPort};
 
 use crate::guest_map::{SHARED_MAX, SHARED_MIN, SHARED_USERS};
 
@@ -83,7 +83,7 @@ calls! {
     VmCopyIn = 3, "vm_copy_in", ServicePartition, ["handle", "target IPA", "source IPA of the caller", "bytes, at most 65536"] -> ["bytes done"],
         "Copies from the caller's memory, or its view of the boot archive, to a VM that was not started, cleaned to the point of coherency. May do less than asked: go on from there.";
     VmDevice = 4, "vm_device", ServicePartition, ["handle", "device (see DeviceKind)", "parameter", "of a disk, its first sector; of a network card, its address", "of a disk, its sectors, 0: up to the drive's end; of a network card, its limits"] -> [],
-        "Gives a VM that was not started a device. For a disk: INVALID_ARGUMENT if there is no such drive or the sectors are not among its own, DENIED if the drive takes no writes, CONFLICT if another VM writes to some of them, EXISTS if the VM has a disk in the place, NO_MEMORY if there are too many disks. For a network card: CONFLICT if another one in the network has the address, EXISTS if the VM has a card in the place, NO_ROOM if the network has as many as it may.";
+        "Gives a VM that was not started a device. For a disk: INVALID_ARGUMENT if there is no such drive or the sectors are not among its own, DENIED if the drive takes no writes, CONFLICT if another VM writes to some of them, EXISTS if the VM has a disk in the place, NO_MEMORY if there are too many disks. For a network card: CONFLICT if another one in the network has the address, EXISTS if the VM has a card in the place, NO_ROOM if the network has as many as it may. For limits: INVALID_ARGUMENT if the VM has no such disk; they begin with a whole burst.";
     VcpuInit = 5, "vcpu_init", ServicePartition, ["handle", "entry IPA", "x0 at entry"] -> [],
         "Sets where the boot vCPU starts. The others start by the guest's PSCI CPU_ON.";
     VmStart = 6, "vm_start", ServicePartition, ["handle"] -> [],
@@ -126,6 +126,8 @@ calls! {
         "Gives the service partition a network card in virtio slot NIC_SLOT, which keeps its address and port while the partition is off. EXISTS if it has one: nothing is changed.";
     SosRules = 25, "sos_wake_rules", ServicePartition, ["IPA of WakeRules", "how many, at most 16"] -> [],
         "Sets what becomes of frames for the service partition while it is off, instead of what was set before. INVALID_ARGUMENT if one of them reaches beyond its answer or the bytes that are looked at: nothing is changed.";
+    ConsoleAttach = 26, "console_attach", ServicePartition, ["handle", "handle of the VM that watches", "its port; 0 is its ring", "ConsoleRight"] -> [],
+        "Lets a VM watch another one's console on one of its ports, in the place of what it watched there before, until the port is closed: EL2 answers what it asks for. NO_SUCH_VM if one of them does not exist, WRONG_STATE if one of them does not live, INVALID_ARGUMENT if they are the same or there is no such port, DENIED if the VM that watches lacks the grant CONSOLES, or to type the grant MANAGE, NO_ROOM if there are too many who watch.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.
@@ -293,6 +295,8 @@ pub enum DrainAnswer {
     Agreed = 0,
     /// Something is in progress.
     Busy = 1,
+    /// As [`Self::Agreed`]: packets came for this life, and nobody has connected.
+    AgreedUnvisited = 2,
 }
 
 impl DrainAnswer {
@@ -301,6 +305,7 @@ impl DrainAnswer {
         match register {
             0 => Some(Self::Agreed),
             1 => Some(Self::Busy),
+            2 => Some(Self::AgreedUnvisited),
             _ => None,
         }
     }

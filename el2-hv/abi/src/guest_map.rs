@@ -56,6 +56,13 @@ pub const NIC_SLOT: u32 = 5;
 /// Network cards that a VM may have.
 pub const NICS_MAX: usize = 2;
 
+/// The virtio-mmio slot of a VM's entropy device, behind the network cards'.
+pub const ENTROPY_SLOT: u32 = 7;
+const _: () = assert!(NIC_SLOT + NICS_MAX as u32 == ENTROPY_SLOT);
+
+/// The virtio-mmio slot of a VM's balloon.
+pub const BALLOON_SLOT: u32 = 8;
+
 /// The mailbox page, which belongs to EL2.
 pub const MAILBOX_BASE: u64 = 0x0b00_0000;
 /// The mailbox's interrupt, an SPI number, edge.

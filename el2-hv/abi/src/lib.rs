@@ -21,6 +21,7 @@ extern crate alloc;
 
 pub mod archive;
 pub mod call;
+pub mod console;
 pub mod guest_map;
 pub mod handle;
 pub mod mailbox;

@@ -276,6 +276,8 @@ pub enum HvErrorKind {
     NoSuchQuery = 5,
     /// Nothing is known of a VM of that name.
     NoSuchVm = 6,
+    /// No console is attached here, or not to type.
+    NotAttached = 7,
 }
 
 impl HvErrorKind {
@@ -288,6 +290,7 @@ impl HvErrorKind {
             4 => Self::SosDown,
             5 => Self::NoSuchQuery,
             6 => Self::NoSuchVm,
+            7 => Self::NotAttached,
             _ => return None,
         })
     }
@@ -302,6 +305,7 @@ impl core::fmt::Display for HvErrorKind {
             Self::SosDown => "the service partition keeps failing and is held off for a while",
             Self::NoSuchQuery => "the hypervisor knows no such query",
             Self::NoSuchVm => "the hypervisor has nothing of a VM of that name",
+            Self::NotAttached => "no console is attached to this port",
         })
     }
 }

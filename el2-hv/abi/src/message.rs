@@ -3,7 +3,9 @@
 //! On the ring they are postcard; at a web edge the same types are JSON. Variants and fields are
 //! only ever added at the end: their numbers are the wire format, held by golden bytes among the tests.
 
+mod console;
 mod crash;
+mod device;
 mod restart;
 
 use alloc::boxed::Box;
@@ -14,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 mod share;
 
+pub use console::ConsoleAttach;
 pub use crash::{Crash, CrashedVcpu};
+pub use device::{DiskSpec, DiskUse, NicDrops, NicUse};
 pub use restart::RestartPolicy;
 pub use share::{CpuShare, Reservation, VmSet};
 
@@ -67,12 +71,14 @@ pub enum Request {
     },
     /// Stops all VMs, the one that was started last first, and powers the board off or resets it.
     Board(BoardPower),
+    /// Attaches a VM's console to the port that this comes by. Repeat-safe.
+    Console(ConsoleAttach),
 }
 
 impl Request {
     /// Whether asking twice does no harm.
     pub const fn is_repeat_safe(&self) -> bool {
-        matches!(self, Self::VmList | Self::VmShow { .. } | Self::VmSet(_))
+        matches!(self, Self::VmList | Self::VmShow { .. } | Self::VmSet(_) | Self::Console(_))
     }
 }
 
@@ -202,6 +208,12 @@ pub struct VmDetail {
     pub restarts: u32,
     /// How its last life crashed or hung, where it did and that is still kept.
     pub crash: Option<Crash>,
+    /// What its disks have done in this life.
+    #[serde(default)]
+    pub disks: Vec<DiskUse>,
+    /// What went by its network cards in this life.
+    #[serde(default)]
+    pub nics: Vec<NicUse>,
 }
 
 /// Where a spec is from.
@@ -255,6 +267,13 @@ pub struct VmSpec {
     /// Its network cards, in the order in which it finds them.
     #[serde(default)]
     pub nics: Vec<NicSpec>,
+    /// Whether it has an entropy device.
+    #[serde(default)]
+    pub rng: bool,
+    /// Bytes of its RAM that stay its own; it has a balloon, and what it reports free above that is given to others. None where
+    /// all of it is.
+    #[serde(default)]
+    pub guarantee: Option<u64>,
 }
 
 /// A network card of a VM.
@@ -290,21 +309,6 @@ impl NicSpec {
         let [a, b, c, d, e, ..] = (hash ^ hash >> 40).to_le_bytes();
         self.mac.unwrap_or([0x02, a, b, c, d, e])
     }
-}
-
-/// A part of a drive that a VM has as a disk.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct DiskSpec {
-    /// Its name, by the rules of [`crate::handle::Label`].
-    pub name: String,
-    /// Number of the drive, as EL2 found them.
-    pub drive: u8,
-    /// First sector of 512 bytes.
-    pub first: u64,
-    /// Sectors; 0 is all up to the drive's end.
-    pub sectors: u64,
-    /// Whether the VM may write there.
-    pub writable: bool,
 }
 
 /// Memory that a VM shares with others, and a doorbell to them.

@@ -3,6 +3,12 @@
 //! A guest gets them as the answer of a frame to `hv` whose body is a [`Query`]; the service
 //! partition also by `hv_query` and `vm_query`. All times are in nanoseconds of the counter.
 
+mod crash;
+mod device;
+
+pub use crash::{CrashRecord, NO_VCPU};
+pub use device::{DISKS_ASKED_MAX, DiskRecord, NIC_DROPS, NicRecord, WakeRecord};
+
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -30,6 +36,19 @@ pub enum QueryKind {
     /// A [`HistoryHeader`] and up to [`ASKERS_MAX`] [`AskerRecord`]s: what the service partition has done for whom, from
     /// the position in the argument on. Needs the grant INFO.
     Askers = 7,
+    /// A [`DevicesHeader`] and up to [`DISKS_ASKED_MAX`] [`DiskRecord`]s: disks of one VM, from the position in the argument
+    /// on; 0 is the first, and 256 times a VM's slot the first from that slot on. Needs the grant INFO.
+    Disks = 8,
+    /// The same of network cards: a [`DevicesHeader`] and at most one [`NicRecord`]. Needs the grant INFO.
+    Nics = 9,
+    /// A [`WakeRecord`]. Needs the grant INFO.
+    Packets = 10,
+    /// A [`crate::console::ConsolePiece`] and text of the console that the asker watches, from the position in the
+    /// argument on: answered when there is some, or its VM has ended. A later one takes the place of one without an answer.
+    ConsoleNext = 16,
+    /// A [`crate::console::ConsoleTyped`]: up to [`crate::console::TYPE_MAX`] bytes behind the query are typed at the console that the asker
+    /// watches. One at a time. Needs a console that was attached to type.
+    ConsoleType = 17,
 }
 
 impl QueryKind {
@@ -43,6 +62,11 @@ impl QueryKind {
             5 => Self::Console,
             6 => Self::Lives,
             7 => Self::Askers,
+            8 => Self::Disks,
+            9 => Self::Nics,
+            10 => Self::Packets,
+            16 => Self::ConsoleNext,
+            17 => Self::ConsoleType,
             _ => return None,
         })
     }
@@ -168,44 +192,6 @@ pub struct VmRecord {
     pub uptime_ns: U64,
     /// See [`crate::call::Grants`].
     pub grants: U64,
-}
-
-/// [`CrashRecord::vcpu`] where no vCPU's registers are known.
-pub const NO_VCPU: u32 = u32::MAX;
-
-/// How a VM crashed, or hung.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct CrashRecord {
-    /// Its handle then.
-    pub handle: U64,
-    /// See [`EndReason`].
-    pub reason: U32,
-    /// The vCPU whose registers follow: the one that could not go on, or of a VM that hung the first; or [`NO_VCPU`].
-    pub vcpu: U32,
-    /// Where it was.
-    pub pc: U64,
-    /// Its PSTATE.
-    pub pstate: U64,
-    /// ESR_EL2 and FAR_EL2 of its last exit.
-    pub esr: U64,
-    /// See `esr`.
-    pub far: U64,
-    /// What its last exception at EL1 has left.
-    pub elr_el1: U64,
-    /// See `elr_el1`.
-    pub esr_el1: U64,
-    /// See `elr_el1`.
-    pub far_el1: U64,
-    /// SP_EL1.
-    pub sp_el1: U64,
-    /// x0 to x30.
-    pub x: [U64; 31],
-}
-
-impl CrashRecord {
-    /// Of no crash.
-    pub const NONE: Self = zerocopy::transmute!([0u8; size_of::<Self>()]);
 }
 
 /// States of the service partition, as in [`SosStatus::state`].
@@ -363,6 +349,9 @@ pub struct VcpusHeader {
     /// The VM's label, zero padded.
     pub label: [u8; LABEL_MAX + 1],
 }
+
+/// Before disks or network cards of a VM.
+pub type DevicesHeader = VcpusHeader;
 
 /// What a vCPU has had since its VM was created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

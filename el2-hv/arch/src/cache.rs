@@ -29,6 +29,20 @@ pub fn clean_to_poc(start: Pa, size: u64) {
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
+/// Cleans `size` bytes at `start` to the point of coherency and forgets them: what a device writes past the caches is read
+/// anew.
+pub fn clean_and_invalidate(start: Pa, size: u64) {
+    let line = data_line();
+    let mut at = start.0 & !(line - 1);
+    let end = start.0 + size;
+    while at < end {
+        // SAFETY: as in `clean_to_poc`; what the line held is in memory before it is forgotten.
+        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
+    }
+    finish();
+}
+
 /// Cleans the line at `at` to the point of coherency. Without the barrier that ends it: see [`finish`].
 #[inline]
 pub(crate) fn clean_line(at: Pa) {

@@ -19,8 +19,8 @@ struct EmptyRoot([AtomicU64; 1024]);
 
 static EMPTY_ROOT: EmptyRoot = EmptyRoot([const { AtomicU64::new(0) }; 1024]);
 
-/// Forgets every translation of a VM that runs nowhere, on all CPUs. Its root is not loaded for that: no walk of its
-/// tables begins any more. The VTTBR that was loaded stays loaded.
+/// Forgets every translation of a VM, on all CPUs, and waits for accesses by them (D8.17.1). Its root is not loaded for that: where
+/// the VM runs nowhere, no walk of its tables begins any more. The VTTBR that was loaded stays loaded.
 ///
 /// Meanwhile EL1's tables are those of another VM: no walk of them may begin, see [`crate::guest::VcpuContext::load`].
 pub fn invalidate_vmid(vmid: Vmid) {

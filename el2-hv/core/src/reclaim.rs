@@ -151,6 +151,7 @@ impl Reclaim {
                 return Progress::More;
             }
             Some(Piece::Shared(range)) => range,
+            Some(Piece::Given) => return Progress::More,
             Some(Piece::Table(table)) => PaRange { start: table, size: FRAME_SIZE },
             None => {
                 self.stage2 = None;

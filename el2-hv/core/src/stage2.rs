@@ -3,7 +3,11 @@
 //! 40 bits of IPA begin at level 1 with two concatenated tables (D8.2.8): the root is 8 KiB.
 //! RAM is mapped by the largest block that fits: 1 GiB, 2 MiB, 4 KiB. This module writes entries
 //! through [`TableMemory`] and never invalidates a TLB: it only adds entries where there were none,
-//! and takes them away from VMs that run nowhere, after which the caller invalidates the VMID.
+//! and takes them away from VMs that run nowhere, or that give them up, after which the caller invalidates the VMID.
+
+mod pages;
+
+pub use pages::PageMap;
 
 use core::ops::Range;
 
@@ -36,6 +40,13 @@ const EXECUTE_NEVER: u64 = 0b10 << 53;
 
 /// Of the bits that are software's (58:55): the frames are shared with other VMs, and not this one's to return.
 const SHARED: u64 = 1 << 55;
+
+/// Of the bits that are software's in an entry that is not valid: the VM has given the block's frames up, and gets others
+/// when it uses the place again.
+const GIVEN: u64 = 1 << 56;
+
+/// Bytes of a block that a VM can give up.
+pub const GIVEN_SIZE: u64 = 1 << shift(2);
 
 /// Tables below the root that `bytes` of IPA need at most, wherever they begin and however they are mapped.
 pub const fn tables_for(bytes: u64) -> u64 {
@@ -139,6 +150,8 @@ pub enum Piece {
     Shared(PaRange),
     /// A table below the root that is empty now.
     Table(Pa),
+    /// A place whose frames the VM had given up.
+    Given,
 }
 
 /// Bits of IPA below an entry of `level`.
@@ -309,6 +322,38 @@ impl Stage2 {
         None
     }
 
+    /// Entry and place of `ipa` in its level-2 table, where there is one.
+    fn block_of(&self, ipa: Ipa, memory: &impl TableMemory) -> Option<(Pa, u64, u64)> {
+        if ipa.0 >> IPA_BITS != 0 {
+            return None;
+        }
+        let (page, slot) = Self::slot(self.root, ipa.0, 1);
+        let upper = memory.read(page, slot);
+        if !is_table(upper, 1) {
+            return None;
+        }
+        let (page, slot) = Self::slot(Pa(upper & ADDRESS), ipa.0, 2);
+        Some((page, slot, memory.read(page, slot)))
+    }
+
+    /// Takes away the block of [`GIVEN_SIZE`] bytes at `ipa` that the VM gives up: its frames, or `None` where no such block
+    /// of memory of its own begins. The caller invalidates what the VM may have kept of it before anybody gets the frames, and
+    /// [`Stage2::map`] puts others there.
+    pub fn give(&mut self, ipa: Ipa, memory: &mut impl TableMemory) -> Option<PaRange> {
+        let (page, slot, entry) = self.block_of(ipa, memory)?;
+        let own = entry & (VALID | WRITE | SHARED) == VALID | WRITE && !is_table(entry, 2);
+        if !own || !ipa.0.is_multiple_of(GIVEN_SIZE) {
+            return None;
+        }
+        memory.write(page, slot, GIVEN);
+        Some(PaRange { start: Pa(entry & ADDRESS & !(GIVEN_SIZE - 1)), size: GIVEN_SIZE })
+    }
+
+    /// Whether the VM has given up what was at `ipa`, and has nothing there now.
+    pub fn is_given(&self, ipa: Ipa, memory: &impl TableMemory) -> bool {
+        self.block_of(ipa, memory).is_some_and(|(.., entry)| entry == GIVEN)
+    }
+
     /// Takes the next piece out of the tree, in the order of IPAs, or `None` when only the root is
     /// left. It looks at each entry once in all.
     pub fn take_piece(&mut self, memory: &mut impl TableMemory) -> Option<Piece> {
@@ -345,6 +390,9 @@ impl Stage2 {
             return Piece::Table(below);
         }
         memory.write(page, slot, 0);
+        if entry & VALID == 0 {
+            return Piece::Given;
+        }
         let size = 1 << shift(level);
         let range = PaRange { start: Pa(entry & ADDRESS & !(size - 1)), size };
         if entry & SHARED != 0 { Piece::Shared(range) } else { Piece::Block(range) }

@@ -161,6 +161,11 @@ impl Switch {
         Ok(())
     }
 
+    /// What a port may send; `None` where it is not connected.
+    pub fn rate(&self, port: PortId) -> Option<Rate> {
+        self.connected.contains(port).then(|| self.ports[port.index()].rate())
+    }
+
     /// Decides about a frame that a port sends.
     #[inline]
     pub fn forward(&mut self, from: PortId, frame: &Header, now_ns: u64) -> Verdict {
@@ -239,6 +244,13 @@ impl Switch {
     pub fn delivered(&mut self, port: PortId, length: u32) {
         if self.connected.contains(port) {
             self.ports[port.index()].delivered(length);
+        }
+    }
+
+    /// A port had no room for a frame.
+    pub fn missed(&mut self, port: PortId) {
+        if self.connected.contains(port) {
+            self.ports[port.index()].missed();
         }
     }
 

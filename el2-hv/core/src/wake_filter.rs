@@ -1,4 +1,4 @@
-//! What becomes of frames for the service partition while it is off, by the rules that it has left ([`hv_abi::wake`]).
+//! What becomes of frames for the service partition, foremost while it is off, by the rules that it has left ([`hv_abi::wake`]).
 //!
 //! Pure: no memory is touched and no clock is read. The caller copies a frame's first bytes out of the sender's buffer,
 //! asks [`Filter::judge`], and does what the judgement says.
@@ -21,7 +21,9 @@ mod tests;
 
 pub use answer::Answer;
 pub use kept::{FRAMES_KEPT, KEPT_MAX, Kept};
-pub use limits::{ANSWER_BURST, ANSWER_RATE, Seen, WAKE_BURST, WAKE_RATE, WakeLimits};
+pub use limits::{
+    ANSWER_BURST, ANSWER_RATE, REACH_BURST, REACH_RATE, Seen, VAIN_COST, WAKE_BURST, WAKE_RATE, WakeLimits,
+};
 
 use hv_abi::wake::{MATCHED, RULES_MAX, WakeAction, WakeRule};
 use zerocopy::IntoBytes;

@@ -1,7 +1,7 @@
 //! `vm_device` and `vm_share`: what a VM gets besides memory of its own.
 
 use hv_abi::Status;
-use hv_abi::call::{DeviceKind, DiskPart, NicPort, PORTS_MAX, SharedRegion};
+use hv_abi::call::{DeviceKind, DiskLimits, DiskPart, NicPort, PORTS_MAX, SharedRegion};
 use hv_abi::guest_map::{MAILBOX_BASE, STOLEN_TIME_BASE};
 use hv_abi::handle::Label;
 use hv_abi::wake::{RULES_MAX, WakeRule};
@@ -15,7 +15,7 @@ use super::{Results, building, read_caller};
 use crate::memory::frames;
 use crate::networks::partition;
 use crate::vm::Vm;
-use crate::{disks, networks, shared, sos};
+use crate::{balloon, disks, networks, rng, shared, sos};
 
 /// Gives a VM a device.
 pub fn device(handle: u64, kind: u64, parameters: [u64; 3]) -> Result<(), Status> {
@@ -34,7 +34,12 @@ pub fn device(handle: u64, kind: u64, parameters: [u64; 3]) -> Result<(), Status
         }
         DeviceKind::StolenTime => stolen_time(vm),
         DeviceKind::Disk => disks::add(id, vm, &DiskPart::from_registers(parameters).ok_or(Status::InvalidArgument)?),
+        DeviceKind::DiskLimits => {
+            disks::limit(vm, &DiskLimits::from_registers(parameters).ok_or(Status::InvalidArgument)?)
+        }
+        DeviceKind::Entropy => rng::add(vm),
         DeviceKind::Nic => networks::add(id, vm, &NicPort::from_registers(parameters).ok_or(Status::InvalidArgument)?),
+        DeviceKind::Balloon => balloon::add(id, vm, parameter),
     }
 }
 

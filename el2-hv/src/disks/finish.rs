@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use arrayvec::ArrayVec;
-use guest_virtio::blk::{MAX_QUEUES, Outcome};
 use hv_arch::counter;
 use hv_board::virtio::requests::Fault;
 use hv_core::addr::{IntId, VcpuIdx};
@@ -14,7 +13,7 @@ use crate::drives::{self, Drive, Finished};
 use crate::guest_ram::Ram;
 use crate::machine::machine;
 use crate::vm::Vm;
-use crate::{VCPUS, VMS, cpu, interrupts, keeper, ports, sos, vcpu, vm};
+use crate::{VCPUS, VMS, cpu, interrupts, keeper, ports, sos, uplink, vcpu, vm};
 
 /// Requests that are taken back from a drive at one go, and goes after which others have their turn.
 const BATCH: usize = 8;
@@ -40,7 +39,7 @@ pub fn interrupt(id: IntId) -> bool {
         drop(requests);
         finish(drive);
     }
-    if is_drives && !works {
+    if is_drives && !works && uplink::irq().is_none_or(|irq| irq.id != id) {
         // A drive that is not reset may not take it back either. It was configured at boot, so it can be disabled.
         let _ = machine().distributor.lock().disable(id);
     }
@@ -138,13 +137,10 @@ fn give_back(batch: &[Finished]) {
             if *lost {
                 vm.lose_memory();
             }
-            let outcome = if *went_well { Outcome::Done } else { Outcome::Failed };
-            disk.block.complete(&tag.ticket, outcome, &ram);
+            disk.end(tag, *went_well, &ram);
             queues |= 1 << (tag.ticket.queue % 8);
         }
-        for queue in (0..MAX_QUEUES as u16).filter(|queue| queues & 1 << queue != 0) {
-            disk.block.signal(queue, &ram);
-        }
+        disk.signal(queues, &ram);
         disk.pulse();
         if disk.block.in_flight() == 0 {
             nothing_in_flight(&mut disk, vm);

@@ -4,7 +4,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use guest_virtio::net::{Frame, Offload, checksum};
 use hv_arch::ram;
-use hv_board::VirtioSlot;
 use hv_board::virtio::Found;
 use hv_core::addr::{IntId, Pa};
 use hv_core::switch::{Header, PortRules, Ports, Rate, Verdict};
@@ -15,7 +14,7 @@ use super::{NETWORKS, Network, Place, UPLINK, WAITING};
 use crate::machine::machine;
 use crate::uplink::{self, Uplink, uplink};
 use crate::vm::SOS_VM;
-use crate::{cpu, interrupts, ports};
+use crate::{cpu, interrupts, ports, slots};
 
 /// Frames that are taken from the card at one go.
 const BUDGET: usize = 64;
@@ -23,16 +22,16 @@ const BUDGET: usize = 64;
 /// Frames that have come were not all taken, and no interrupt says so.
 static COME: AtomicBool = AtomicBool::new(false);
 
-/// Brings the board's card up, in the first network; its interrupt, to be routed, if it can be used.
-pub fn open(found: Found, slot: &VirtioSlot) -> Option<hv_board::Irq> {
-    let irq = uplink::open(found, slot)?;
-    let mac = uplink()?.address;
+/// Brings the board's card up, in the first network; whether it can be used.
+pub fn open(found: Found, place: &slots::Place) -> bool {
+    let Some(uplink) = uplink::open(found, place) else { return false };
+    let mac = uplink.address;
     let rules = PortRules { mac, any_source: false, isolated: false, uplink: true, rate: Rate::NONE };
     if let Err(error) = NETWORKS[0].lock().switch.connect(UPLINK, rules) {
         log::warn!("uplink:  {error}");
-        return None;
+        return false;
     }
-    Some(irq)
+    true
 }
 
 /// The card's interrupt; whether it is that.

@@ -11,7 +11,7 @@ use hv_abi::wake::{ANSWER_MAX, MATCHED, WakeRule};
 use hv_arch::lock::Mutex;
 use hv_arch::ram;
 use hv_core::switch::{Mac, PortId, Ports};
-use hv_core::wake_filter::{Filter, Judgement, Kept, WakeLimits};
+use hv_core::wake_filter::{Filter, Judgement, Kept, Seen, WakeLimits};
 
 use super::{NETWORKS, Network, Place, UPLINK, copy::Source};
 use crate::guest_ram::Ram;
@@ -86,9 +86,23 @@ pub fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
 }
 
+/// What was seen of frames for it.
+pub fn seen() -> Seen {
+    WAITING_ROOM.lock().limits.seen()
+}
+
 /// A life of it begins, which gets what is kept.
 pub fn begins() {
     WANTED.store(false, Ordering::Relaxed);
+}
+
+/// Its life has agreed to end; whether somebody has connected by its card.
+pub fn leaves(connected: bool) {
+    let mut room = WAITING_ROOM.lock();
+    // What has come since is for its next life.
+    if room.kept.is_empty() {
+        room.limits.life_over(connected, machine().up_ns());
+    }
 }
 
 /// Whether it has sent something since this was asked last.
@@ -137,6 +151,13 @@ impl Network {
             && (card.vm().is_none() || !card.net.is_running() || !WAITING_ROOM.lock().kept.is_empty())
     }
 
+    /// Copies a frame to the partition, which is on; whether it may get it and has room for it.
+    pub(super) fn reach(&mut self, [from, port]: [PortId; 2], source: &Source<'_>) -> bool {
+        let count = u64::from(source.frame.offload.frames(source.frame.length));
+        let may = WAITING_ROOM.lock().limits.may_reach(from, count, machine().up_ns());
+        may && self.deliver(port, source)
+    }
+
     /// Does with a frame for the partition what its rules say; whether it is kept.
     pub(super) fn judge(&mut self, [from, port]: [PortId; 2], source: &Source<'_>) -> bool {
         let frame = source.frame;
@@ -164,7 +185,7 @@ impl Network {
             Judgement::Wake => {
                 // What comes behind the frame that wakes it costs no wake.
                 let fits = self.cards[port.index()].net.accepts(&Offload::None, frame.length) == Fit::AsIs;
-                let may = fits && (!room.kept.is_empty() || room.limits.may_wake(now));
+                let may = fits && (!room.kept.is_empty() || room.limits.may_wake(from, now));
                 if !may || !room.keep(from, head, source) {
                     return false;
                 }

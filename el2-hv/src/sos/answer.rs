@@ -3,32 +3,51 @@
 use hv_abi::call::Grants;
 use hv_abi::mailbox::{Flags, Frame, HvError, HvErrorKind, Party, Slot};
 use hv_abi::record::QueryKind;
+use hv_core::requests::Asker;
+use hv_core::watch::Wanted;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
 use super::{Answer, SosControl, Taken};
-use crate::query;
+use crate::query::{self, Asked};
+use crate::{vm, watch};
 
 impl SosControl {
-    pub(super) fn answer_query(&self, grants: Grants, frame: &Frame, slot: &Slot, answer: &mut Answer<'_>) -> Taken {
+    /// Answers a frame for EL2 itself, from `asker`, who exists.
+    pub(super) fn answer_hv(&self, asker: Asker, frame: &Frame, slot: &Slot, answer: &mut Answer<'_>) -> Taken {
         let Some(asked) = query::parse(&slot.body[..frame.length]) else {
             return refuse(frame.id, HvErrorKind::NoSuchQuery, answer);
         };
+        match asked.kind {
+            QueryKind::ConsoleNext => {
+                let wanted = Wanted { id: frame.id, position: asked.argument };
+                watch::want(asker, wanted).map_or_else(|kind| refuse(frame.id, kind, answer), |()| Taken::Yes)
+            }
+            QueryKind::ConsoleType => {
+                watch::type_in(asker, frame, slot, answer).unwrap_or_else(|kind| refuse(frame.id, kind, answer))
+            }
+            _ => self.answer_query(asker, frame.id, &asked, answer),
+        }
+    }
+
+    fn answer_query(&self, asker: Asker, id: u32, asked: &Asked, answer: &mut Answer<'_>) -> Taken {
+        let grants = vm::by_handle(asker.vm).map_or(Grants::NONE, |(_, vm)| vm.grants());
         let needed = match asked.kind {
             QueryKind::SosStatus | QueryKind::HvInfo | QueryKind::Vcpus | QueryKind::Lives | QueryKind::Askers => {
                 Grants::INFO
             }
+            QueryKind::Disks | QueryKind::Nics | QueryKind::Packets => Grants::INFO,
             QueryKind::Log => Grants::LOG,
-            QueryKind::Console => Grants::CONSOLES,
+            QueryKind::Console | QueryKind::ConsoleNext | QueryKind::ConsoleType => Grants::CONSOLES,
         };
         if !grants.contains(needed) {
-            return refuse(frame.id, HvErrorKind::NotGranted, answer);
+            return refuse(id, HvErrorKind::NotGranted, answer);
         }
         let mut body = [0; hv_abi::mailbox::BODY_MAX];
-        let Some(length) = query::answer(self, &asked, &mut body) else {
-            return refuse(frame.id, HvErrorKind::NoSuchVm, answer);
+        let Some(length) = query::answer(self, asked, &mut body) else {
+            return refuse(id, HvErrorKind::NoSuchVm, answer);
         };
-        let head = Frame::request(Party::Hv, Flags::default(), frame.id, length);
+        let head = Frame::request(Party::Hv, Flags::default(), id, length);
         given(answer(&Slot::new(head, &body[..length])))
     }
 }

@@ -15,7 +15,7 @@ use hv_core::psci::{Outcome, PowerCall};
 use super::{Control, SOS_VM, Vm, destroy};
 use crate::machine::machine;
 use crate::vcpu::Loaded;
-use crate::{SCHEDULER, VCPUS, VMS, console, cpu, kept, sos, vcpu};
+use crate::{SCHEDULER, VCPUS, VMS, console, cpu, kept, sos, vcpu, watch};
 
 impl Vm {
     /// Takes an event of its life. `control` is its own.
@@ -133,6 +133,7 @@ fn ended(id: VmId, control: MutexGuard<'_, Control>) {
         crate::stay::ended();
         kept::ended(id, handle, label, end);
     }
+    watch::ended(handle, end);
     console::gone(id);
     // From the next line on the slot may be destroyed and begin another life.
     let _ = told();

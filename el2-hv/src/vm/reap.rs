@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use hv_abi::call::Grants;
 use hv_arch::ram::NoNewTables;
-use hv_arch::{cache, counter, ram, tlb};
+use hv_arch::{cache, counter, ram};
 use hv_core::addr::{Pa, PaRange, VcpuId, VcpuIdx, VmId};
 use hv_core::frames::Owner;
 use hv_core::reclaim::{Hands, Progress, Reclaim};
@@ -17,7 +17,7 @@ use super::{Event, Phase, SOS_VM, Vm};
 use crate::cpu::Local;
 use crate::history::History;
 use crate::memory::{bytes_of, frames};
-use crate::{SCHEDULER, VCPUS, VMS, cpu, disks, networks, shared, sos};
+use crate::{SCHEDULER, VCPUS, VMS, balloon, cpu, disks, networks, shared, sos};
 
 /// Begins to scrub and return a VM that does not run; whether it may.
 pub fn destroy(id: VmId) -> bool {
@@ -34,11 +34,14 @@ pub fn destroy(id: VmId) -> bool {
     vm.port_count.store(0, Ordering::Relaxed);
     disks::remove_all(vm);
     networks::remove_all(vm);
+    vm.rng.remove();
+    let given = balloon::remove(vm);
     vm.has_watchdog.store(false, Ordering::Relaxed);
     vm.set_grants(Grants::NONE);
     let mut control = vm.control.lock();
     let stage2 = control.stage2.take();
-    let root = stage2.iter().map(|stage2| PaRange { start: stage2.root(), size: ROOT_SIZE }).collect();
+    // What it had given up and nobody else has got yet is in no table any more.
+    let root = stage2.iter().map(|stage2| PaRange { start: stage2.root(), size: ROOT_SIZE }).chain(given).collect();
     control.reclaim = Reclaim::begin(id, stage2, root, &mut Own(id));
     let _ = vm.step(&mut control, Event::Destroy);
     drop(control);
@@ -119,7 +122,7 @@ impl TableMemory for Own {
 
 impl Hands for Own {
     fn forget_translations(&mut self) {
-        tlb::invalidate_vmid(super::vmid(self.0));
+        super::forget_translations(self.0);
     }
 
     fn owner(&self, frame: Pa) -> Option<Owner> {

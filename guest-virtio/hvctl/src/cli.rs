@@ -50,6 +50,8 @@ pub(crate) enum Command {
     /// The hypervisor: what is shown is answered by itself and wakes nobody
     #[command(subcommand)]
     Hv(HvCommand),
+    /// Show a VM's console from its last 64 KiB on, and type there: the service partition is asked once
+    Console(Console),
     /// What VMs do with the CPUs: answered by the hypervisor, wakes nobody
     Top(Top),
     /// For tests.
@@ -161,6 +163,20 @@ pub(crate) struct Top {
     /// A line for each vCPU
     #[arg(long)]
     pub(crate) vcpus: bool,
+}
+
+/// Whose console, and how long.
+#[derive(Args, Debug)]
+pub(crate) struct Console {
+    /// Name of the VM
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(crate) name: String,
+    /// Show it only: nothing is typed
+    #[arg(long)]
+    pub(crate) no_input: bool,
+    /// Leave when this text has come; it is an error if it has not within the time-out, or the VM ends before
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) until: Option<String>,
 }
 
 /// What a VM may ask.

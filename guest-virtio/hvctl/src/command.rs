@@ -13,11 +13,13 @@ use serde::Serialize;
 use zerocopy::IntoBytes;
 
 use crate::cli::{Cli, Command, DebugCommand, HvCommand, SosCommand, VmCommand};
+use crate::console;
 use crate::counter::{self, Counter};
+use crate::counters;
 use crate::error::Error;
 use crate::history;
 use crate::port::{Deadline, Devices, acquire};
-use crate::records::{Hv, Log, Memory, Piece, Sos, Text};
+use crate::records::{Hv, Log, Memory, Packets, Piece, Sos, Text};
 use crate::session::{Repeat, Session};
 use crate::text::{Align, bytes, hertz, micros, pairs, printable, printable_lines, span, table};
 use crate::top;
@@ -40,13 +42,17 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
     if let Command::Top(top) = &arguments.command {
         return top::run(arguments, devices, top);
     }
+    if let Command::Console(console) = &arguments.command {
+        return console::run(arguments, devices, console);
+    }
     let deadline = Deadline::new(arguments.timeout);
     let mut session = Session::new(acquire(devices, deadline)?, deadline)?;
     match &arguments.command {
         Command::Vm(VmCommand::Logs(vm)) => show_console(arguments, &console(&mut session, &vm.name)?),
         Command::Vm(command) => vm(arguments, &mut session, command),
         Command::Sos(SosCommand::Status) => {
-            let sos = Sos::read(&query(&mut session, QueryKind::SosStatus, 0)?)?;
+            let status = query(&mut session, QueryKind::SosStatus, 0)?;
+            let sos = Sos::read(&status, &query(&mut session, QueryKind::Packets, 0)?)?;
             show(arguments, &sos, sos_text)
         }
         Command::Sos(SosCommand::History) => show(arguments, &history::read(&mut session)?, history::text),
@@ -63,7 +69,7 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
             done(&mut session, &kind.request(*after_calls))?;
             show(arguments, &Done::new(None, "fault"), done_text)
         }
-        Command::Debug(DebugCommand::Counter) | Command::Top(_) => Err(Error::NoCounter),
+        Command::Debug(DebugCommand::Counter) | Command::Top(_) | Command::Console(_) => Err(Error::NoCounter),
     }
 }
 
@@ -142,7 +148,7 @@ fn ask(session: &mut Session, request: &Request) -> Result<Reply, Error> {
 }
 
 /// Asks the service partition to do something that has no other answer than that it is done.
-fn done(session: &mut Session, request: &Request) -> Result<(), Error> {
+pub(crate) fn done(session: &mut Session, request: &Request) -> Result<(), Error> {
     match ask(session, request)? {
         Reply::Done => Ok(()),
         _ => Err(Error::Reply("confirmation")),
@@ -256,6 +262,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("state", vm.summary.state.to_string()),
         ("vcpus", vm.summary.vcpus.to_string()),
         ("memory", bytes(vm.summary.memory)),
+        ("guaranteed", bytes(spec.guarantee.unwrap_or(spec.memory))),
         ("uptime", uptime(vm.summary.uptime_ns)),
         ("last end", or_dash(vm.last_end.as_deref().unwrap_or(""))),
         ("from", origin.to_owned()),
@@ -274,9 +281,11 @@ fn detail_text(vm: &VmDetail) -> String {
         ("shared memory", or_dash(&shared(spec))),
         ("disks", or_dash(&disks(spec))),
         ("network cards", or_dash(&nics(spec))),
+        ("entropy device", yes_or_no(spec.rng)),
         ("restart", restart_text(spec)),
         ("restarts", vm.restarts.to_string()),
     ]);
+    let facts = facts + &counters::text(vm);
     match &vm.crash {
         Some(crash) => facts + &crash_text(crash),
         None => facts,
@@ -319,7 +328,10 @@ fn disks(spec: &VmSpec) -> String {
             (first, 0) => format!("from {} on, ", bytes(first * 512)),
             (first, sectors) => format!("{} from {} on, ", bytes(sectors * 512), bytes(first * 512)),
         };
-        format!("{} (drive {}, {part}{access})", disk.name, disk.drive)
+        let iops = (disk.iops > 0).then(|| format!(", at most {} requests/s", disk.iops));
+        let kbytes = (disk.kbytes_per_s > 0).then(|| format!(", at most {} kbyte/s", disk.kbytes_per_s));
+        let limits = [iops, kbytes].into_iter().flatten().collect::<String>();
+        format!("{} (drive {}, {part}{access}{limits})", disk.name, disk.drive)
     };
     spec.disks.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -385,7 +397,14 @@ fn sos_text(sos: &Sos) -> String {
         ("frames owned", sos.frames.to_string()),
         ("requests open", sos.requests.to_string()),
         ("failures", sos.failures.to_string()),
+        ("packets while off", packets(&sos.packets)),
     ])
+}
+
+/// What became of packets while it was off.
+fn packets(packets: &Packets) -> String {
+    let Packets { matched, answered, woken, dropped, limited } = packets;
+    format!("{matched} matched, {answered} answered, {woken} woke it, {dropped} dropped, {limited} above its limits")
 }
 
 fn hv_text(hv: &Hv) -> String {

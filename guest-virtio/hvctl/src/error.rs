@@ -99,6 +99,30 @@ pub(crate) enum Error {
         /// Free.
         free: u64,
     },
+    /// A stream is no document.
+    #[error("a console has no JSON form; `hvctl --json vm logs` has what was said")]
+    NoJson,
+    /// The VM whose console is shown has ended.
+    #[error("{name}: {end}, before {until:?} came")]
+    ConsoleEnded {
+        /// Its name.
+        name: String,
+        /// How.
+        end: hv_abi::record::EndReason,
+        /// What was waited for.
+        until: String,
+    },
+    /// A text did not come.
+    #[error("{until:?} did not come within {}; raise --timeout", seconds(*.after))]
+    NotSaid {
+        /// What was waited for.
+        until: String,
+        /// How long.
+        after: Duration,
+    },
+    /// The terminal, or the input.
+    #[error("cannot read the input: {0}")]
+    Input(io::Error),
     /// No such counter on this CPU.
     #[error("the counter CNTVCT_EL0 is read on aarch64 only; run this in the guest")]
     NoCounter,
@@ -115,7 +139,8 @@ impl Error {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::NoDriver(_) | Self::NoPort(_) | Self::Open { .. } => exit::NO_PORT,
-            Self::Timeout { .. } | Self::NotConnected(_) => exit::TIMEOUT,
+            Self::Timeout { .. } | Self::NotConnected(_) | Self::NotSaid { .. } => exit::TIMEOUT,
+            Self::NoJson => exit::USAGE,
             Self::Busy { .. } => exit::BUSY,
             _ => exit::FAILED,
         }
@@ -127,6 +152,7 @@ const fn advice(kind: HvErrorKind) -> &'static str {
     match kind {
         HvErrorKind::NotGranted => "see this guest's grants in the system description",
         HvErrorKind::BadFrame | HvErrorKind::NoSuchQuery => VERSIONS,
+        HvErrorKind::NotAttached => "the console was attached and is not any more; try again",
         HvErrorKind::NoSuchVm => "see `hvctl vm list`; what ended long ago has made way for others",
         HvErrorKind::SosFailed => "look with `hvctl vm list`, then ask again if it is not done",
         HvErrorKind::SosDown => "try again in a while; `hvctl hv log` says why",

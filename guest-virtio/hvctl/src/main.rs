@@ -9,6 +9,8 @@
 //! | [`port`] | finding and opening a port, waiting on it |
 //! | [`session`] | requests and replies on a port |
 //! | [`command`] | what each command asks and shows |
+//! | [`console`] | another VM's console, on this terminal |
+//! | [`terminal`] | the terminal while it is another VM's |
 //! | [`records`] | EL2's fixed records, read and as JSON |
 //! | [`top`] | what vCPUs do with the CPUs |
 //! | [`text`] | tables and units for people |
@@ -18,16 +20,20 @@
 
 mod cli;
 mod command;
+mod console;
 mod counter;
+mod counters;
 mod error;
 mod history;
 mod port;
 mod records;
 mod session;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod text;
 mod top;
+mod traffic;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;

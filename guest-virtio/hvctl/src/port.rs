@@ -10,7 +10,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ impl Deadline {
     }
 
     /// The time that is left; `None` when it is over.
-    fn left(&self) -> Option<Duration> {
+    pub(crate) fn left(&self) -> Option<Duration> {
         let left = self.at.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
@@ -203,8 +203,13 @@ impl Link {
         Ok(None)
     }
 
+    /// The port, to wait for it among others.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// Reads what there is; `None` if there is nothing, 0 at the end of the stream.
-    fn read_now(&self, into: &mut [u8]) -> Result<Option<usize>, Error> {
+    pub(crate) fn read_now(&self, into: &mut [u8]) -> Result<Option<usize>, Error> {
         match (&self.file).read(into) {
             Ok(count) => Ok(Some(count)),
             Err(error) if is_transient(&error) => Ok(None),

@@ -3,7 +3,7 @@
 //! Names of fields and units here are what scripts rely on: bytes and nanoseconds as numbers.
 
 use hv_abi::handle::label_text;
-use hv_abi::record::{HvInfo, LogHeader, SOS_STATES, SosStatus};
+use hv_abi::record::{HvInfo, LogHeader, SOS_STATES, SosStatus, WakeRecord};
 use serde::Serialize;
 use zerocopy::FromBytes;
 
@@ -33,11 +33,42 @@ pub(crate) struct Sos {
     pub(crate) frames: u64,
     /// Requests that wait or are in progress.
     pub(crate) requests: u32,
+    /// What became of packets for it while it was off.
+    pub(crate) packets: Packets,
+}
+
+/// What became of packets for the service partition while it was off, since it has a network card.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+pub(crate) struct Packets {
+    /// Matched by a rule.
+    pub(crate) matched: u64,
+    /// Answered.
+    pub(crate) answered: u64,
+    /// Woke it.
+    pub(crate) woken: u64,
+    /// Went nowhere.
+    pub(crate) dropped: u64,
+    /// Would have been answered, or have woken it, had there been fewer before.
+    pub(crate) limited: u64,
+}
+
+impl Packets {
+    /// Reads the record.
+    fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let record = WakeRecord::read_from_bytes(bytes).map_err(|_| Error::Reply("counts of packets"))?;
+        Ok(Self {
+            matched: record.matched.get(),
+            answered: record.answered.get(),
+            woken: record.woken.get(),
+            dropped: record.dropped.get(),
+            limited: record.limited.get(),
+        })
+    }
 }
 
 impl Sos {
-    /// Reads the record.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
+    /// Reads the records of its account and of packets.
+    pub(crate) fn read(bytes: &[u8], packets: &[u8]) -> Result<Self, Error> {
         let record = SosStatus::read_from_bytes(bytes).map_err(|_| Error::Reply("status of the service partition"))?;
         let state = record.state.get();
         let name = SOS_STATES.get(state as usize);
@@ -54,6 +85,7 @@ impl Sos {
             on_percent: (percent(on_ns, up_ns) * 1000.0).round() / 1000.0,
             frames: record.frames.get(),
             requests: record.requests.get(),
+            packets: Packets::read(packets)?,
         })
     }
 }

@@ -76,6 +76,39 @@ impl Session {
         Err(timeout)
     }
 
+    /// Sends a question of one frame to EL2 and does not wait: its number.
+    pub(crate) fn send(&mut self, body: &[u8], deadline: Deadline) -> Result<u32, Error> {
+        self.id = self.id.wrapping_add(1);
+        for slot in Frames::request(Party::Hv, self.id, body)? {
+            if !self.link.write(frame_bytes(&slot), deadline)? {
+                return Err(Error::Timeout { from: Party::Hv, after: deadline.after() });
+            }
+        }
+        Ok(self.id)
+    }
+
+    /// The port, to wait for it among others.
+    pub(crate) const fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// A frame that has come, without waiting for one.
+    pub(crate) fn frame_now(&mut self) -> Result<Option<Slot>, Error> {
+        loop {
+            let mut rest = self.input.get(self.unseen.clone()).unwrap_or_default();
+            let found = self.reader.push(&mut rest)?;
+            self.unseen.start = self.unseen.end - rest.len();
+            if found.is_some() {
+                return Ok(found);
+            }
+            match self.link.read_now(&mut self.input[..])? {
+                None => return Ok(None),
+                Some(0) => return Err(Error::Closed),
+                Some(count) => self.unseen = 0..count,
+            }
+        }
+    }
+
     /// The next frame from the port; `None` when the deadline came first.
     fn next_frame(&mut self) -> Result<Option<Slot>, Error> {
         loop {

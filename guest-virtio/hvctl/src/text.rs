@@ -64,6 +64,13 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Bits in the largest unit of a thousand that leaves a number of at least 1.
+pub(crate) fn bits(bits: f64) -> String {
+    let units = [(1e9, "Gbit"), (1e6, "Mbit"), (1e3, "kbit")];
+    let fits = units.into_iter().find(|(size, _)| bits >= *size);
+    fits.map_or_else(|| format!("{bits:.0} bit"), |(size, unit)| format!("{:.1} {unit}", bits / size))
+}
+
 /// A span of time from nanoseconds, in the two units that matter.
 pub(crate) fn span(ns: u64) -> String {
     let seconds = ns / NS_IN_S;

@@ -1,4 +1,4 @@
-//! What vCPUs do with the CPUs: the difference of two readings of EL2's counters.
+//! What vCPUs do with the CPUs, and what goes through disks and network cards: the difference of two readings of EL2's counters.
 //!
 //! Names of fields and units are what scripts rely on.
 
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::port::{Deadline, Devices, acquire};
 use crate::session::Session;
 use crate::text::{Align, percent, printable, table};
+use crate::traffic::{Flow, Traffic};
 
 /// What EL2 says of a vCPU at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +25,13 @@ struct Reading {
     handle: u64,
     up_ns: u64,
     record: VcpuRecord,
+}
+
+/// What EL2 says at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Moment {
+    vcpus: Vec<Reading>,
+    traffic: Traffic,
 }
 
 /// What happened between two readings.
@@ -41,6 +49,8 @@ struct VmUse {
     name: String,
     #[serde(flatten)]
     used: Use,
+    /// What goes through its devices.
+    io: Flow,
     vcpus: Vec<VcpuUse>,
 }
 
@@ -80,9 +90,10 @@ impl Serialize for Rates {
 
 /// Samples as often as is wished. Text is printed as it comes, JSON in one piece.
 pub(crate) fn run(arguments: &Cli, devices: &impl Devices, top: &Top) -> Result<Output, Error> {
-    let read = || {
+    let read = || -> Result<Moment, Error> {
         let deadline = Deadline::new(arguments.timeout);
-        readings(&mut Session::new(acquire(devices, deadline)?, deadline)?)
+        let mut session = Session::new(acquire(devices, deadline)?, deadline)?;
+        Ok(Moment { vcpus: readings(&mut session)?, traffic: Traffic::read(&mut session)? })
     };
     let mut before = read()?;
     let mut samples = Vec::new();
@@ -136,7 +147,8 @@ fn take(reply: &[u8], all: &mut Vec<Reading>) -> Result<u64, Error> {
 }
 
 impl Sample {
-    fn between(before: &[Reading], after: &[Reading]) -> Self {
+    fn between(Moment { vcpus: before, traffic: first }: &Moment, after: &Moment) -> Self {
+        let Moment { vcpus: after, traffic } = after;
         let begin = before.first().map_or(0, |reading| reading.up_ns);
         let end = after.first().map_or(begin, |reading| reading.up_ns);
         let mut vms: Vec<VmUse> = Vec::new();
@@ -147,7 +159,12 @@ impl Sample {
             match vms.last_mut().filter(|_| last == Some(now.handle)) {
                 Some(vm) => vm.add(vcpu),
                 None => {
-                    let mut vm = VmUse { name: now.vm.clone(), used: Use::default(), vcpus: Vec::new() };
+                    let mut vm = VmUse {
+                        name: now.vm.clone(),
+                        used: Use::default(),
+                        io: Flow::between(first, traffic, now.handle),
+                        vcpus: Vec::new(),
+                    };
                     vm.add(vcpu);
                     vms.push(vm);
                 }
@@ -211,8 +228,13 @@ fn text(sample: &Sample, top: &Top) -> String {
     heads.extend(of_vcpu.into_iter().filter(|_| top.vcpus));
     heads.extend([right("CPU %"), right("STEAL %")]);
     heads.extend(names.iter().map(|name| right(name)));
-    let rows = sample.vms.iter().flat_map(|vm| if top.vcpus { vcpu_rows(vm) } else { vec![row([&vm.name], &vm.used)] });
+    heads.extend(Flow::HEADS.into_iter().filter(|_| !top.vcpus).map(right));
+    let rows = sample.vms.iter().flat_map(|vm| if top.vcpus { vcpu_rows(vm) } else { vec![vm_row(vm)] });
     table(&heads, &rows.collect::<Vec<_>>())
+}
+
+fn vm_row(vm: &VmUse) -> Vec<String> {
+    row([&vm.name], &vm.used).into_iter().chain(vm.io.cells()).collect()
 }
 
 fn vcpu_rows(vm: &VmUse) -> Vec<Vec<String>> {

@@ -2,9 +2,10 @@
 //! hostile driver.
 
 mod guest;
+pub(crate) mod hostile;
 
 use super::*;
-use crate::testing::{Buffer, Layout, RAM_BASE, RAM_SIZE, Random};
+use crate::testing::{Buffer, Layout, RAM_BASE, Random};
 use guest::*;
 
 const SECTORS: u64 = 1000;
@@ -332,77 +333,6 @@ fn interrupts_come_as_the_driver_asks_for_them() {
         assert_eq!(guest.block.take_pulse(), expected);
         guest.answer(0).unwrap();
     }
-}
-
-/// Accesses that one call may make: a chain of the queue's table and an indirect one, and the ring around it.
-const MOST_ACCESSES: usize = 400;
-
-fn hostile_step(guest: &mut Guest, held: &mut Vec<Taken>, random: &Random) {
-    match random.below(10) {
-        0..=2 => {
-            let offset = random.pick(&[0x50, 0x50, 0x30, 0x44, 0x70, random.below(0x200)]);
-            let value = random.pick(&[random.below(6), random.next(), 15, 0]);
-            let effect = guest.block.write(offset, random.pick(&[4, 4, 4, 1, 2, 8]), value);
-            if effect == BlockEffect::Wait {
-                assert!(!held.is_empty(), "only what is in flight is waited for");
-            }
-            let _ = guest.block.read(random.below(0x210), random.pick(&[1, 2, 4, 8]));
-            assert_eq!(guest.memory.take_accesses(), 0, "registers reach no memory");
-        }
-        3..=5 => {
-            let queue = random.below(2) * 0x2000;
-            let at = RAM_BASE + (queue + random.below(random.pick(&[0x480, 0x2000]))).min(RAM_SIZE as u64 - 8);
-            let value = random.pick(&[random.next(), random.below(20), RAM_BASE + random.below(0x4_0000)]);
-            guest.memory.write(at, &value.to_le_bytes()[..random.pick(&[1, 2, 8])]).unwrap();
-        }
-        6 => {
-            let ask = Ask::read(random.below(SECTORS), 512 * random.below(4) as usize);
-            let queue = random.below(2) as usize;
-            if guest.queues[queue].in_flight() < 6 {
-                let _ = guest.send(queue, &ask);
-            }
-        }
-        7..=8 => {
-            let mut request = Request::new();
-            guest.memory.take_accesses();
-            if guest.block.next(random.below(5) as u16, &guest.memory, &mut request) == Next::Request {
-                let Request { ticket, operation, through, data } = request;
-                if let Operation::Read { sector } | Operation::Write { sector } = operation {
-                    let bytes: u64 = data.iter().map(|segment| u64::from(segment.length)).sum();
-                    assert!(bytes.is_multiple_of(512) && sector + bytes / 512 <= SECTORS, "never outside of the disk");
-                }
-                held.push(Taken { ticket, operation, through, data: data.to_vec() });
-            }
-            assert!(guest.memory.take_accesses() <= MOST_ACCESSES);
-            assert_eq!(usize::from(guest.block.in_flight()), held.len());
-            assert!(held.len() <= 2 * usize::from(QUEUE_SIZE_MAX));
-        }
-        _ => {
-            if let Some(taken) = held.pop() {
-                let outcome = random.pick(&[Outcome::Done, Outcome::Failed]);
-                guest.block.complete(&taken.ticket, outcome, &guest.memory);
-                guest.block.signal(taken.ticket.queue, &guest.memory);
-            }
-        }
-    }
-    guest.memory.take_accesses();
-}
-
-#[test]
-fn a_hostile_driver_causes_no_panic_and_bounded_work() {
-    let random = Random::new(0x0bad_d15c);
-    let (mut broken, mut running) = (0, 0);
-    for seed in 0..3000 {
-        let mut guest = Guest::new(&disk(SECTORS), random.pick(&[0, 1 << 29]), seed);
-        let mut held = vec![];
-        guest.memory.take_accesses();
-        for _ in 0..random.below(200) {
-            hostile_step(&mut guest, &mut held, &random);
-        }
-        broken += u32::from(guest.get(STATUS) & 64 != 0);
-        running += u32::from(guest.get(STATUS) == 15);
-    }
-    assert!(broken > 100 && running > 100, "{broken} broken, {running} still running");
 }
 
 #[test]

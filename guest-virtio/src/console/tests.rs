@@ -2,10 +2,12 @@
 //! with a hostile one.
 
 mod guest;
+pub(crate) mod hostile;
 
 use super::*;
 use crate::testing::{Buffer, DriverQueue, Layout, RAM_BASE, RAM_SIZE, Random, VecMemory};
 use guest::*;
+use hostile::MOST_ACCESSES;
 
 const RINGS: [Rings; 2] = [Rings::Plain, Rings::EventIndex];
 
@@ -433,69 +435,6 @@ fn random_use_of_all_ports_loses_nothing() {
             }
         }
     }
-}
-
-/// Descriptor reads of one call, and the ring accesses around each, twice over.
-const MOST_ACCESSES: usize = 1000;
-
-/// One step of a guest that does what it likes with registers and memory.
-fn hostile_step(guest: &mut Guest, random: &Random) {
-    match random.below(10) {
-        0..=3 => {
-            let offset = random.pick(&[0x50, 0x50, 0x50, 0x30, 0x44, 0x70, random.below(0x200)]);
-            let value = random.pick(&[random.below(12), random.next(), 15, 0]);
-            let size = random.pick(&[4, 4, 4, 1, 2, 8]);
-            guest.memory.take_accesses();
-            let _ = guest.console.write(offset, size, value);
-            let _ = guest.console.read(random.below(0x210), size);
-            assert_eq!(guest.memory.take_accesses(), 0, "registers reach no memory");
-        }
-        4..=5 => {
-            let within = random.pick(&[0x480, 0x2000, 0x1_4000]);
-            let queue = random.below(10) * 0x2000;
-            let at = RAM_BASE + (queue + random.below(within)).min(RAM_SIZE as u64 - 8);
-            let value = random.pick(&[random.next(), random.below(20), RAM_BASE + random.below(0x4_0000)]);
-            let length = random.pick(&[1, 2, 8]);
-            guest.memory.write(at, &value.to_le_bytes()[..length]).unwrap();
-        }
-        6 => {
-            let _ = guest.console.serve_control(&guest.memory);
-        }
-        7 => {
-            let taken = random.below(400) as usize;
-            let sink = &mut |bytes: &[u8]| taken.min(bytes.len() + 3);
-            let _ = guest.console.take_tx(port(random.below(4) as u32), &guest.memory, 5000, sink);
-        }
-        8 => {
-            let bytes = vec![1; random.below(5000) as usize];
-            let _ = guest.console.give_rx(port(random.below(4) as u32), &guest.memory, &bytes);
-        }
-        _ => {
-            let _ = guest.console.poll_port_event();
-            let _ = guest.console.rx_room(port(random.below(4) as u32), &guest.memory);
-        }
-    }
-    assert!(guest.memory.take_accesses() <= MOST_ACCESSES);
-}
-
-#[test]
-fn hostile_guest_causes_no_panic_and_bounded_work() {
-    let random = Random::new(0xdead);
-    let mut broken = 0;
-    let mut served = 0;
-    for _ in 0..4000 {
-        let mut guest = Guest::probed(4, random.pick(&RINGS));
-        for number in 0..4 {
-            guest.open(number);
-        }
-        guest.memory.take_accesses();
-        for _ in 0..random.below(150) {
-            hostile_step(&mut guest, &random);
-        }
-        broken += u32::from(guest.get(STATUS) & 64 != 0);
-        served += u32::from(guest.get(STATUS) == 15);
-    }
-    assert!(broken > 100 && served > 100, "{broken} broken, {served} still running");
 }
 
 #[test]

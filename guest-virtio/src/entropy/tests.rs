@@ -1,7 +1,10 @@
 //! An entropy device against virtio 1.2 §5.4, with a driver that lays its buffers out at will, and with a hostile one.
 
+pub(crate) mod hostile;
+
 use super::*;
 use crate::testing::{Buffer, DriverQueue, Layout, QUEUE_BYTES, RAM_BASE, RAM_SIZE, Random, VecMemory};
+#[cfg(test)]
 use proptest::prelude::*;
 
 const STATUS: u64 = 0x70;
@@ -194,6 +197,7 @@ fn a_device_without_a_running_driver_draws_nothing() {
     assert_eq!((guest.fill(), guest.given.len()), (Backlog::Empty, 0));
 }
 
+#[cfg(test)]
 proptest! {
     #[test]
     fn any_layout_is_filled_from_its_front(
@@ -224,58 +228,6 @@ proptest! {
         let last: Vec<u8> = taken.concat();
         prop_assert!(guest.given.ends_with(&last));
     }
-}
-
-/// Accesses that one call may make: for each request its ring entry, a table of the queue's and an indirect one of one-byte
-/// buffers, and the rings around them.
-const MOST_ACCESSES: usize = REQUESTS_MAX * (2 * REQUEST_BYTES + ENTRIES as usize + 8) + 8;
-
-fn hostile_step(guest: &mut Guest, random: &Random) {
-    match random.below(8) {
-        0..=1 => {
-            let offset = random.pick(&[0x50, 0x50, 0x30, 0x44, 0x70, random.below(0x200)]);
-            let value = random.pick(&[random.below(6), random.next(), 15, 0]);
-            guest.memory.take_accesses();
-            let _ = guest.device.write(offset, random.pick(&[4, 4, 4, 1, 2, 8]), value);
-            let _ = guest.device.read(random.below(0x210), random.pick(&[1, 2, 4, 8]));
-            assert_eq!(guest.memory.take_accesses(), 0, "registers reach no memory");
-        }
-        2..=3 => {
-            let at = RAM_BASE + random.below(random.pick(&[0x480, 0x2000]));
-            let value = random.pick(&[random.next(), random.below(20), RAM_BASE + random.below(0x4_0000)]);
-            guest.memory.write(at, &value.to_le_bytes()[..random.pick(&[1, 2, 8])]).unwrap();
-        }
-        4..=5 => {
-            if guest.queue.in_flight() < 12 {
-                let layout = random.pick(&[Layout::Direct, Layout::Indirect]);
-                let _ = guest.offer(&[1 + random.below(300) as u32, 1], layout);
-            }
-        }
-        _ => {
-            guest.memory.take_accesses();
-            let before = guest.given.len();
-            let left = guest.fill();
-            assert!(guest.given.len() - before <= REQUESTS_MAX * REQUEST_BYTES);
-            assert!(guest.memory.take_accesses() <= MOST_ACCESSES);
-            assert!(left == Backlog::Empty || guest.get(STATUS) & 64 == 0, "a broken device leaves nothing");
-        }
-    }
-}
-
-#[test]
-fn a_hostile_driver_causes_no_panic_and_bounded_work() {
-    let random = Random::new(0x0bad_5eed);
-    let (mut broken, mut running, mut given) = (0, 0, 0);
-    for _ in 0..3000 {
-        let mut guest = Guest::new(random.pick(&[0, EVENT_IDX]));
-        for _ in 0..random.below(200) {
-            hostile_step(&mut guest, &random);
-        }
-        broken += u32::from(guest.get(STATUS) & 64 != 0);
-        running += u32::from(guest.get(STATUS) == 15);
-        given += guest.given.len();
-    }
-    assert!(broken > 100 && running > 100 && given > 10_000, "{broken} broken, {running} still running, {given} bytes");
 }
 
 #[test]

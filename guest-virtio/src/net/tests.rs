@@ -2,9 +2,11 @@
 
 mod exchange;
 mod guest;
-mod hostile;
+pub(crate) mod hostile;
+#[cfg(test)]
 mod offload;
 mod receive;
+#[cfg(test)]
 mod segment;
 
 use super::*;

@@ -29,7 +29,15 @@ fn parse_disk(at: &str, node: &FdtNode<'_>) -> Result<DiskSpec> {
         let found = reader.take(property)?;
         found.map_or(Ok(0), |found| reader.u64(&found))
     });
-    let disk = DiskSpec { name, drive, first: first?, sectors: sectors?, writable: !reader.flag("read-only")? };
+    let disk = DiskSpec {
+        name,
+        drive,
+        first: first?,
+        sectors: sectors?,
+        writable: !reader.flag("read-only")?,
+        iops: reader.u32("max-iops")?.unwrap_or(0),
+        kbytes_per_s: reader.u32("max-kbytes-per-s")?.unwrap_or(0),
+    };
     reader.finish()?;
     Ok(disk)
 }

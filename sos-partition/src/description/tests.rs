@@ -36,6 +36,8 @@ fn guests_are_read_in_order_with_every_property() {
         shared: Vec::new(),
         disks: Vec::new(),
         nics: Vec::new(),
+        rng: false,
+        guarantee: Some(0x100_0000),
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -62,6 +64,8 @@ fn guests_are_read_in_order_with_every_property() {
         shared: Vec::new(),
         disks: Vec::new(),
         nics: Vec::new(),
+        rng: false,
+        guarantee: None,
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -83,6 +87,7 @@ fn each_mistake_is_named_with_file_node_and_property() {
     let cases = [
         ("autostart;", "autostart; dma;", "/guests/linux: property \"dma\": unknown"),
         ("autostart;", "autostart = <1>;", "/guests/linux: property \"autostart\": takes no value"),
+        ("watchdog;", "watchdog; rng = <1>;", "/guests/linux: property \"rng\": takes no value"),
         ("watchdog;", "watchdog = \"on\";", "/guests/linux: property \"watchdog\": takes no value"),
         (
             "restart = \"on-failure\"",
@@ -96,6 +101,11 @@ fn each_mistake_is_named_with_file_node_and_property() {
         ),
         ("vcpus = <2>", "vcpus = \"two\", \"2\"", "/guests/linux: property \"vcpus\": must be one 32-bit cell"),
         ("vcpus = <2>", "vcpus = <9>", "/guests/linux: vcpus: 9 is not in 1..=8"),
+        (
+            "memory-guarantee = /bits/ 64 <0x1000000>",
+            "memory-guarantee = /bits/ 64 <0x2200000>",
+            "/guests/linux: memory-guarantee: 0x2200000 bytes are not a multiple of 2 MiB up to its memory",
+        ),
         ("vcpus = <2>", "vcpus = <258>", "/guests/linux: vcpus: 258 is not in 1..=8"),
         ("vcpus = <2>", "vcpus = <0>", "/guests/linux: vcpus: 0 is not in 1..=8"),
         (
@@ -252,11 +262,19 @@ fn with_disks(nodes: &str) -> String {
 fn disks_are_read_in_their_order() {
     let nodes = "root { compatible = \"dormouse,disk\"; };\n\
         data { compatible = \"dormouse,disk\"; drive = <3>; first-sector = /bits/ 64 <0x800>; \
-        sectors = /bits/ 64 <0x100000000>; read-only; };";
+        sectors = /bits/ 64 <0x100000000>; read-only; max-iops = <500>; max-kbytes-per-s = <20000>; };";
     let guests = parse(&compile(&with_disks(nodes))).unwrap().guests;
-    let disk =
-        |name: &str, drive, first, sectors, writable| DiskSpec { name: name.into(), drive, first, sectors, writable };
-    assert_eq!(guests[0].disks, [disk("root", 0, 0, 0, true), disk("data", 3, 0x800, 0x1_0000_0000, false)]);
+    let disk = |name: &str, drive, first, sectors, writable, [iops, kbytes_per_s]: [u32; 2]| DiskSpec {
+        name: name.into(),
+        drive,
+        first,
+        sectors,
+        writable,
+        iops,
+        kbytes_per_s,
+    };
+    let data = disk("data", 3, 0x800, 0x1_0000_0000, false, [500, 20_000]);
+    assert_eq!(guests[0].disks, [disk("root", 0, 0, 0, true, [0, 0]), data]);
     assert_eq!(guests[1].disks, []);
 }
 
@@ -267,6 +285,12 @@ fn what_is_wrong_with_a_disk_is_named() {
     for (nodes, words) in [
         (disk("drive = <256>;"), "/guests/linux/disks/d: disk \"d\": drive 256 is not in 0..=255"),
         (disk("size = <1>;"), "/guests/linux/disks/d: property \"size\": unknown"),
+        (disk("max-iops = \"fast\";"), "/guests/linux/disks/d: property \"max-iops\": must be one 32-bit cell"),
+        (
+            disk("max-kbytes-per-s = /bits/ 64 <1>;"),
+            "/guests/linux/disks/d: property \"max-kbytes-per-s\": must be one 32-bit cell",
+        ),
+        (disk("max-kbit-per-s = <1>;"), "/guests/linux/disks/d: property \"max-kbit-per-s\": unknown"),
         (disk("sectors = <1>;"), "property \"sectors\": must be one /bits/ 64 number"),
         (disk("more { };"), "/guests/linux/disks/d/more: unknown node"),
         ("d { };".into(), "property \"compatible\": is missing"),

@@ -1,9 +1,12 @@
 //! Privileged calls by HVC (`hv_abi::call`, DEN0028).
 
+use alloc::vec::Vec;
 use core::arch::asm;
 
 use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion};
+use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
+use hv_abi::mailbox::BODY_MAX;
 use hv_abi::message::Fault;
 use hv_abi::record::{CrashRecord, HvInfo, QueryKind, SosStatus};
 use hv_abi::wake::WakeRule;
@@ -141,6 +144,12 @@ impl Hypervisor for El2 {
         self.query(QueryKind::SosStatus)
     }
 
+    fn hv_query(&mut self, kind: QueryKind, argument: u64) -> Result<Vec<u8>, Status> {
+        let arguments = [kind as u64, argument, ANSWERS.ipa(), BODY_MAX as u64];
+        let [bytes, ..] = self.call(Call::HvQuery, arguments)?;
+        Ok(ANSWERS.bytes(bytes))
+    }
+
     fn hv_config(&mut self, kind: ConfigKind) -> Result<(), Status> {
         self.call(Call::HvConfig, [kind as u64]).map(|_| ())
     }
@@ -204,6 +213,10 @@ impl Hypervisor for El2 {
 
     fn sos_wake_rules(&mut self, rules: &[WakeRule]) -> Result<(), Status> {
         self.call(Call::SosRules, [rules.as_ptr() as u64, rules.len() as u64]).map(|_| ())
+    }
+
+    fn console_attach(&mut self, vm: VmHandle, to: (VmHandle, u16), right: ConsoleRight) -> Result<(), Status> {
+        self.call(Call::ConsoleAttach, [vm.0, to.0.0, u64::from(to.1), right as u64]).map(|_| ())
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

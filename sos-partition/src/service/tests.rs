@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::fake::{El2, SYSTEM, system_archive};
 
+mod console;
 mod devices;
 mod lives;
 
@@ -164,8 +165,9 @@ fn a_linux_guest_is_built_as_its_spec_says() {
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let vm = life.el2.vm("linux").unwrap();
     assert_eq!((vm.vcpus, vm.memory), (2, 0x200_0000));
-    let kinds = [DeviceKind::StolenTime, DeviceKind::Watchdog, DeviceKind::Mailbox, DeviceKind::ManagementPorts];
-    assert_eq!(vm.devices, kinds.map(|kind| (kind, if kind == DeviceKind::ManagementPorts { 4 } else { 0 })));
+    use DeviceKind::{Balloon, Mailbox, ManagementPorts, StolenTime, Watchdog};
+    let kinds = [(StolenTime, 0), (Watchdog, 0), (Balloon, 0x100_0000), (Mailbox, 0), (ManagementPorts, 4)];
+    assert_eq!(vm.devices, kinds);
     assert_eq!(vm.scheduling, Scheduling::DEFAULT);
     assert_eq!(vm.grants, Grants::ALL);
     // text_offset 0 above the first 2 MiB block; the tree at the start of RAM.

@@ -31,6 +31,8 @@ fn spec() -> VmSpec {
         shared: vec![shared("link", 0x1_0000, true), shared("feed", 0x20_0000, false)],
         disks: Vec::new(),
         nics: Vec::new(),
+        rng: false,
+        guarantee: None,
     }
 }
 
@@ -219,13 +221,14 @@ fn nic(name: &str) -> NicSpec {
 fn the_largest_tree_fits_the_room_that_plans_keep() {
     let name = |index| ["x".repeat(30), std::format!("{index}")].concat();
     let shared = (0..4).map(|index| shared(&name(index), SHARED_MAX, false)).collect();
-    let disk = DiskSpec { name: "d".into(), drive: 0, first: 0, sectors: 0, writable: true };
+    let disk = DiskSpec { name: "d".into(), drive: 0, first: 0, sectors: 0, writable: true, iops: 0, kbytes_per_s: 0 };
     let spec = VmSpec {
         vcpus: 8,
         bootargs: "x".repeat(BOOTARGS_MAX),
         shared,
         disks: vec![disk; 4],
         nics: vec![nic("n"); 2],
+        rng: true,
         ..spec()
     };
     let initrd = Extent { start: 0, size: 1 };
@@ -235,22 +238,45 @@ fn the_largest_tree_fits_the_room_that_plans_keep() {
 }
 
 #[test]
-fn each_disk_and_each_network_card_has_a_slot_behind_that_of_the_management_ports() {
-    let disk = |name: &str| DiskSpec { name: name.into(), drive: 0, first: 0, sectors: 0, writable: true };
+fn each_disk_each_network_card_and_the_entropy_device_has_a_slot_behind_that_of_the_management_ports() {
+    let disk = |name: &str| DiskSpec {
+        name: name.into(),
+        drive: 0,
+        first: 0,
+        sectors: 0,
+        writable: true,
+        iops: 0,
+        kbytes_per_s: 0,
+    };
     for ports in [0, 1] {
-        let spec =
-            VmSpec { disks: vec![disk("root"), disk("data")], nics: vec![nic("e0"), nic("e1")], ports, ..spec() };
+        let spec = VmSpec {
+            disks: vec![disk("root"), disk("data")],
+            nics: vec![nic("e0"), nic("e1")],
+            rng: true,
+            ports,
+            ..spec()
+        };
         let source = decompile(&build(&spec, Grants::ALL, None, None));
-        assert_eq!(source.matches("\"virtio,mmio\"").count(), 4 + usize::from(ports != 0));
+        assert_eq!(source.matches("\"virtio,mmio\"").count(), 5 + usize::from(ports != 0));
         // hw/arm/virt.c: slots of 0x200 bytes, SPIs from 16.
         for (node, reg, interrupt) in [
             ("virtio_mmio@a000200", "reg = <0x00 0xa000200 0x00 0x200>;", "interrupts = <0x00 0x11 0x01>;"),
             ("virtio_mmio@a000400", "reg = <0x00 0xa000400 0x00 0x200>;", "interrupts = <0x00 0x12 0x01>;"),
             ("virtio_mmio@a000a00", "reg = <0x00 0xa000a00 0x00 0x200>;", "interrupts = <0x00 0x15 0x01>;"),
             ("virtio_mmio@a000c00", "reg = <0x00 0xa000c00 0x00 0x200>;", "interrupts = <0x00 0x16 0x01>;"),
+            ("virtio_mmio@a000e00", "reg = <0x00 0xa000e00 0x00 0x200>;", "interrupts = <0x00 0x17 0x01>;"),
         ] {
             let lines = lines_of(&source, node);
             assert!(lines.iter().any(|line| line == reg) && lines.iter().any(|line| line == interrupt), "{lines:?}");
         }
     }
+}
+
+#[test]
+fn a_guest_with_a_guarantee_has_a_balloon_in_the_slot_behind_those_of_network_cards() {
+    let spec = VmSpec { guarantee: Some(2 << 20), ports: 0, ..spec() };
+    let source = decompile(&build(&spec, Grants::ALL, None, None));
+    assert_eq!(source.matches("\"virtio,mmio\"").count(), 1);
+    let lines = lines_of(&source, "virtio_mmio@a001000");
+    assert!(lines.iter().any(|line| line == "interrupts = <0x00 0x18 0x01>;"), "{lines:?}");
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 
 use super::http::{self, Content, HEAD_MAX, Refusal, Resource};
-use super::{IDLE_S, Turn};
+use super::{IDLE_S, SILENT_S, Turn};
 
 /// Any connection is reset after so long: who takes a byte now and then does not keep the partition on.
 const WHOLE_S: u64 = 30;
@@ -35,25 +35,39 @@ pub(super) struct Connection {
     left: usize,
     /// The client has not acknowledged the SYN.
     half_open: bool,
+    /// It has not said a byte.
+    silent: bool,
 }
 
 impl Connection {
-    pub(super) const FREE: Self = Self { stage: Stage::Free, began: 0, progress: 0, left: 0, half_open: true };
+    pub(super) const FREE: Self =
+        Self { stage: Stage::Free, began: 0, progress: 0, left: 0, half_open: true, silent: true };
 
     /// Whether nobody is there.
     pub(super) const fn is_free(&self) -> bool {
         matches!(self.stage, Stage::Free)
     }
 
-    /// When it last got on; half open, it has not yet.
+    /// Whether somebody is there who is more than a SYN.
+    pub(super) const fn is_established(&self) -> bool {
+        !self.is_free() && !self.half_open
+    }
+
+    /// Whether somebody is there who has not said a byte.
+    pub(super) const fn is_silent(&self) -> bool {
+        !self.is_free() && self.silent
+    }
+
+    /// When it last got on; who has said nothing has not yet.
     pub(super) fn progress(&self) -> Option<u64> {
-        (!self.is_free() && !self.half_open).then_some(self.progress)
+        (!self.is_free() && !self.silent).then_some(self.progress)
     }
 
     /// When it is reset unless it gets on.
     pub(super) fn deadline(&self, ticks_per_second: u64) -> Option<u64> {
         let after = |from: u64, seconds: u64| from.saturating_add(seconds.saturating_mul(ticks_per_second));
-        (!self.is_free()).then(|| after(self.progress, IDLE_S).min(after(self.began, WHOLE_S)))
+        let idle = if self.silent { SILENT_S } else { IDLE_S };
+        (!self.is_free()).then(|| after(self.progress, idle).min(after(self.began, WHOLE_S)))
     }
 
     /// Takes what has come and gives what is to go.
@@ -71,6 +85,7 @@ impl Connection {
             *self = Self { stage: Stage::Head(Vec::new()), began: turn.now, progress: turn.now, ..Self::FREE };
         }
         self.half_open &= socket.state() == State::SynReceived;
+        self.silent &= !socket.can_recv();
         if self.deadline(turn.ticks_per_second).is_some_and(|deadline| deadline <= turn.now) {
             // The client is told that nobody is there any more.
             socket.abort();

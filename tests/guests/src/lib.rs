@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod arguments;
 pub mod console;
 pub mod cpu;
+pub mod disk;
 pub mod entry;
 pub mod exception;
 pub mod gic;

@@ -18,6 +18,13 @@ pub enum DeviceKind {
     Disk = 5,
     /// A network card. Parameters: [`NicPort`].
     Nic = 6,
+    /// A virtio entropy device in slot [`crate::guest_map::ENTROPY_SLOT`]. Parameter: 0.
+    Entropy = 7,
+    /// No device: what a disk that the VM has been given may do. Parameters: [`DiskLimits`].
+    DiskLimits = 8,
+    /// A balloon in slot [`crate::guest_map::BALLOON_SLOT`]. Parameter: bytes of memory that stay the VM's, whatever it reports
+    /// free: a multiple of [`super::MEMORY_ALIGNMENT`], at most what it has.
+    Balloon = 9,
 }
 
 impl DeviceKind {
@@ -30,6 +37,9 @@ impl DeviceKind {
             4 => Some(Self::StolenTime),
             5 => Some(Self::Disk),
             6 => Some(Self::Nic),
+            7 => Some(Self::Entropy),
+            8 => Some(Self::DiskLimits),
+            9 => Some(Self::Balloon),
             _ => None,
         }
     }
@@ -67,6 +77,30 @@ impl DiskPart {
         let [drive, disk, queues, flags] = u32::try_from(which).ok()?.to_le_bytes();
         let known = usize::from(disk) < DISKS_MAX && (1..=DISK_QUEUES_MAX).contains(&queues) && flags <= 1;
         known.then_some(Self { drive, disk, queues, writable: flags == 1, first, sectors })
+    }
+}
+
+/// The most that a disk does: the last three registers of `vm_device`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskLimits {
+    /// Which of the VM's disks it is, below [`DISKS_MAX`].
+    pub disk: u8,
+    /// Most requests in a second; 0 is no limit.
+    pub iops: u32,
+    /// Most thousands of bytes that it reads and writes in a second, together; 0 is no limit.
+    pub kbytes_per_s: u32,
+}
+
+impl DiskLimits {
+    /// The disk, `requests/s | kbytes/s << 32`, zero.
+    pub fn to_registers(self) -> [u64; 3] {
+        [self.disk.into(), u64::from(self.iops) | u64::from(self.kbytes_per_s) << 32, 0]
+    }
+
+    /// The limits in registers, or `None` where a value is out of its range.
+    pub fn from_registers([disk, limits, rest]: [u64; 3]) -> Option<Self> {
+        let disk = u8::try_from(disk).ok().filter(|disk| usize::from(*disk) < DISKS_MAX)?;
+        (rest == 0).then_some(Self { disk, iops: limits as u32, kbytes_per_s: (limits >> 32) as u32 })
     }
 }
 

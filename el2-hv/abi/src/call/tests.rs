@@ -25,12 +25,15 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
 fn unknown_grants_devices_and_answers_are_refused() {
     assert_eq!(Grants::from_register(0b1111), Some(Grants::ALL));
     assert_eq!(Grants::from_register(0b1_0000), None);
-    use DeviceKind::{Disk, Mailbox, ManagementPorts, Nic, StolenTime, Watchdog};
-    for kind in [Mailbox, ManagementPorts, Watchdog, StolenTime, Disk, Nic] {
+    use DeviceKind::{Balloon, Disk, DiskLimits, Entropy, Mailbox, ManagementPorts, Nic, StolenTime, Watchdog};
+    for kind in [Mailbox, ManagementPorts, Watchdog, StolenTime, Disk, Nic, Entropy, DiskLimits, Balloon] {
         assert_eq!(DeviceKind::from_register(kind as u64), Some(kind));
     }
-    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(7)), (None, None));
-    assert_eq!(DrainAnswer::from_register(2), None);
+    assert_eq!((DeviceKind::from_register(0), DeviceKind::from_register(10)), (None, None));
+    for answer in [DrainAnswer::Agreed, DrainAnswer::Busy, DrainAnswer::AgreedUnvisited] {
+        assert_eq!(DrainAnswer::from_register(answer as u64), Some(answer));
+    }
+    assert_eq!(DrainAnswer::from_register(3), None);
     assert_eq!(ConfigKind::from_register(0), None);
 }
 
@@ -41,6 +44,16 @@ fn parts_of_drives_go_round_through_registers_and_wrong_ones_are_refused() {
     assert_eq!(DiskPart::from_registers(part.to_registers()), Some(part));
     for wrong in [0x0104_04c8, 0x0105_03c8, 0x0100_03c8, 0x0204_03c8, 0x1_0104_03c8] {
         assert_eq!(DiskPart::from_registers([wrong, 0, 0]), None, "{wrong:#x}");
+    }
+}
+
+#[test]
+fn limits_of_disks_go_round_through_registers_and_wrong_ones_are_refused() {
+    let limits = DiskLimits { disk: 3, iops: 500, kbytes_per_s: 0x1_0001 };
+    assert_eq!(limits.to_registers(), [3, 0x1_0001_0000_01f4, 0]);
+    assert_eq!(DiskLimits::from_registers(limits.to_registers()), Some(limits));
+    for wrong in [[4, 0, 0], [1 << 32, 0, 0], [3, 0, 1]] {
+        assert_eq!(DiskLimits::from_registers(wrong), None, "{wrong:x?}");
     }
 }
 

@@ -28,6 +28,8 @@ fn messages_have_their_golden_bytes() {
     assert_eq!(encode(&Request::VmPause { name: "a".to_owned() }), [9, 1, b'a']);
     assert_eq!(encode(&Request::VmResume { name: "a".to_owned() }), [10, 1, b'a']);
     assert_eq!(encode(&Request::Board(BoardPower::Reset)), [11, 1]);
+    let console = ConsoleAttach { name: "a".to_owned(), input: true };
+    assert_eq!(encode(&Request::Console(console)), [12, 1, b'a', 1]);
     assert_eq!(encode(&Reply::Done), [0]);
     let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
     assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
@@ -36,7 +38,8 @@ fn messages_have_their_golden_bytes() {
         [
             1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1, 100,
             1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7, 1, 1, b's', 0x80, 0x80, 4, 1, 2, 1, 1, b'd', 1, 0x80,
-            1, 2, 1, 1, 1, b'n', 1, b'w', 5, 1, 2, 3, 4, 5, 6, 7, 0xdc, 11, 1, 0, 1, 2
+            1, 2, 1, 0xac, 2, 5, 1, 1, b'n', 1, b'w', 5, 1, 2, 3, 4, 5, 6, 7, 0xdc, 11, 1, 0, 1, 2, 1, 1, 0x80, 0x80,
+            0x80, 1
         ]
     );
     let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
@@ -68,7 +71,15 @@ fn spec() -> VmSpec {
         restart: RestartPolicy::Always,
         restart_limit: 7,
         shared: vec![SharedMemory { name: "s".to_owned(), bytes: 0x1_0000, writable: true, number: 2 }],
-        disks: vec![DiskSpec { name: "d".to_owned(), drive: 1, first: 0x80, sectors: 2, writable: true }],
+        disks: vec![DiskSpec {
+            name: "d".to_owned(),
+            drive: 1,
+            first: 0x80,
+            sectors: 2,
+            writable: true,
+            iops: 300,
+            kbytes_per_s: 5,
+        }],
         nics: vec![NicSpec {
             name: "n".to_owned(),
             network: "w".to_owned(),
@@ -80,6 +91,8 @@ fn spec() -> VmSpec {
             kbit_per_s: 1,
             packets_per_s: 2,
         }],
+        rng: true,
+        guarantee: Some(0x20_0000),
     }
 }
 

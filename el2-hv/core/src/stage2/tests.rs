@@ -167,6 +167,7 @@ fn random_mappings_translate_like_a_map_of_pages_and_come_back_whole() {
         while let Some(piece) = tables.take_piece(&mut host) {
             match piece {
                 Piece::Shared(block) => panic!("{block:?} was not shared"),
+                Piece::Given => panic!("nothing was given up"),
                 Piece::Block(block) => back.extend((0..block.size / 4096).map(|i| block.start.0 + i * 4096)),
                 Piece::Table(pa) => {
                     assert!(host.tables.remove(&pa.0).unwrap().iter().all(|&entry| entry == 0));
@@ -203,4 +204,93 @@ fn vtcr_is_the_value_of_the_arm_arm_for_cortex_a72() {
     // T0SZ=24, SL0=1, IRGN0=ORGN0=1, SH0=3, TG0=0, PS=4 (44 bits), RES1 bit 31.
     assert_eq!(vtcr(4, false), 0x8004_3558);
     assert_eq!(vtcr(6, true), 0x800d_3558);
+}
+
+#[test]
+fn a_map_of_pages_reaches_exactly_what_is_allowed_and_needs_no_table_for_a_change() {
+    // Two banks, and frames in both; 3 tables of level 3 and one of level 2 for each.
+    let (mut host, _) = Host::new(8);
+    let mut map = PageMap::new(Pa(0x1000_0000));
+    let banks = [range(0x4000_0000, 6 * MIB), range(600 * GIB, 6 * MIB)];
+    banks.iter().for_each(|bank| map.cover(*bank, &mut host).unwrap());
+    assert_eq!(host.left, 0);
+    let mut model = std::collections::BTreeSet::new();
+    let steps = [
+        (0, 1024, true),
+        (100, 3, false),
+        (600, 500, false),
+        (101, 1, true),
+        (1535, 1, true),
+        (0, 1536, false),
+        (7, 600, true),
+    ];
+    for bank in &banks {
+        for (first, count, allowed) in steps {
+            let changed = range(bank.start.0 + first * 4096, count * 4096);
+            let frames = changed.outer_frames();
+            if allowed {
+                map.allow(changed, &mut host);
+                model.extend(frames);
+            } else {
+                map.forbid(changed, &mut host);
+                model.retain(|frame| !frames.contains(frame));
+            }
+            for frame in bank.outer_frames() {
+                let found = Stage2::new(map.root()).translate(Ipa(frame * 4096), &host);
+                assert_eq!(
+                    found.map(|found| (found.pa.0, found.writable)),
+                    model.contains(&frame).then_some((frame * 4096, true))
+                );
+            }
+        }
+    }
+    // What is not covered stays out of reach.
+    map.allow(range(0x8000_0000, 8192), &mut host);
+    map.allow(range(1 << 40, 8192), &mut host);
+    map.forbid(range(0, 1 << 30), &mut host);
+    assert_eq!(Stage2::new(map.root()).translate(Ipa(0x8000_0000), &host), None);
+    assert_eq!(map.cover(range((1 << 40) - 4096, 8192), &mut host), Err(MapError::Range(Ipa((1 << 40) - 4096))));
+    assert_eq!(map.cover(range(0x8000_0000, 4096), &mut host), Err(MapError::NoMemory));
+}
+
+#[test]
+fn a_block_that_is_given_up_leads_nowhere_until_another_is_in_its_place() {
+    let (mut host, mut tables) = Host::new(9);
+    tables.map(Ipa(GIB), range(0x5000_0000, 6 * MIB), Access::Ram, &mut host).unwrap();
+    assert_eq!(tables.give(Ipa(GIB + 2 * MIB), &mut host), Some(range(0x5020_0000, 2 * MIB)));
+    for offset in [0, 0x1234, 2 * MIB - 1] {
+        assert_eq!(tables.translate(Ipa(GIB + 2 * MIB + offset), &host), None, "{offset:#x}");
+        assert!(tables.is_given(Ipa(GIB + 2 * MIB + offset), &host));
+    }
+    assert_eq!(tables.give(Ipa(GIB + 2 * MIB), &mut host), None, "once");
+    assert!(!tables.is_given(Ipa(GIB), &host) && !tables.is_given(Ipa(GIB + 6 * MIB), &host));
+    assert!(tables.translate(Ipa(GIB + 2 * MIB - 1), &host).is_some(), "its neighbors stay");
+    tables.map(Ipa(GIB + 2 * MIB), range(0x6000_0000, 2 * MIB), Access::Ram, &mut host).unwrap();
+    assert_eq!(tables.translate(Ipa(GIB + 2 * MIB + 5), &host).unwrap().pa, Pa(0x6000_0005));
+    assert!(!tables.is_given(Ipa(GIB + 2 * MIB), &host));
+}
+
+#[test]
+fn only_whole_blocks_of_a_vms_own_memory_can_be_given_up() {
+    let (mut host, mut tables) = Host::new(9);
+    tables.map(Ipa(GIB), range(0x8000_0000, GIB), Access::Ram, &mut host).unwrap();
+    tables.map(Ipa(2 * GIB), range(0x5000_0000, 2 * MIB), Access::SharedReadWrite, &mut host).unwrap();
+    tables.map(Ipa(2 * GIB + 2 * MIB), range(0x5020_0000, 2 * MIB), Access::ReadExecute, &mut host).unwrap();
+    tables.map(Ipa(2 * GIB + 4 * MIB), range(0x5040_0000, 4096), Access::Ram, &mut host).unwrap();
+    tables.map(Ipa(2 * GIB + 6 * MIB), range(0x5060_0000, 2 * MIB), Access::Ram, &mut host).unwrap();
+    let refused = [GIB, 2 * GIB, 2 * GIB + 2 * MIB, 2 * GIB + 4 * MIB, 2 * GIB + 6 * MIB + 4096, 3 * GIB, 5, u64::MAX];
+    for ipa in refused {
+        assert_eq!(tables.give(Ipa(ipa), &mut host), None, "{ipa:#x}");
+    }
+}
+
+#[test]
+fn what_was_given_up_does_not_come_back_at_the_end() {
+    let (mut host, mut tables) = Host::new(9);
+    tables.map(Ipa(GIB), range(0x5000_0000, 4 * MIB), Access::Ram, &mut host).unwrap();
+    tables.give(Ipa(GIB), &mut host).unwrap();
+    let pieces: Vec<_> = core::iter::from_fn(|| tables.take_piece(&mut host)).collect();
+    assert_eq!(pieces.len(), 3, "{pieces:?}");
+    assert_eq!(pieces[..2], [Piece::Given, Piece::Block(range(0x5020_0000, 2 * MIB))]);
+    assert!(matches!(pieces[2], Piece::Table(_)));
 }

@@ -29,6 +29,11 @@ impl Bucket {
         Self { rate, burst, owed: 0, at: 0 }
     }
 
+    /// Tokens that it gets in a second; 0 where there is no limit.
+    pub const fn rate(&self) -> u64 {
+        self.rate
+    }
+
     /// Tokens of a full bucket.
     pub const fn burst(&self) -> u64 {
         self.burst

@@ -133,13 +133,21 @@ pub struct Counters {
     pub received_frames: u64,
     /// Bytes of these.
     pub received_bytes: u64,
+    /// Frames for it that it had no room for.
+    pub missed: u64,
     dropped: [u64; Reason::ALL.len()],
 }
 
 impl Counters {
     /// Nothing went by: all zero.
-    pub const NONE: Self =
-        Self { sent_frames: 0, sent_bytes: 0, received_frames: 0, received_bytes: 0, dropped: [0; Reason::ALL.len()] };
+    pub const NONE: Self = Self {
+        sent_frames: 0,
+        sent_bytes: 0,
+        received_frames: 0,
+        received_bytes: 0,
+        missed: 0,
+        dropped: [0; Reason::ALL.len()],
+    };
 
     /// Frames from it that were dropped for this reason.
     pub const fn dropped(&self, reason: Reason) -> u64 {
@@ -178,6 +186,11 @@ impl Port {
             Bucket::new(rate.packets_per_s as u64, if packets > PACKETS_MAX { packets } else { PACKETS_MAX });
     }
 
+    /// What it may send.
+    pub(super) const fn rate(&self) -> Rate {
+        Rate { bits_per_s: self.bits.rate(), packets_per_s: self.packets.rate() as u32 }
+    }
+
     /// Until when its rate has `frame` wait.
     #[inline]
     pub(super) fn wait(&self, frame: &Header, now: u64) -> Option<u64> {
@@ -205,6 +218,11 @@ impl Port {
     pub(super) const fn refuse(&mut self, reason: Reason) {
         let count = &mut self.counters.dropped[reason as usize];
         *count = count.wrapping_add(1);
+    }
+
+    /// It had no room for a frame.
+    pub(super) const fn missed(&mut self) {
+        self.counters.missed = self.counters.missed.wrapping_add(1);
     }
 
     /// It got a frame of `length` bytes.

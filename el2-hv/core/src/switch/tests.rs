@@ -330,9 +330,12 @@ fn what_went_by_is_counted_at_both_ends() {
     let _ = switch.forward(ANN, &Header { length: 60, frames: 3, ..frame(own(ANN), own(BOB)) }, 0);
     switch.delivered(BOB, 1514);
     switch.delivered(PortId(9), 1);
+    switch.missed(BOB);
+    switch.missed(PortId(9));
     let (ann, bob) = (switch.counters(ANN).unwrap(), switch.counters(BOB).unwrap());
     assert_eq!((ann.sent_frames, ann.sent_bytes, ann.received_frames, ann.received_bytes), (2, 1574, 0, 0));
     assert_eq!((bob.sent_frames, bob.sent_bytes, bob.received_frames, bob.received_bytes), (0, 0, 1, 1514));
+    assert_eq!((ann.missed, bob.missed), (0, 1));
 }
 
 #[test]

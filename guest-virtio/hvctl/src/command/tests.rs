@@ -1,5 +1,7 @@
 use clap::Parser;
-use hv_abi::message::{CrashedVcpu, Failure, FailureCode, RestartPolicy, SharedMemory, VmPhase, VmSpec};
+use hv_abi::message::{
+    CrashedVcpu, DiskUse, Failure, FailureCode, NicDrops, NicUse, RestartPolicy, SharedMemory, VmPhase, VmSpec,
+};
 
 use super::*;
 use crate::records::tests::{MEMORY, hv_bytes};
@@ -72,13 +74,15 @@ fn detail() -> Reply {
             shared: [("link", 64 << 10, true), ("feed", 2 << 20, false)]
                 .map(|(name, bytes, writable)| SharedMemory { name: name.into(), bytes, writable, number: 0 })
                 .into(),
-            disks: [("root", 0, 0, true), ("data", 2048, 1 << 21, false)]
-                .map(|(name, first, sectors, writable)| DiskSpec {
+            disks: [("root", 0, 0, true, [0, 0]), ("data", 2048, 1 << 21, false, [500, 20_000])]
+                .map(|(name, first, sectors, writable, [iops, kbytes_per_s])| DiskSpec {
                     name: name.into(),
                     drive: 1,
                     first,
                     sectors,
                     writable,
+                    iops,
+                    kbytes_per_s,
                 })
                 .into(),
             nics: vec![NicSpec {
@@ -92,11 +96,32 @@ fn detail() -> Reply {
                 kbit_per_s: 1000,
                 packets_per_s: 0,
             }],
+            rng: true,
+            guarantee: Some(128 << 20),
         },
         origin: Origin::Description,
         last_end: None,
         restarts: 2,
         crash: None,
+        disks: vec![DiskUse {
+            name: "root".into(),
+            reads: 12,
+            read_bytes: 3 << 20,
+            writes: 4,
+            written_bytes: 512,
+            flushes: 5,
+            others: 6,
+            failed: 7,
+            waits: 8,
+        }],
+        nics: vec![NicUse {
+            name: "eth0".into(),
+            sent_frames: 21,
+            sent_bytes: 2048,
+            received_frames: 23,
+            received_bytes: 24,
+            dropped: NicDrops { spoofed: 31, storm: 32, nobody: 33, isolated: 34, no_room: 35 },
+        }],
     }))
 }
 
@@ -133,6 +158,7 @@ name             debian
 state            running
 vcpus            2
 memory           512 MiB
+guaranteed       128 MiB
 uptime           1.5 s
 last end         -
 from             system description
@@ -149,10 +175,17 @@ cpu affinity     0,2
 cpu reservation  2000 of each 10000 µs
 cpu pinned       no
 shared memory    link (64 KiB, read-write), feed (2 MiB, read-only)
-disks            root (drive 1, read-write), data (drive 1, 1 GiB from 1 MiB on, read-only)
+disks            root (drive 1, read-write), data (drive 1, 1 GiB from 1 MiB on, read-only, at most 500 requests/s, at most 20000 kbyte/s)
 network cards    eth0 (network lan, 02:00:00:00:00:1f, isolated, at most 1000 kbit/s)
+entropy device   yes
 restart          on-failure, at most 5 in a row
 restarts         2
+
+DISK  READS  BYTES  WRITES  BYTES  FLUSHES  OTHERS  FAILED  WAITS
+root     12  3 MiB       4  512 B        5       6       7      8
+
+NETWORK CARD  SENT  BYTES  RECEIVED  BYTES  SPOOFED  STORM  NOBODY  ISOLATED  NO ROOM
+eth0            21  2 KiB        23   24 B       31     32      33        34       35
 "
     );
     let json: serde_json::Value = serde_json::from_str(&text("vm show debian --json", encode(&detail()))).unwrap();
@@ -163,6 +196,8 @@ restarts         2
     assert_eq!(json["spec"]["cpu"]["affinity"], serde_json::json!([0, 2]));
     assert_eq!(json["spec"]["cpu"]["reservation"]["budget_us"], 2000);
     assert_eq!(json["origin"], "description");
+    assert_eq!((&json["disks"][0]["read_bytes"], &json["disks"][0]["waits"]), (&(3 << 20).into(), &8.into()));
+    assert_eq!((&json["nics"][0]["sent_frames"], &json["nics"][0]["dropped"]["no_room"]), (&21.into(), &35.into()));
     assert_eq!(json["last_end"], serde_json::Value::Null);
 }
 
@@ -235,29 +270,40 @@ fn sos_bytes() -> Vec<u8> {
     bytes
 }
 
+/// The account, or counts of packets in the order of the contract: matched, dropped, answered, woken, limited.
+fn account(asked: &Asked) -> Vec<Vec<u8>> {
+    match asked.body[0] {
+        1 => split(asked, &sos_bytes()),
+        _ => split(asked, &[1u64, 2, 3, 4, 5].map(u64::to_le_bytes).concat()),
+    }
+}
+
 #[test]
 fn the_status_of_the_service_partition_is_asked_of_el2() {
-    let (outcome, asked) = run_line("sos status", |asked| split(asked, &sos_bytes()));
+    let (outcome, asked) = run_line("sos status", account);
     assert_eq!(
         printed(outcome),
         "\
-state           off
-times woken     3
-woken last by   debian
-wake to answer  412.3 µs
-on              2.500 % of 10.0 s
-frames owned    0
-requests open   0
-failures        1
+state              off
+times woken        3
+woken last by      debian
+wake to answer     412.3 µs
+on                 2.500 % of 10.0 s
+frames owned       0
+requests open      0
+failures           1
+packets while off  1 matched, 3 answered, 4 woke it, 2 dropped, 5 above its limits
 "
     );
-    assert_eq!(asked[0].party, 0);
+    assert_eq!(asked.iter().map(|asked| asked.party).collect::<Vec<_>>(), [0, 0]);
     assert_eq!(asked[0].body, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(asked[1].body, [10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(
-        text("sos status --json", sos_bytes()),
+        printed(run_line("sos status --json", account).0),
         concat!(
             r#"{"state":"off","lives":3,"failures":1,"woken_by":"debian","wake_to_answer_ns":412345,"#,
-            r#""on_ns":250000000,"up_ns":10000000000,"on_percent":2.5,"frames":0,"requests":0}"#,
+            r#""on_ns":250000000,"up_ns":10000000000,"on_percent":2.5,"frames":0,"requests":0,"#,
+            r#""packets":{"matched":1,"answered":3,"woken":4,"dropped":2,"limited":5}}"#,
             "\n"
         )
     );

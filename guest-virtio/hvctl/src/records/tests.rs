@@ -65,7 +65,7 @@ fn records_of_another_size_are_refused() {
     let bytes = hv_bytes(MEMORY);
     assert!(matches!(Hv::read(&bytes[1..]), Err(Error::Reply(_))));
     assert!(matches!(Hv::read(&[]), Err(Error::Reply(_))));
-    assert!(matches!(Sos::read(&bytes), Err(Error::Reply(_))));
+    assert!(matches!(Sos::read(&bytes, &[0; 40]), Err(Error::Reply(_))));
 }
 
 #[test]
@@ -82,14 +82,15 @@ fn the_account_is_read_with_its_share() {
         woken_by: [0; 32],
     };
     record.woken_by[..6].copy_from_slice(b"debian");
-    let sos = Sos::read(record.as_bytes()).unwrap();
+    assert!(matches!(Sos::read(record.as_bytes(), &[0; 39]), Err(Error::Reply(_))));
+    let sos = Sos::read(record.as_bytes(), &[0; 40]).unwrap();
     assert_eq!((&*sos.state, sos.lives, sos.frames), ("ready", 7, 2048));
     assert_eq!(sos.woken_by.as_deref(), Some("debian"));
     assert_eq!(sos.on_percent.to_string(), "12.5");
     record.state = 6.into();
     record.woken_by = [b'x'; 32];
     record.up_ns = 0.into();
-    let sos = Sos::read(record.as_bytes()).unwrap();
+    let sos = Sos::read(record.as_bytes(), &[0; 40]).unwrap();
     assert_eq!(sos.state, "unknown (6)");
     assert_eq!(sos.woken_by.unwrap().len(), 32);
     assert_eq!(sos.on_percent.to_bits(), 0);

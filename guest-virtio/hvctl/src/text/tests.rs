@@ -74,3 +74,12 @@ fn control_characters_do_not_reach_the_terminal() {
     assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
     assert_eq!(printable_lines("one\n\ttwo\u{7}\r\nrest"), "one\n\ttwo\\u{7}\\r\nrest");
 }
+
+#[test]
+fn bits_are_in_the_largest_unit_of_a_thousand_that_fits() {
+    for (value, text) in
+        [(0.0, "0 bit"), (999.0, "999 bit"), (1000.0, "1.0 kbit"), (8.25e6, "8.2 Mbit"), (3e10, "30.0 Gbit")]
+    {
+        assert_eq!(bits(value), text);
+    }
+}

@@ -44,6 +44,36 @@ fn el2_says(reading: usize, position: u64) -> Vec<u8> {
     }
 }
 
+/// A device by the contract's layout: its number and seven zeroes or a network, two limits, then long words.
+fn device(number: u8, words: &[u64]) -> Vec<u8> {
+    let mut bytes = vec![number, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend([0; 8]);
+    words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+    bytes
+}
+
+/// Disks: two of the first VM in one answer. Half a second brings 50 reads of 25 KiB, 10 writes of 5 KiB, and five others,
+/// one of which failed.
+fn disks(reading: usize, position: u64) -> Vec<u8> {
+    let (up, late) = (10 * S + reading as u64 * S / 2, reading as u64);
+    let first = device(0, &[7 + 50 * late, 512 + 25_600 * late, 0, 0, 3 + late, 2 * late, late, 99 * late]);
+    let second = device(1, &[0, 0, 1 + 10 * late, 4096 + 5120 * late, late, 0, 0, 0]);
+    match position {
+        0 => answer([258, up, 77], "debian", &[first, second]),
+        _ => answer([u64::MAX, up, 0], "", &[]),
+    }
+}
+
+/// Network cards: one each. The second VM's was not there before.
+fn nics(reading: usize, position: u64) -> Vec<u8> {
+    let (up, late) = (10 * S + reading as u64 * S / 2, reading as u64);
+    match position {
+        0 => answer([257, up, 77], "debian", &[device(0, &[5, 100 + 62_500 * late, 6, 1000, 0, 0, 0, 0, 9])]),
+        257 if late == 1 => answer([769, up, 99], "tiny", &[device(0, &[1, 60, 2, 125_000_000, 0, 0, 0, 0, 0])]),
+        _ => answer([u64::MAX, up, 0], "", &[]),
+    }
+}
+
 /// Runs `top` with these arguments over readings of [`el2_says`].
 fn top_over(line: &str, readings: usize) -> Result<Output, Error> {
     let (mut links, mut peers) = (Vec::new(), Vec::new());
@@ -51,9 +81,15 @@ fn top_over(line: &str, readings: usize) -> Result<Output, Error> {
         let (link, peer) = pair();
         links.push(Ok(link));
         peers.push(el2(peer, move |asked| {
-            assert_eq!((asked.party, &asked.body[..8]), (0, &[4, 0, 0, 0, 0, 0, 0, 0][..]));
+            assert_eq!((asked.party, &asked.body[1..8]), (0, &[0; 7][..]));
             let position = u64::from_le_bytes(asked.body[8..].try_into().unwrap());
-            vec![frame(0, 0, asked.id, &el2_says(reading, position))]
+            let said = match asked.body[0] {
+                4 => el2_says(reading, position),
+                8 => disks(reading, position),
+                9 => nics(reading, position),
+                kind => panic!("{kind}"),
+            };
+            vec![frame(0, 0, asked.id, &said)]
         }));
     }
     let devices = FakeDevices::new(&["port"], []);
@@ -75,9 +111,9 @@ fn the_difference_of_two_readings_is_a_line_for_each_vm() {
     assert_eq!(
         text_of(top_over("top", 2)),
         "\
-VM      CPU %  STEAL %  HYPERCALL  REGISTER  DEVICE  WAIT  TIMER  INTERRUPT  OTHER
-debian  150.0     25.0        200         0       0     2      0          4      0
-tiny     50.0      0.0          0         0       0     0      0          0     20
+VM      CPU %  STEAL %  HYPERCALL  REGISTER  DEVICE  WAIT  TIMER  INTERRUPT  OTHER  IO/S  READ/S  WRITTEN/S    SENT/S  RECEIVED/S
+debian  150.0     25.0        200         0       0     2      0          4      0   130  50 KiB     10 KiB  1.0 Mbit       0 bit
+tiny     50.0      0.0          0         0       0     0      0          0     20     0     0 B        0 B   960 bit    2.0 Gbit
 "
     );
 }
@@ -107,6 +143,11 @@ fn json_has_a_sample_for_each_time_with_numbers_by_name() {
         (&json!("debian"), &json!(150.0), &json!(25.0))
     );
     assert_eq!(debian["exits_per_s"]["hypercall"], 200.0);
+    let io = json!({
+        "requests_per_s": 130.0, "read_bytes_per_s": 51_200.0, "written_bytes_per_s": 10_240.0,
+        "sent_bits_per_s": 1e6, "received_bits_per_s": 0.0,
+    });
+    assert_eq!(debian["io"], io);
     let vcpu = &debian["vcpus"][1];
     assert_eq!((&vcpu["vcpu"], &vcpu["cpu"], &vcpu["state"]), (&json!(1), &json!(0), &json!("waits")));
     assert_eq!((&vcpu["ran_ns"], &vcpu["waited_ns"]), (&json!(S * 5 / 4), &json!(S / 8)));

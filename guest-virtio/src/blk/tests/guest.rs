@@ -110,12 +110,22 @@ pub(super) fn disk(sectors: u64) -> Disk {
     }
 }
 
+/// Sectors that say their number, and are not alike behind it. It is made anew in each game, so it is quick to make.
+fn medium(sectors: u64) -> Vec<u8> {
+    let mut medium = vec![0; sectors as usize * 512];
+    for (sector, bytes) in (0..sectors).zip(medium.chunks_mut(512)) {
+        bytes.fill((sector * 7) as u8);
+        bytes[..8].copy_from_slice(&sector.to_le_bytes());
+    }
+    medium
+}
+
 impl Guest {
     /// A guest whose driver has taken all features but those in `without`.
     pub(super) fn new(disk: &Disk, without: u64, seed: u64) -> Self {
         let mut block = Block::NONE;
         block.restart(disk);
-        let medium = (0..disk.sectors * 512).map(|at| (at / 512 * 7 + at % 251) as u8).collect();
+        let medium = medium(disk.sectors);
         let (memory, random) = (VecMemory::new(), Random::new(seed));
         let mut guest = Self {
             memory,

@@ -5,22 +5,23 @@ use crate::memory::{GuestMemory, GuestMemoryError};
 use crate::net::checksum::complete;
 use crate::net::*;
 use crate::queue::Direction;
-use crate::testing::{RAM_BASE, RAM_SIZE, Random, VecMemory};
+use crate::testing::hostile::{self, MANY, ONE_IN, OPERATIONS, access, scribble};
+use crate::testing::{Random, VecMemory};
 use std::cell::Cell;
 
 /// Accesses that taking a frame or room for one may make: of each of 64 chains or buffers a ring's entry, a table and a
 /// descriptor, and what is around them.
 const MOST_ACCESSES: usize = 4 * MAX_SEGMENTS + 32;
 
-/// What was reached.
+/// How often it came to something.
 #[derive(Default)]
-struct Reached {
-    frames: usize,
-    rooms: usize,
-    dropped: usize,
-    too_long: usize,
-    broken: usize,
-    running: usize,
+pub(crate) struct Reached {
+    frames: u64,
+    rooms: u64,
+    dropped: u64,
+    too_long: u64,
+    broken: u64,
+    running: u64,
 }
 
 fn random_header(random: &Random) -> Header {
@@ -35,18 +36,10 @@ fn random_header(random: &Random) -> Header {
     }
 }
 
-fn scribble(guest: &Guest, random: &Random) {
-    let queue = random.below(2) * 0x2000;
-    let at = RAM_BASE + (queue + random.below(random.pick(&[0x480, 0x2000]))).min(RAM_SIZE as u64 - 8);
-    let value = random.pick(&[random.next(), random.below(20), RAM_BASE + random.below(0x4_0000)]);
-    guest.memory.write(at, &value.to_le_bytes()[..random.pick(&[1, 2, 8])]).unwrap();
-}
-
 fn registers(guest: &mut Guest, random: &Random) {
-    let offset = random.pick(&[0x50, 0x50, 0x30, 0x44, 0x70, random.below(0x200)]);
-    let value = random.pick(&[random.below(6), random.next(), 15, 0]);
+    let (offset, size, value) = access(random);
     guest.memory.take_accesses();
-    let _ = guest.net.write(offset, random.pick(&[4, 4, 4, 1, 2, 8]), value);
+    let _ = guest.net.write(offset, size, value);
     let _ = guest.net.read(random.below(0x210), random.pick(&[1, 2, 4, 8]));
     guest.net.set_link(random.chance(2));
     assert_eq!(guest.memory.take_accesses(), 0, "registers reach no memory");
@@ -56,7 +49,7 @@ fn transmit(guest: &mut Guest, random: &Random, reached: &mut Reached) {
     let mut frame = Frame::new();
     let next = guest.net.next_tx(&guest.memory, &mut frame);
     assert!(guest.memory.take_accesses() <= MOST_ACCESSES);
-    reached.dropped += usize::from(next == Next::Dropped);
+    reached.dropped += u64::from(next == Next::Dropped);
     if next != Next::Frame {
         return;
     }
@@ -67,7 +60,7 @@ fn transmit(guest: &mut Guest, random: &Random, reached: &mut Reached) {
     assert!((14..=if frame.offload.is_segmented() { 65_550 } else { 1518 }).contains(&frame.length));
     // Another vCPU writes what a register or a ring says in the meantime.
     if random.chance(3) {
-        scribble(guest, random);
+        scribble(&guest.memory, random, 2);
     }
     if random.chance(4) {
         registers(guest, random);
@@ -90,7 +83,7 @@ fn receive(guest: &mut Guest, random: &Random, reached: &mut Reached) {
     let length = random.pick(&[14 + random.below(1505), random.below(6000), random.below(65_551)]) as u32;
     let found = guest.net.room(length, &guest.memory, &mut room);
     assert!(guest.memory.take_accesses() <= MOST_ACCESSES);
-    reached.too_long += usize::from(found == Reception::TooLong);
+    reached.too_long += u64::from(found == Reception::TooLong);
     if found == Reception::Room {
         reached.rooms += 1;
         let bytes: u64 = room.data.iter().map(|segment| u64::from(segment.length)).sum();
@@ -115,7 +108,7 @@ fn hostile_step(guest: &mut Guest, random: &Random, reached: &mut Reached) {
     guest.memory.take_accesses();
     match random.below(12) {
         0 => registers(guest, random),
-        1..=2 => scribble(guest, random),
+        1..=2 => scribble(&guest.memory, random, 2),
         3..=4 => {
             if guest.queues[TX].in_flight() < 6 {
                 let _ = guest.send(&random_header(random), &vec![3; random.below(1600) as usize]);
@@ -131,22 +124,40 @@ fn hostile_step(guest: &mut Guest, random: &Random, reached: &mut Reached) {
     }
 }
 
+/// One card's life under such a driver; how many operations it had.
+pub(crate) fn game(random: &Random, reached: &mut Reached) -> u64 {
+    let without = random.pick(&[0, INDIRECT, EVENT_IDX, MRG_RXBUF]);
+    let mut guest = Guest::new(&nic(), without, random.next());
+    let mut operations = 0;
+    while random.goes_on() {
+        hostile_step(&mut guest, random, reached);
+        operations += 1;
+    }
+    reached.broken += u64::from(guest.get(STATUS) & 64 != 0);
+    reached.running += u64::from(guest.get(STATUS) == 15);
+    operations
+}
+
+#[cfg(test)]
+fn run(operations: u64) {
+    let mut reached = Reached::default();
+    hostile::play(0x0bad_cafe, operations, |random| game(random, &mut reached));
+    let Reached { frames, rooms, dropped, too_long, broken, running } = reached;
+    let least = operations / ONE_IN;
+    assert!(frames >= 10 * least && rooms >= 10 * least, "{frames} frames, room for {rooms}");
+    assert!(dropped >= 10 * least && too_long >= least, "{dropped} dropped, {too_long} too long");
+    assert!(broken >= least && running >= least, "{broken} broken, {running} still running");
+}
+
 #[test]
 fn a_hostile_driver_causes_no_panic_and_bounded_work() {
-    let random = Random::new(0x0bad_cafe);
-    let mut reached = Reached::default();
-    for seed in 0..3000 {
-        let without = random.pick(&[0, INDIRECT, EVENT_IDX, MRG_RXBUF]);
-        let mut guest = Guest::new(&nic(), without, seed);
-        for _ in 0..random.below(200) {
-            hostile_step(&mut guest, &random, &mut reached);
-        }
-        reached.broken += usize::from(guest.get(STATUS) & 64 != 0);
-        reached.running += usize::from(guest.get(STATUS) == 15);
-    }
-    let Reached { frames, rooms, dropped, too_long, broken, running } = reached;
-    assert!(frames > 1000 && rooms > 1000 && dropped > 1000 && too_long > 100, "{frames} {rooms} {dropped} {too_long}");
-    assert!(broken > 100 && running > 100, "{broken} broken, {running} still running");
+    run(OPERATIONS);
+}
+
+#[test]
+#[ignore = "long; make soak runs it"]
+fn ten_million_operations_of_a_hostile_driver_cause_no_panic_and_bounded_work() {
+    run(MANY);
 }
 
 /// A guest's RAM of which another vCPU writes an index to and fro, at each reading.

@@ -1,10 +1,14 @@
 //! What guests get of drives and networks.
 
-use hv_abi::call::{DiskPart, NicPort};
+use hv_abi::call::{DeviceKind, DiskLimits, DiskPart, NicPort};
 
 use super::*;
 
-const NODES: &str = "disks { d { compatible = \"dormouse,disk\"; drive = <2>; sectors = /bits/ 64 <8>; read-only; }; };\n\
+const NODES: &str = "rng;\n\
+    disks {\n\
+        d { compatible = \"dormouse,disk\"; drive = <2>; sectors = /bits/ 64 <8>; read-only; };\n\
+        e { compatible = \"dormouse,disk\"; first-sector = /bits/ 64 <8>; max-iops = <5>; max-kbytes-per-s = <6>; };\n\
+    };\n\
     nics {\n\
         a { compatible = \"dormouse,nic\"; network = \"lan\"; mac-address = [02 00 00 00 00 07]; };\n\
         b { compatible = \"dormouse,nic\"; network = \"inner\"; any-source; max-kbit-per-s = <9>; mtu = <1400>; };\n\
@@ -15,17 +19,23 @@ const NETWORKS: &str = "networks {\n\
         lan { compatible = \"dormouse,network\"; uplink; };\n\
     };\n";
 
-#[test]
-fn disks_and_network_cards_are_given_in_the_order_of_the_description() {
+/// SYSTEM with these devices of the guest `linux`.
+fn with_devices() -> std::string::String {
     let guest = SYSTEM.find("linux {").expect("the guest");
     let end = guest + SYSTEM[guest..].find("};").expect("its end");
     let source = [&SYSTEM[..end], NODES, &SYSTEM[end..]].concat();
-    let source = source.replacen("guests {", &[NETWORKS, "guests {"].concat(), 1);
-    let mut life = Life1::over(El2::new(), &source);
+    source.replacen("guests {", &[NETWORKS, "guests {"].concat(), 1)
+}
+
+#[test]
+fn devices_are_given_in_the_order_of_the_description() {
+    let mut life = Life1::over(El2::new(), &with_devices());
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let vm = life.el2.vm("linux").unwrap();
     let disk = DiskPart { drive: 2, disk: 0, queues: 2, writable: false, first: 0, sectors: 8 };
-    assert_eq!(vm.disks, [disk]);
+    assert_eq!(vm.disks, [disk, DiskPart { drive: 0, disk: 1, writable: true, first: 8, sectors: 0, ..disk }]);
+    assert_eq!(vm.limits, [DiskLimits { disk: 1, iops: 5, kbytes_per_s: 6 }]);
+    assert_eq!(vm.devices.iter().filter(|(kind, _)| *kind == DeviceKind::Entropy).count(), 1);
     let a = NicPort {
         network: 0,
         nic: 0,
@@ -41,6 +51,25 @@ fn disks_and_network_cards_are_given_in_the_order_of_the_description() {
     let b = NicPort { network: 1, nic: 1, any_source: true, mac: made_up, mtu: 1400, kbit_per_s: 9, ..a };
     assert_eq!(vm.nics[1..], [b]);
     assert_eq!(made_up[0] & 3, 2, "a local address of one station");
+}
+
+#[test]
+fn what_went_through_a_vms_devices_is_shown_as_el2_counts_it_and_nothing_of_another() {
+    let mut life = Life1::over(El2::new(), &with_devices());
+    assert!(life.show("linux").disks.is_empty(), "it does not run");
+    // In the slot before it, without devices; and in the one behind it, with its own.
+    assert_eq!(life.ask(&start("raw")), Reply::Done);
+    assert_eq!(life.ask(&start("linux")), Reply::Done);
+    let slot = u64::from(life.el2.handle("linux").index().expect("a slot"));
+    assert_eq!(slot, 1, "the second");
+    let detail = life.show("linux");
+    // The fake counts a thousand for each slot, a hundred for each device, and one for each field.
+    let disks: Vec<_> = detail.disks.iter().map(|disk| (&*disk.name, disk.reads, disk.writes, disk.failed)).collect();
+    assert_eq!(disks, [("d", 1001, 0, 1007), ("e", 1101, 0, 1107)]);
+    let nics: Vec<_> = detail.nics.iter().map(|nic| (&*nic.name, nic.dropped.spoofed, nic.dropped.no_room)).collect();
+    assert_eq!(nics, [("a", 1011, 1015), ("b", 1111, 1115)]);
+    let other = life.show("raw");
+    assert!(other.disks.is_empty() && other.nics.is_empty());
 }
 
 /// SYSTEM with networks, and the partition in one of them.

@@ -11,52 +11,18 @@ extern crate alloc;
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::cell::UnsafeCell;
 
-use hv_abi::guest_map::{DISK_SLOT, VIRTIO_BASE, VIRTIO_SPI, VIRTIO_STRIDE};
-use hv_board::virtio::disk::{Command, DEPTH, Disk, MEMORY};
-use hv_board::virtio::{self, DmaMemory};
-use hv_core::addr::{Pa, PaRange};
+use hv_abi::guest_map::{DISK_SLOT, VIRTIO_BASE, VIRTIO_STRIDE};
+use hv_board::virtio::disk::{Command, DEPTH, Disk};
+use hv_core::addr::Pa;
+use test_guests::disk::{self, BLOCK, SECTORS, SPI, buffer_address, fill, holds};
 use test_guests::random::Random;
 use test_guests::{Machine, cpu, gic, guest, power, println, timer};
 
 guest!(main);
 
-/// Bytes of a request.
-const BLOCK: usize = 4096;
-/// Sectors of a request.
-const SECTORS: u64 = BLOCK as u64 / 512;
 /// Blocks of which the guest remembers what they hold; the disk may have more.
 const BLOCKS_MAX: u64 = 1 << 14;
-/// The disk's interrupt.
-const SPI: u32 = VIRTIO_SPI + DISK_SLOT;
-
-/// Memory that the disk reads and writes.
-#[repr(C, align(4096))]
-struct Shared<const SIZE: usize>(UnsafeCell<[u64; SIZE]>);
-
-// SAFETY: one vCPU uses it, and the disk what it was given.
-unsafe impl<const SIZE: usize> Sync for Shared<SIZE> {}
-
-static RINGS: Shared<{ MEMORY as usize / 8 }> = Shared(UnsafeCell::new([0; MEMORY as usize / 8]));
-static BUFFERS: Shared<{ DEPTH * BLOCK / 8 }> = Shared(UnsafeCell::new([0; DEPTH * BLOCK / 8]));
-
-impl<const SIZE: usize> Shared<SIZE> {
-    fn address(&'static self) -> Pa {
-        Pa(self.0.get().expose_provenance() as u64)
-    }
-}
-
-/// Where a slot's buffer is.
-fn buffer(slot: usize) -> *mut u64 {
-    BUFFERS.0.get().cast::<u64>().wrapping_add(slot * BLOCK / 8)
-}
-
-/// What a block holds that was written `version` times, word by word: 0 times is zeroes.
-const fn word(block: u64, version: u32, index: usize) -> u64 {
-    if version == 0 { 0 } else { block << 40 | (version as u64) << 16 | index as u64 }
-}
-
 /// A request in flight.
 #[derive(Clone, Copy, Default)]
 struct Request {
@@ -85,19 +51,9 @@ struct Load {
     wrong: u64,
 }
 
-fn open() -> Disk {
-    let regs = PaRange { start: Pa(VIRTIO_BASE + u64::from(DISK_SLOT) * VIRTIO_STRIDE), size: VIRTIO_STRIDE };
-    // SAFETY: the machine has its first disk there, and nobody else drives it.
-    let found = unsafe { virtio::look(regs) }.expect("a disk").expect("a disk of virtio 1.0");
-    let range = PaRange { start: RINGS.address(), size: MEMORY };
-    // SAFETY: a static that nothing else uses, page-aligned.
-    let memory = unsafe { DmaMemory::new(range) }.expect("memory for its rings");
-    Disk::start(found, memory).expect("the disk starts")
-}
-
 impl Load {
     fn new(machine: &Machine) -> Self {
-        let disk = open();
+        let disk = disk::open();
         let blocks = (disk.shape().sectors / SECTORS).min(BLOCKS_MAX);
         Self {
             disk,
@@ -170,36 +126,6 @@ impl Load {
         }
         taken
     }
-
-    /// Waits until the disk has finished with a request.
-    fn wait(&mut self) {
-        while !self.disk.arm() {
-            if self.spins {
-                continue;
-            }
-            cpu::wait();
-            if gic::acknowledge() == SPI + 32 {
-                self.disk.acknowledge();
-                gic::end(SPI + 32);
-            }
-        }
-    }
-}
-
-fn buffer_address(slot: usize) -> u64 {
-    buffer(slot).expose_provenance() as u64
-}
-
-fn fill(slot: usize, block: u64, version: u32) {
-    for index in 0..BLOCK / 8 {
-        // SAFETY: the buffer is free: no request is about it.
-        unsafe { buffer(slot).add(index).write_volatile(word(block, version, index)) };
-    }
-}
-
-fn holds(slot: usize, block: u64, version: u32) -> bool {
-    // SAFETY: the disk has finished with the buffer.
-    (0..BLOCK / 8).all(|index| unsafe { buffer(slot).add(index).read_volatile() } == word(block, version, index))
 }
 
 /// Writes the first block of each of as many MiB as there are slots, and ends with the disk in the middle of it.
@@ -219,7 +145,7 @@ const AVAILABLE: usize = DEPTH * 16;
 const USED: usize = 0x500;
 
 fn ring_index(ring: usize) -> *mut u16 {
-    RINGS.0.get().cast::<u16>().wrapping_add(ring / 2 + 1)
+    disk::rings().cast::<u16>().wrapping_add(ring / 2 + 1)
 }
 
 /// vCPU 1: whatever was given back is offered again.
@@ -280,7 +206,7 @@ fn main(machine: &Machine) {
         }
         load.disk.notify();
         match load.take() {
-            0 => load.wait(),
+            0 => disk::wait(&mut load.disk, load.spins),
             taken => ended += taken,
         }
     }

@@ -55,7 +55,7 @@ fn a_cards_shape_is_what_its_features_say_is_there() {
         (MTU, Shape { mac: None, mtu: 1280, checksum: false }),
         (CSUM | MAC | MTU, Shape { mac, mtu: 1280, checksum: true }),
     ] {
-        assert_eq!(read_shape(&found.transport, features), Ok(shape));
+        assert_eq!(read_shape(&found.link, features), Ok(shape));
     }
 }
 

@@ -47,7 +47,15 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
         QueryKind::Vcpus => {
             vcpus(bytes)?;
         }
-        QueryKind::Lives | QueryKind::Askers => println!("CLIENT {} bytes", bytes.len()),
+        QueryKind::Lives
+        | QueryKind::Askers
+        | QueryKind::Disks
+        | QueryKind::Nics
+        | QueryKind::Packets
+        | QueryKind::ConsoleNext
+        | QueryKind::ConsoleType => {
+            println!("CLIENT {} bytes", bytes.len());
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod memory;
 mod mix;
 mod net;
 mod registers;
+mod rng;
 mod shapes;
 mod storms;
 mod virtio;
@@ -40,6 +41,7 @@ const PHASES: &[Phase] = &[
     ("queues", devices::queues),
     ("disk", disk::requests),
     ("net", net::frames),
+    ("rng", rng::requests),
     ("shapes", devices::shapes),
     ("sysreg", registers::sweep),
     ("icc", registers::interrupt_controller),

@@ -10,7 +10,7 @@ mod power;
 mod team;
 
 use crate::code::Attacker;
-use crate::{calls, devices, disk, garbage, mailbox, memory, net, registers, storms};
+use crate::{calls, devices, disk, garbage, mailbox, memory, net, registers, rng, storms};
 use core::sync::atomic::{AtomicU64, Ordering};
 use maps::Map;
 use spin::Once;
@@ -37,7 +37,7 @@ const fn waiting(name: &'static str, weight: u64, map: Map, act: fn(&mut Attacke
     Kind { name, weight, map, waits: true, act }
 }
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 25] = [
     kind("smccc", 60, Map::Any, calls::call),
     kind("power", 40, Map::Any, power::any),
     waiting("suspend", 10, Map::Any, calls::suspend),
@@ -47,8 +47,9 @@ const KINDS: [Kind; 24] = [
     kind("fetch", 40, Map::Normal, crossing::fetch),
     kind("walk", 30, Map::Normal, crossing::walk),
     kind("queue", 10, Map::Normal, devices::queue),
-    kind("disk", 100, Map::Normal, disk::request),
-    kind("net", 100, Map::Normal, net::frame),
+    kind("disk", 150, Map::Normal, disk::request),
+    kind("net", 150, Map::Normal, net::frame),
+    kind("rng", 40, Map::Normal, rng::request),
     kind("memory", 60, Map::Any, memory::once),
     kind("sysreg", 80, Map::Off, registers::any),
     kind("debug", 30, Map::Any, registers::debug),

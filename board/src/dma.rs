@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use hv_core::addr::{Pa, PaRange};
 
 /// A number, for which all bytes are a value.
-pub(super) trait Word: Copy {}
+pub(crate) trait Word: Copy {}
 
 impl Word for u8 {}
 impl Word for u16 {}
@@ -38,7 +38,7 @@ impl DmaMemory {
     /// # Panics
     ///
     /// If it has not that many: sizes are this driver's own.
-    pub(super) fn split(self, size: usize) -> [Self; 2] {
+    pub(crate) fn split(self, size: usize) -> [Self; 2] {
         assert!(size.is_multiple_of(16) && size <= self.size, "{size:#x} bytes are no part of the device's memory");
         // SAFETY: the size was checked to be inside; neither part reaches into the other.
         let rest = unsafe { self.base.byte_add(size) };
@@ -46,7 +46,7 @@ impl DmaMemory {
     }
 
     /// Where a device finds a place in it.
-    pub(super) fn address(&self, offset: usize) -> Pa {
+    pub(crate) fn address(&self, offset: usize) -> Pa {
         Pa(self.base.as_ptr().expose_provenance() as u64 + offset as u64)
     }
 
@@ -63,13 +63,13 @@ impl DmaMemory {
     }
 
     /// Copies a word out.
-    pub(super) fn read<T: Word>(&self, offset: usize) -> T {
+    pub(crate) fn read<T: Word>(&self, offset: usize) -> T {
         // SAFETY: inside, aligned, and each value of the bytes is one of the type.
         unsafe { self.place::<T>(offset).read_volatile() }
     }
 
     /// Copies a word in.
-    pub(super) fn write<T: Word>(&mut self, offset: usize, value: T) {
+    pub(crate) fn write<T: Word>(&mut self, offset: usize, value: T) {
         // SAFETY: inside and aligned.
         unsafe { self.place::<T>(offset).write_volatile(value) }
     }

@@ -1,0 +1,4 @@
+//! A disk and its hostile driver.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| guest_virtio::fuzz::blk(input));

@@ -1,0 +1,37 @@
+//! The tests that boot the real image: one program, so that all of them share its threads and one link.
+
+mod balloon;
+mod bare_guests;
+mod bench;
+mod boot;
+mod checked;
+mod consoles;
+mod crash;
+mod cycles;
+mod debug;
+mod demo;
+mod disks;
+mod exceptions;
+mod faults;
+mod hvctl;
+mod isolation;
+mod ledger;
+mod life;
+mod limits;
+mod logs;
+mod many;
+mod memory;
+mod models;
+mod networks;
+mod pause;
+mod pci;
+mod power;
+mod random;
+mod rtos;
+mod scheduling;
+mod shared;
+mod soak;
+mod sospower;
+mod timers;
+mod watchdog;
+mod wrong_start;

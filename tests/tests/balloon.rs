@@ -33,7 +33,7 @@ fn fill(shell: &mut Shell) -> String {
 #[test]
 fn what_debian_reports_free_another_guest_gets_and_debian_has_memory_again_when_it_uses_it() {
     let guarantee = format!("memory-guarantee = /bits/ 64 <{GUARANTEE:#x}>;");
-    let other = Guest::bare("residue", "end=off").memory(OTHER).manual();
+    let other = Guest::bare("residue", "end=stay").memory(OTHER).manual();
     let description = Description::with("debian", Guest::debian(2).memory(384 * MIB).having(&guarantee));
     let mut shell = Shell::enter(Board::default().memory(512).boot(&System::new(&description.and("other", other))));
     let sum = fill(&mut shell);

@@ -1,5 +1,7 @@
 //! HVC and SMC with every kind of identifier, and PSCI on the other vCPU.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use crate::code::Attacker;
 use hv_abi::call::{BASE, CALLS};
 use smccc::{Hvc, psci};
@@ -19,6 +21,8 @@ const SMC64: u32 = 1 << 30;
 const SUSPEND_NS: u64 = 50_000;
 /// LDR of x3 to x17 would be needed to fill every register; x0 to x3 are what functions take first.
 const MOV_X3_X1: u32 = 0xaa01_03e3;
+/// The other vCPU is on, and stays so until this is cleared.
+static GOES: AtomicBool = AtomicBool::new(false);
 
 /// Random and structured identifiers, arguments that look like something.
 pub(crate) fn smccc(attacker: &mut Attacker<'_>) {
@@ -104,13 +108,26 @@ pub(crate) fn psci(attacker: &mut Attacker<'_>) {
     for other in 1..attacker.machine.vcpus {
         for _ in 0..attacker.rounds() / 20 {
             attacker.attempts += 1;
-            cpu::start(other, |_| {});
-            // A second CPU_ON is refused while it is on or on its way (DEN0022 §5.6).
-            let _ = cpu::try_start(other, |_| {});
+            GOES.store(false, Ordering::Release);
+            cpu::start(other, stay);
+            while !GOES.load(Ordering::Acquire) {
+                cpu::relax();
+            }
+            // A second CPU_ON is refused while it is on (DEN0022 §5.6).
+            assert_eq!(cpu::try_start(other, stay), Err(psci::Error::AlreadyOn));
+            GOES.store(false, Ordering::Release);
             while state(other) != Ok(psci::AffinityState::Off) {
                 cpu::relax();
             }
         }
+    }
+}
+
+/// The other vCPU: it is on until it may end.
+fn stay(_: usize) {
+    GOES.store(true, Ordering::Release);
+    while GOES.load(Ordering::Acquire) {
+        cpu::relax();
     }
 }
 

@@ -15,7 +15,7 @@ const TIME: u64 = 5;
 /// Most between the quartiles of a figure's pairs.
 const SPREAD_MAX: f64 = 0.1;
 /// The kernel's command line on both boards.
-const KERNEL: &str = "console=ttyAMA0 loglevel=4 iommu.passthrough=1 net.eth0=10.0.2.21/24";
+const KERNEL: &str = "console=ttyAMA0 loglevel=4 iommu.passthrough=1 kpti=off net.eth0=10.0.2.21/24";
 /// The server of a guest.
 const INNER: &str = "10.7.0.2:5000";
 

@@ -32,7 +32,7 @@ use virtio_spec::blk::{F, S};
 /// Most queues that a disk has.
 pub const MAX_QUEUES: usize = 4;
 /// Most entries of each queue.
-pub const QUEUE_SIZE_MAX: u16 = 128;
+pub const QUEUE_SIZE_MAX: u16 = 256;
 /// Bytes of a sector, the unit of all that a driver asks (§5.2.4).
 pub const SECTOR: u64 = 512;
 /// Bytes of a disk's serial number (§5.2.6, GET_ID).

@@ -18,7 +18,7 @@ pub const DEPTH: usize = SLOTS as usize;
 /// Bytes of memory that a disk needs for its requests.
 pub const MEMORY: u64 = Requests::SIZE.next_multiple_of(4096) as u64;
 /// Descriptors of a request, and bytes for what the driver itself says and hears in it.
-pub(super) const PIECES: usize = 128;
+pub(super) const PIECES: usize = 250;
 pub(super) const OWN_SIZE: usize = 48;
 /// Most pieces of a request's payload: the header and the status take two more.
 pub const MAX_PIECES: usize = PIECES - 2;

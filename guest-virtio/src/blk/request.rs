@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Most buffers of a request's payload (seg_max, §5.2.4): with header and status, as many descriptors as an indirect table
 /// may have.
-pub const MAX_SEGMENTS: usize = 126;
+pub const MAX_SEGMENTS: usize = 254;
 
 /// What a request begins with (§5.2.6): the front of struct virtio_blk_req.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]

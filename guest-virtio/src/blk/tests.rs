@@ -130,8 +130,8 @@ fn buffers_are_as_many_as_the_configuration_says_and_long_ones_are_for_who_has_n
         (vec![header, data(1 << 20), data(512), status], true),
         (vec![header, data((1 << 20) + 512), status], true),
         // seg_max buffers of size_max bytes are the most.
-        (vec![header, data((126 << 20) - 512), data(512), status], true),
-        (vec![header, data((126 << 20) - 512), data(1024), status], false),
+        (vec![header, data((254 << 20) - 512), data(512), status], true),
+        (vec![header, data((254 << 20) - 512), data(1024), status], false),
         (vec![header, data(u32::MAX - 511), status], false),
         (vec![header, data(512), data(512), data(512), status], false),
     ] {

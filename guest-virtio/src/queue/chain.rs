@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 
 /// Most descriptors that an indirect table may have. Larger tables are refused: no driver of a
 /// device here has use for them, and the walk stays bounded.
-pub const MAX_INDIRECT: u16 = 128;
+pub const MAX_INDIRECT: u16 = 256;
 
 /// Bytes of a descriptor (virtio 1.2 §2.7.5).
 const DESCRIPTOR: u32 = size_of::<Desc>() as u32;

@@ -3,7 +3,9 @@
 use dormouse_tests::{Board, Clock, Description, Guest, Shell, System, seconds};
 
 fn debian_boots(vcpus: u32, board: &Board) {
-    let system = System::new(&Description::with("debian", Guest::debian(vcpus)));
+    // Its kernel as Debian configures it.
+    let guest = Guest { bootargs: "console=ttyAMA0 loglevel=4".into(), ..Guest::debian(vcpus) };
+    let system = System::new(&Description::with("debian", guest));
     let mut shell = Shell::enter(board.boot(&system));
     assert_eq!(shell.command("nproc").ok().trim(), vcpus.to_string());
     assert!(shell.command("uname -m").ok().contains("aarch64"));

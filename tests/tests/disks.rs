@@ -162,7 +162,7 @@ fn e2fs(tool: &str, arguments: &[&str], path: &Path) -> Option<i32> {
 
 /// A guest that writes to an ext4 is stopped hard, again and again; each time the journal makes the file system clean.
 fn hard_stops(count: u64) {
-    let busy = Guest { bootargs: "console=ttyAMA0 loglevel=4 hostname=busy".into(), ..Guest::debian(2) };
+    let busy = Guest { bootargs: "console=ttyAMA0 loglevel=4 kpti=off hostname=busy".into(), ..Guest::debian(2) };
     let busy = with_disks(busy.manual(), &[disk("d", 0, 0, "")]);
     let system = System::new(&Description::with("debian", Guest::debian(1)).and("busy", busy));
     let (path, _) = drive(&system, 64);
@@ -205,7 +205,7 @@ fn a_file_system_is_clean_after_a_hundred_hard_stops_of_its_guest() {
 
 #[test]
 fn a_guest_that_is_stopped_amid_requests_gives_all_its_memory_back() {
-    let busy = "console=ttyAMA0 loglevel=4 hostname=busy";
+    let busy = "console=ttyAMA0 loglevel=4 kpti=off hostname=busy";
     let other = Guest { bootargs: busy.into(), ..Guest::debian(2) };
     let other = with_disks(other.manual(), &[disk("d", S, 0, "")]);
     let description = Description::with("debian", with_disks(Guest::debian(1), &[disk("mine", 0, S, "")]));

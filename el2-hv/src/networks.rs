@@ -15,7 +15,7 @@ use guest_virtio::net::{Fit, Frame, Net, NetEffect, Next, Nic, Offload, Receptio
 use hv_abi::Status;
 use hv_abi::call::{NETWORKS_MAX, NicPort};
 use hv_abi::guest_map::{NIC_SLOT, NICS_MAX, VIRTIO_SPI};
-use hv_arch::lock::Mutex;
+use hv_arch::lock::FairMutex;
 use hv_core::addr::VmId;
 use hv_core::switch::{
     Counters, HEADER, Header, MAX_PORTS, Mac, PortId, PortRules, Ports, Rate, Switch, SwitchError, Verdict,
@@ -42,7 +42,7 @@ const TURN: usize = 32;
 const TURN_BYTES: u32 = 256 << 10;
 
 /// The networks.
-pub static NETWORKS: [Mutex<Network>; NETWORKS_MAX] = [const { Mutex::new(Network::NONE) }; NETWORKS_MAX];
+pub static NETWORKS: [FairMutex<Network>; NETWORKS_MAX] = [const { FairMutex::new(Network::NONE) }; NETWORKS_MAX];
 /// Ports of each with frames that were not taken yet, a bit each: for a rate, the board's card, or because it was others' turn.
 static WAITING: [AtomicU16; NETWORKS_MAX] = [const { AtomicU16::new(0) }; NETWORKS_MAX];
 
@@ -269,7 +269,8 @@ impl Network {
         let Ok(()) = frame.read(0, &mut bytes, ram) else {
             return Step::Gone(Ports::NONE);
         };
-        let header = Header::parse(&bytes, frame.length, frame.offload.frames(frame.length));
+        let (count, repeated) = (frame.offload.frames(frame.length), frame.offload.repeated());
+        let header = Header::parse(&bytes, frame.length).cut(count, repeated);
         if outside.is_some_and(|uplink| self.has_to_wait(from, &header, uplink)) {
             return Step::Stays;
         }

@@ -14,5 +14,8 @@ impl spin::RelaxStrategy for Relax {
 /// A lock around what several CPUs change. Whoever holds it is not interrupted.
 pub type Mutex<T> = spin::mutex::Mutex<T, Relax>;
 
+/// The same, for what a guest can ask for again and again: those that wait have their turns in the order in which they came.
+pub type FairMutex<T> = spin::mutex::TicketMutex<T, Relax>;
+
 /// A held [`Mutex`].
 pub type MutexGuard<'a, T> = spin::mutex::MutexGuard<'a, T, Relax>;

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!   source may be the sender's?   no: Spoofed
+//!   for bridges only?             yes: Reserved
 //!   who has the destination?      nobody: Nobody     nobody that the sender may talk to: Isolated
 //!   for a group: too many?        yes: Storm
 //!   within the sender's rate?     no: Later, or Rate where the sender is the uplink
@@ -44,11 +45,24 @@ pub enum Reason {
     Isolated,
     /// The uplink is above its rate: what comes from outside cannot wait.
     Rate,
+    /// Its destination is one that bridges keep to themselves.
+    Reserved,
+    /// It is no frame: too short, or with a header that contradicts it. [`Switch::malformed`] counts it.
+    Malformed,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Spoofed, Self::Storm, Self::NoSuchPort, Self::Nobody, Self::Isolated, Self::Rate];
+    pub const ALL: [Self; 8] = [
+        Self::Spoofed,
+        Self::Storm,
+        Self::NoSuchPort,
+        Self::Nobody,
+        Self::Isolated,
+        Self::Rate,
+        Self::Reserved,
+        Self::Malformed,
+    ];
 }
 
 /// What becomes of a frame.
@@ -218,6 +232,9 @@ impl Switch {
             return Err(Reason::Spoofed);
         }
         let wanted = if frame.destination.is_group() {
+            if frame.destination.is_reserved() {
+                return Err(Reason::Reserved);
+            }
             self.connected
         } else {
             // Every guest's address is known: one that is not can be behind a bridge or outside only.
@@ -245,6 +262,15 @@ impl Switch {
         if self.connected.contains(port) {
             self.ports[port.index()].delivered(length);
         }
+    }
+
+    /// A port sent what is no frame; how many of those it has sent since it was connected.
+    pub fn malformed(&mut self, port: PortId) -> u64 {
+        if !self.connected.contains(port) {
+            return 0;
+        }
+        self.ports[port.index()].refuse(Reason::Malformed);
+        self.ports[port.index()].counters.dropped(Reason::Malformed)
     }
 
     /// A port had no room for a frame.

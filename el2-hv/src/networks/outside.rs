@@ -109,9 +109,12 @@ impl Network {
             frame_at(&mut frame, at, received.length);
             // The card was not asked to leave frames whole that are to be cut.
             let offload = Offload::from_bytes(&received.header, received.length);
-            if let Some(offload) = offload.filter(|offload| !offload.is_segmented()) {
-                frame.offload = offload;
-                receivers = receivers.union(self.take_in(&frame));
+            match offload.filter(|offload| !offload.is_segmented()) {
+                Some(offload) => {
+                    frame.offload = offload;
+                    receivers = receivers.union(self.take_in(&frame));
+                }
+                None => self.malformed(),
             }
             uplink.card().give_back(&received);
             left -= 1;
@@ -126,12 +129,22 @@ impl Network {
     /// Passes a frame that has come on; who got it.
     fn take_in(&mut self, frame: &Frame) -> Ports {
         let Some(source) = Source::of_board(frame) else {
+            self.malformed();
             return Ports::NONE;
         };
-        let header = Header::parse(&source.first, frame.length, 1);
+        let header = Header::parse(&source.first, frame.length);
         match self.switch.forward(UPLINK, &header, machine().up_ns()) {
             Verdict::To(ports) => self.hand_out(UPLINK, ports, &source),
             Verdict::Later { .. } | Verdict::Drop(_) => Ports::NONE,
+        }
+    }
+
+    /// The card has passed on what is no frame: it is said of the first one, and of each when their number has doubled.
+    #[cold]
+    fn malformed(&mut self) {
+        let count = self.switch.malformed(UPLINK);
+        if count.is_power_of_two() {
+            log::warn!("uplink:  {count} so far of what came were no frames, and were dropped");
         }
     }
 

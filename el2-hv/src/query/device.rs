@@ -82,7 +82,8 @@ pub fn nic(vm: &Vm, number: u8) -> Option<NicRecord> {
         dropped: [
             dropped(Reason::Spoofed),
             dropped(Reason::Storm),
-            dropped(Reason::Nobody),
+            // Bridges' own addresses are nobody's.
+            U64::new(counters.dropped(Reason::Nobody).wrapping_add(counters.dropped(Reason::Reserved))),
             dropped(Reason::Isolated),
             U64::new(counters.missed),
         ],

@@ -169,6 +169,15 @@ impl Offload {
         u16::try_from(frames).unwrap_or(u16::MAX)
     }
 
+    /// Bytes of headers of each of these frames, at most: rather too many than too few, as their sender's hint is not to be
+    /// relied on. None where it is not to be cut.
+    pub fn repeated(&self) -> u16 {
+        match self {
+            Self::Segments(checksum, _) => checksum.start.saturating_add(TCP_MAX as u16),
+            _ => 0,
+        }
+    }
+
     /// Whether it is to be cut.
     pub const fn is_segmented(&self) -> bool {
         matches!(self, Self::Segments(..))

@@ -20,6 +20,13 @@ impl Mac {
         self.0[0] & 1 != 0
     }
 
+    /// Whether it is for the bridge itself, which never passes it on: 01-80-C2-00-00-00 to -0F (IEEE 802.1Q §8.6.3,
+    /// table 8-1; IEEE 802.1D-2004 §7.12.6).
+    #[inline]
+    pub const fn is_reserved(self) -> bool {
+        self.packed() >> 4 == 0x0180_c200_0000 >> 4
+    }
+
     /// Whether a station can have it: it is no group's, and not all zero.
     #[inline]
     pub const fn is_station(self) -> bool {
@@ -52,20 +59,30 @@ pub struct Header {
     pub length: u32,
     /// Frames that it becomes on a wire, where it is to be segmented; 0 counts as 1.
     pub frames: u16,
+    /// Bytes of headers that each of those has, which the frame has once.
+    pub repeated: u16,
 }
 
 impl Header {
-    /// Reads the first bytes of a frame of `length` bytes that stands for `frames`.
+    /// Reads the first bytes of a frame of `length` bytes.
     #[inline]
-    pub const fn parse(bytes: &[u8; HEADER], length: u32, frames: u16) -> Self {
+    pub const fn parse(bytes: &[u8; HEADER], length: u32) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, _, _] = *bytes;
-        Self { destination: Mac([a, b, c, d, e, f]), source: Mac([g, h, i, j, k, l]), length, frames }
+        let (destination, source) = (Mac([a, b, c, d, e, f]), Mac([g, h, i, j, k, l]));
+        Self { destination, source, length, frames: 1, repeated: 0 }
     }
 
-    /// Its bits.
+    /// The same of a frame that becomes `frames` on a wire, each with headers of `repeated` bytes.
+    #[inline]
+    #[must_use]
+    pub const fn cut(self, frames: u16, repeated: u16) -> Self {
+        Self { frames, repeated, ..self }
+    }
+
+    /// Its bits on a wire: what it is cut into has headers each.
     #[inline]
     pub(super) const fn bits(&self) -> u64 {
-        self.length as u64 * 8
+        8 * (self.length as u64 + (self.packets() - 1) * self.repeated as u64)
     }
 
     /// Frames on a wire.

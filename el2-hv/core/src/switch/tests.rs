@@ -5,6 +5,7 @@ mod model;
 
 use super::*;
 use std::format;
+use std::vec;
 use std::vec::Vec;
 
 const SECOND: u64 = 1_000_000_000;
@@ -32,7 +33,7 @@ const fn guest(port: PortId) -> PortRules {
 }
 
 const fn frame(source: Mac, destination: Mac) -> Header {
-    Header { destination, source, length: 1514, frames: 1 }
+    Header { destination, source, length: 1514, frames: 1, repeated: 0 }
 }
 
 fn to(ports: &[PortId]) -> Verdict {
@@ -66,7 +67,7 @@ fn drops(switch: &Switch, port: PortId) -> Vec<(Reason, u64)> {
 #[test]
 fn a_header_is_destination_then_source_and_the_lowest_bit_of_the_first_byte_is_a_groups() {
     let bytes = *b"\x01\x00\x5e\x00\x00\xfb\x52\x54\x00\x12\x34\x56\x08\x00";
-    let header = Header::parse(&bytes, 60, 1);
+    let header = Header::parse(&bytes, 60);
     assert_eq!(format!("{} {}", header.destination, header.source), "01:00:5e:00:00:fb 52:54:00:12:34:56");
     assert_eq!((header.length, header.frames), (60, 1));
     assert!(header.destination.is_group() && Mac::BROADCAST.is_group() && !header.source.is_group());
@@ -302,6 +303,44 @@ fn a_rate_of_packets_counts_what_a_frame_becomes_on_a_wire() {
     assert_eq!(switch.forward(ANN, &segmented, 0), to(&[BOB]), "10 ms are 100");
     // 10 are left, and one comes each 100 us.
     assert_eq!(switch.forward(ANN, &segmented, 0), Verdict::Later { until_ns: 35 * 100_000 });
+}
+
+#[test]
+fn a_rate_of_bits_counts_the_headers_of_each_frame_that_one_becomes_on_a_wire() {
+    let mut switch = whole();
+    // 8 Mbit/s is a byte in each microsecond, and a burst is 65,550 bytes.
+    assert_eq!(switch.set_rate(ANN, Rate { bits_per_s: 8_000_000, packets_per_s: 0 }), Ok(()));
+    // 45 frames of 54 bytes of headers, and 63,000 of payload, are 65,430 bytes on a wire.
+    let segmented = frame(own(ANN), own(BOB)).cut(45, 54);
+    let segmented = Header { length: 54 + 63_000, ..segmented };
+    assert_eq!(switch.forward(ANN, &segmented, 0), to(&[BOB]));
+    let next = Header { length: 121, ..frame(own(ANN), own(BOB)) };
+    assert_eq!(switch.forward(ANN, &next, 0), Verdict::Later { until_ns: 1000 });
+    assert_eq!(switch.counters(ANN).unwrap().sent_bytes, 63_054, "what the guest counts");
+}
+
+#[test]
+fn what_is_for_bridges_themselves_is_passed_on_to_nobody() {
+    // IEEE 802.1Q table 8-1: spanning trees, PAUSE, slow protocols, EAPOL, LLDP among them.
+    for last in 0..=0x0f {
+        for (from, source) in [(NIC, behind(NIC, 1)), (ANN, own(ANN)), (BRIDGE, behind(BRIDGE, 1))] {
+            let mut switch = whole();
+            let reserved = frame(source, Mac([0x01, 0x80, 0xc2, 0, 0, last]));
+            assert_eq!(switch.forward(from, &reserved, 0), Verdict::Drop(Reason::Reserved), "{last:x}");
+            assert_eq!(drops(&switch, from), [(Reason::Reserved, 1)]);
+        }
+    }
+    let everybody_else = to(&[NIC, BOB, CAT, BRIDGE]);
+    for other in [[0x01, 0x80, 0xc2, 0, 0, 0x10], [0x01, 0x80, 0xc2, 0, 1, 0], [0x03, 0x80, 0xc2, 0, 0, 0]] {
+        assert_eq!(whole().forward(ANN, &frame(own(ANN), Mac(other)), 0), everybody_else, "{other:x?}");
+    }
+}
+
+#[test]
+fn what_is_no_frame_is_counted_where_it_came_from() {
+    let mut switch = whole();
+    assert_eq!([NIC, NIC, PortId(9), PortId(255)].map(|port| switch.malformed(port)), [1, 2, 0, 0]);
+    assert_eq!((drops(&switch, NIC), drops(&switch, ANN)), (vec![(Reason::Malformed, 2)], vec![]));
 }
 
 #[test]

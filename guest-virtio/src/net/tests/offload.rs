@@ -85,6 +85,17 @@ fn a_frame_counts_as_its_segments() {
 }
 
 #[test]
+fn each_segment_counts_with_the_most_headers_that_it_can_have_whatever_its_sender_says() {
+    let of = |header: Header| parse(&header, 9000).unwrap().repeated();
+    assert_eq!([of(Header::default()), of(Header::checksum(34, 16))], [0; 2]);
+    // Behind 34 bytes of Ethernet and IPv4, 60 of TCP (RFC 9293 §3.1: a data offset of 15).
+    for hint in [0, 54, 66, 94, 9000] {
+        assert_eq!(of(Header { hdr_len: hint, ..Header::tcp4(1448) }), 94, "{hint}");
+    }
+    assert_eq!(of(Header { csum_start: 54, ..Header::tcp4(1448) }), 114);
+}
+
+#[test]
 fn a_device_that_sends_is_told_of_no_buffers_and_no_valid_checksum() {
     // §5.1.6.2.1: num_buffers is zero, DATA_VALID is not set.
     assert_eq!(Offload::Valid.to_bytes(0), [0; 12]);

@@ -63,6 +63,16 @@ enum Fate {
     Drop(Reason),
 }
 
+/// One of the addresses that bridges keep to themselves (IEEE 802.1AB §7.1).
+const LLDP: Mac = Mac([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
+
+/// Bits of all frames that one becomes on a wire.
+fn bits(frame: &Header) -> u64 {
+    let first = u64::from(frame.length);
+    let headers = (1..frame.frames).map(|_| u64::from(frame.repeated)).sum::<u64>();
+    8 * (first + headers)
+}
+
 /// The first bit on the wire (IEEE 802.3 §3.2.3).
 fn is_group(mac: Mac) -> bool {
     mac.0[0] % 2 == 1
@@ -114,6 +124,9 @@ impl Model {
         if source != sender.mac && !((sender.any_source || sender.uplink) && free) {
             return Err(Reason::Spoofed);
         }
+        if frame.destination == LLDP {
+            return Err(Reason::Reserved);
+        }
         let station = self.learnt.iter().find(|station| station.mac == frame.destination);
         let wants = |port: PortId, rules: &PortRules| match station {
             _ if is_group(frame.destination) => true,
@@ -141,7 +154,7 @@ impl Model {
         if is_group(frame.destination) && (packets > 100 || !port.groups.has(packets, now)) {
             return Fate::Drop(Reason::Storm);
         }
-        match port.bits.has(8 * u64::from(frame.length), now) && port.packets.has(packets, now) {
+        match port.bits.has(bits(frame), now) && port.packets.has(packets, now) {
             true => Fate::To(receivers),
             false if port.rules.uplink => Fate::Drop(Reason::Rate),
             false => Fate::Later,
@@ -154,7 +167,7 @@ impl Model {
         let Some(port) = self.ports.get_mut(&from) else { return fate };
         match &fate {
             Fate::To(_) => {
-                port.bits.take(8 * u64::from(frame.length), now);
+                port.bits.take(bits(frame), now);
                 port.packets.take(u64::from(frame.frames), now);
                 if is_group(frame.destination) {
                     port.groups.take(u64::from(frame.frames), now);
@@ -205,6 +218,7 @@ fn mac() -> impl Strategy<Value = Mac> {
         8 => (port(), 0..20u16).prop_map(|(port, station)| behind(port, station)),
         3 => Just(Mac::BROADCAST),
         1 => Just(Mac([0; 6])),
+        1 => Just(LLDP),
     ]
 }
 
@@ -225,10 +239,11 @@ fn connect() -> impl Strategy<Value = Step> {
 fn send() -> impl Strategy<Value = Step> {
     let length = prop_oneof![60..1515u32, 1515..65_551u32, Just(u32::MAX)];
     let source = prop_oneof![2 => Just(None), 1 => mac().prop_map(Some)];
-    (port(), source, mac(), length, prop_oneof![4 => Just(1), 1 => 1..200u16]).prop_map(
-        |(port, source, destination, length, frames)| {
+    let cut = prop_oneof![4 => Just((1, 0)), 1 => (1..200u16, any::<u16>())];
+    (port(), source, mac(), length, cut).prop_map(
+        |(port, source, destination, length, (frames, repeated))| {
             let source = source.unwrap_or(own(port));
-            Step::Send(port, Header { destination, source, length, frames })
+            Step::Send(port, Header { destination, source, length, frames, repeated })
         },
     )
 }
@@ -263,7 +278,7 @@ impl Pair {
                 prop_assert_eq!(fate, Fate::Later);
                 let port = &self.model.ports[&from];
                 let may = |time| {
-                    port.bits.has(8 * u64::from(frame.length), time) && port.packets.has(u64::from(frame.frames), time)
+                    port.bits.has(bits(frame), time) && port.packets.has(u64::from(frame.frames), time)
                 };
                 prop_assert!(until_ns > self.now && may(until_ns) && !may(until_ns - 1));
             }

@@ -19,7 +19,7 @@ use crate::machine::{Machine, machine};
 use crate::sos::Load;
 use crate::vcpu::{self, Loaded};
 use crate::vm::Phase;
-use crate::{SCHEDULER, TIMERS, VCPUS, VMS, exits, interrupts, ports, sos, stay, vm};
+use crate::{SCHEDULER, TIMERS, VCPUS, VMS, exits, interrupts, networks, ports, sos, stay, vm};
 
 /// SGI: look at the running vCPU's attention.
 pub const SGI_ATTENTION: IntId = IntId(0);
@@ -401,6 +401,10 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
     let attention = loaded.vcpu.take_attention();
     if attention & vcpu::STOP != 0 {
         return Next::Off;
+    }
+    // In its own time: it was its VM that filled the card.
+    if attention & vcpu::SEND != 0 {
+        networks::send_waiting(loaded.vm);
     }
     // It may have been resumed before it looked.
     if attention & vcpu::PARK != 0 && loaded.vm.phase() == Phase::Pausing {

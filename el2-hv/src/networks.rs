@@ -199,6 +199,11 @@ pub fn write(index: usize, [offset, size, value]: [u64; 3]) {
 /// Does what was put off, for the network cards of a VM and the board's.
 pub fn go_on(vm: &Vm) {
     outside::go_on();
+    send_waiting(vm);
+}
+
+/// Sends what waits at a VM's network cards.
+pub fn send_waiting(vm: &Vm) {
     for place in vm.nics.all().map(Place::of) {
         let own = Ports::one(place.port).0;
         if WAITING[place.network].fetch_and(!own, Ordering::Relaxed) & own != 0 {

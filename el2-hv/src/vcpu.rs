@@ -30,6 +30,8 @@ pub const STOP: u8 = 1 << 1;
 pub const PARK: u8 = 1 << 2;
 /// It is powered down, and goes on at its entry when an interrupt is pending for it. Only its own CPU changes this.
 pub const ASLEEP: u8 = 1 << 3;
+/// The board's network card has room for what its VM has to send.
+pub const SEND: u8 = 1 << 4;
 
 /// No CPU, or no VM; others count from 1.
 const NONE: u8 = 0;

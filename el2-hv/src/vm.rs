@@ -348,6 +348,17 @@ pub fn notify_all(vm: &Vm, kicks: Kicks) {
     }
 }
 
+/// Has a vCPU of a VM look at something, the first one that is on.
+pub fn call_one(vm: &Vm, what: u8) {
+    let first = {
+        let control = vm.control.lock();
+        (0..vm.vcpu_count()).map(VcpuIdx).find(|index| control.is_on(*index))
+    };
+    if let Some(id) = first.map(|index| vm.vcpu(index)) {
+        VCPUS[id.index()].notify(id, what);
+    }
+}
+
 /// The guest slot that a handle names, if it is that life of it.
 pub fn by_handle(handle: VmHandle) -> Option<(VmId, &'static Vm)> {
     let index = handle.index().filter(|index| *index != SOS_VM.0)?;

@@ -6,15 +6,15 @@ use guest_virtio::net::{Frame, Offload, checksum};
 use hv_arch::ram;
 use hv_board::virtio::Found;
 use hv_core::addr::{IntId, Pa};
-use hv_core::switch::{Header, PortRules, Ports, Rate, Verdict};
+use hv_core::switch::{Header, PortId, PortRules, Ports, Rate, Verdict};
 
 use super::copy::{Source, frame_at};
 use super::part::{Part, segments};
-use super::{NETWORKS, Network, Place, UPLINK, WAITING};
+use super::{NETWORKS, Network, UPLINK, WAITING};
 use crate::machine::machine;
 use crate::uplink::{self, Uplink, uplink};
 use crate::vm::SOS_VM;
-use crate::{cpu, interrupts, ports, slots};
+use crate::{cpu, interrupts, ports, slots, vcpu, vm};
 
 /// Frames that are taken from the card at one go.
 const BUDGET: usize = 64;
@@ -40,10 +40,20 @@ pub fn interrupt(id: IntId) -> bool {
         return false;
     };
     uplink.acknowledge(&mut uplink.card());
-    let mut network = NETWORKS[0].lock();
-    network.take(uplink);
-    network.send_waiting(uplink);
+    NETWORKS[0].lock().take(uplink);
+    let has_room = uplink.takes_frames(&mut uplink.card(), 1);
+    if has_room {
+        Ports(WAITING[0].load(Ordering::Relaxed)).iter().for_each(call_sender);
+    }
     true
+}
+
+/// The card has room: who waits for that at a port sends, in its own time and turn.
+fn call_sender(port: PortId) {
+    let vm = NETWORKS[0].lock().cards[port.index()].vm();
+    if let Some(vm) = vm {
+        vm::call_one(vm, vcpu::SEND);
+    }
 }
 
 /// Takes what has come and was left.
@@ -156,16 +166,5 @@ impl Network {
         COME.store(true, Ordering::Relaxed);
         ports::look_again(vm);
         cpu::interrupt_self();
-    }
-
-    /// The card has room: those that wait send.
-    fn send_waiting(&mut self, uplink: &Uplink) {
-        if !uplink.takes_frames(&mut uplink.card(), 1) {
-            return;
-        }
-        let waiting = Ports(WAITING[0].swap(0, Ordering::Relaxed));
-        for port in waiting.iter() {
-            self.transmit(Place { network: 0, port });
-        }
     }
 }

@@ -11,7 +11,8 @@ pub mod partition;
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
-use guest_virtio::net::{Fit, Frame, Net, NetEffect, Next, Nic, Offload, Reception, Room, checksum};
+use guest_virtio::net::checksum::Completion;
+use guest_virtio::net::{Fit, Frame, Net, NetEffect, Next, Nic, Reception, Room};
 use hv_abi::Status;
 use hv_abi::call::{NETWORKS_MAX, NicPort};
 use hv_abi::guest_map::{NIC_SLOT, NICS_MAX, VIRTIO_SPI};
@@ -328,20 +329,14 @@ impl Network {
         let frame = source.frame;
         match self.cards[port.index()].net.accepts(&frame.offload, frame.length) {
             Fit::TooLong => false,
-            Fit::AsIs => self.give(port, source, &Part::whole(source, None, frame.offload)),
-            Fit::NeedsChecksum => {
-                let patch = checksum::complete(frame, source.memory);
-                patch.is_some() && self.give(port, source, &Part::whole(source, patch, Offload::None))
-            }
+            Fit::AsIs => self.give(port, source, &Part::whole(source)),
+            Fit::NeedsChecksum => self.give(port, source, &Part::whole(source).completed()),
             Fit::NeedsSegments => segments(source, &mut |segment| match self.cards[port.index()]
                 .net
                 .accepts(&segment.offload(), segment.length())
             {
                 Fit::AsIs => self.give(port, source, &Part::of(segment)),
-                Fit::NeedsChecksum => {
-                    let completed = Part::of(segment).completed(segment, source);
-                    completed.is_some_and(|part| self.give(port, source, &part))
-                }
+                Fit::NeedsChecksum => self.give(port, source, &Part::of(segment).completed()),
                 Fit::NeedsSegments | Fit::TooLong => false,
             }),
         }
@@ -354,13 +349,13 @@ impl Network {
             return false;
         };
         let (ram, mut room) = (Ram::of(vm), Room::new());
-        let headers = part.headers.len() as u32;
-        if card.net.room(headers + part.payload.len() as u32, &ram, &mut room) != Reception::Room {
+        if card.net.room(part.length(), &ram, &mut room) != Reception::Room {
             return false;
         }
-        let copied = source.copy_to(part.payload.clone(), (&room, headers), &ram);
+        let mut completion = part.begin();
+        let copied = source.copy_to(part.payload(&mut completion), (&room, part.headers.len() as u32), &ram);
         let mut written = room.write(0, part.headers, &ram).is_ok();
-        if let Some(patch) = part.patch {
+        if let Some(patch) = completion.map(Completion::finish) {
             written &= room.write(patch.at, &patch.bytes, &ram).is_ok();
         }
         if !copied || !written {

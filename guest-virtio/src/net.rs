@@ -108,7 +108,7 @@ pub enum Next {
 pub enum Fit {
     /// It takes it as it is.
     AsIs,
-    /// It takes it with its checksum computed ([`checksum::complete`]) and [`Offload::None`].
+    /// It takes it with its checksum computed ([`checksum::Completion`]) and [`Offload::None`].
     NeedsChecksum,
     /// It takes the segments that it is to be cut into ([`segment::Segments`]).
     NeedsSegments,

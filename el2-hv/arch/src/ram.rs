@@ -132,6 +132,15 @@ pub fn copy(to: Pa, from: Pa, size: u64) {
     unsafe { mem::copy(to.0, from.0, size) };
 }
 
+/// The same, and what was copied added up: 64-bit words as this machine has them in ones' complement, zeroes behind the last
+/// byte.
+pub fn copy_and_sum(to: Pa, from: Pa, size: u64) -> u64 {
+    check(to, size);
+    check(from, size);
+    // SAFETY: as in `copy`.
+    unsafe { mem::copy_and_sum(to.0, from.0, size) }
+}
+
 /// Copies bytes out of RAM. Two, four or eight aligned ones are one access: ring indices, which
 /// others write at the same time, are read whole.
 #[inline]

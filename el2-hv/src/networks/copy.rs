@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 use guest_virtio::memory::{GuestMemory, GuestMemoryError};
+use guest_virtio::net::checksum::Completion;
 use guest_virtio::net::{Frame, MAX_SEGMENTS, Room};
 use guest_virtio::queue::{Direction, Segment};
 use hv_arch::ram;
@@ -45,22 +46,49 @@ impl<'f> Source<'f> {
     }
 
     /// Copies these bytes of it to a guest's room for a frame, from its byte `at` on; whether all of that is the guest's RAM.
-    pub(super) fn copy_to(&self, part: Range<u32>, (room, at): (&Room, u32), ram: &Ram) -> bool {
+    pub(super) fn copy_to(&self, part: Sums<'_>, (room, at): (&Room, u32), ram: &Ram) -> bool {
         let to = room.data.iter().flat_map(|segment| ram.pieces(segment));
         let mut whole = true;
         let found = to.map_while(|piece| {
             whole &= piece.is_some();
             piece
         });
-        copy(behind(self.pieces.iter().copied(), part.start), behind(found, at), part.len() as u32);
+        self.copy(part, behind(found, at));
         whole
     }
 
     /// Copies these bytes of it to one place in RAM that is as long.
-    pub(super) fn copy_out(&self, part: Range<u32>, to: Pa) {
-        let length = part.len() as u32;
-        copy(behind(self.pieces.iter().copied(), part.start), core::iter::once((to, length)), length);
+    pub(super) fn copy_out(&self, part: Sums<'_>, to: Pa) {
+        let length = part.bytes.len() as u32;
+        self.copy(part, core::iter::once((to, length)));
     }
+
+    /// Copies bytes of it to pieces of RAM, until either ends.
+    fn copy(&self, part: Sums<'_>, to: impl Iterator<Item = (Pa, u32)>) {
+        let mut from = behind(self.pieces.iter().copied(), part.bytes.start);
+        let (mut missing, mut completion) = (part.bytes.len() as u32, part.completion);
+        let (mut at, mut left) = (Pa(0), 0);
+        for (mut to, mut length) in to {
+            while length > 0 && missing > 0 {
+                if left == 0 {
+                    let Some(next) = from.next() else {
+                        return;
+                    };
+                    (at, left) = next;
+                }
+                let count = length.min(left).min(missing);
+                copy(to, at, count, completion.as_deref_mut());
+                (to, at) = (Pa(to.0 + u64::from(count)), Pa(at.0 + u64::from(count)));
+                (length, left, missing) = (length - count, left - count, missing - count);
+            }
+        }
+    }
+}
+
+/// Bytes of a frame that are copied, and a checksum that they may have to come to.
+pub(super) struct Sums<'c> {
+    pub(super) bytes: Range<u32>,
+    pub(super) completion: Option<&'c mut Completion>,
 }
 
 /// What is left of pieces of RAM behind their first `skipped` bytes.
@@ -72,23 +100,18 @@ fn behind(pieces: impl Iterator<Item = (Pa, u32)>, mut skipped: u32) -> impl Ite
     })
 }
 
-/// Copies up to so many bytes between pieces of RAM, until either ends.
-fn copy(mut from: impl Iterator<Item = (Pa, u32)>, to: impl Iterator<Item = (Pa, u32)>, mut missing: u32) {
-    let (mut at, mut left) = (Pa(0), 0);
-    for (mut to, mut length) in to {
-        while length > 0 && missing > 0 {
-            if left == 0 {
-                let Some(next) = from.next() else {
-                    return;
-                };
-                (at, left) = next;
-            }
-            let count = length.min(left).min(missing);
-            ram::copy(to, at, count.into());
-            (to, at) = (Pa(to.0 + u64::from(count)), Pa(at.0 + u64::from(count)));
-            (length, left, missing) = (length - count, left - count, missing - count);
-        }
-    }
+/// Copies bytes from one place in RAM to another, for a checksum that may cover them.
+#[inline]
+fn copy(to: Pa, from: Pa, count: u32, completion: Option<&mut Completion>) {
+    let Some(completion) = completion else {
+        return ram::copy(to, from, count.into());
+    };
+    let skipped = completion.uncovered().min(count);
+    ram::copy(to, from, skipped.into());
+    completion.skip(skipped);
+    let (to, from) = (Pa(to.0 + u64::from(skipped)), Pa(from.0 + u64::from(skipped)));
+    let covered = count - skipped;
+    completion.add_summed(ram::copy_and_sum(to, from, covered.into()), covered);
 }
 
 /// A frame of `length` bytes at a place of EL2's own.

@@ -2,7 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use guest_virtio::net::{Frame, Offload, checksum};
+use guest_virtio::net::checksum::Completion;
+use guest_virtio::net::{Frame, Offload};
 use hv_arch::ram;
 use hv_board::virtio::Found;
 use hv_core::addr::{IntId, Pa};
@@ -12,7 +13,7 @@ use super::copy::{Source, frame_at};
 use super::part::{Part, segments};
 use super::{NETWORKS, Network, UPLINK, WAITING};
 use crate::machine::machine;
-use crate::uplink::{self, Uplink, uplink};
+use crate::uplink::{self, Card, Uplink, uplink};
 use crate::vm::SOS_VM;
 use crate::{cpu, interrupts, ports, slots, vcpu, vm};
 
@@ -68,36 +69,34 @@ pub(super) fn go_on() {
 
 /// Sends a frame out; whether the card takes it.
 pub(super) fn send(uplink: &Uplink, source: &Source<'_>) -> bool {
-    let frame = source.frame;
-    if frame.offload.is_segmented() {
-        return segments(source, &mut |segment| {
-            let part = Part::of(segment);
-            let part = if uplink.checksum { Some(part) } else { part.completed(segment, source) };
-            part.is_some_and(|part| send_part(uplink, source, &part))
-        });
+    let mut card = uplink.card();
+    let mut send = |part: Part<'_>| {
+        let part = if uplink.checksum { part } else { part.completed() };
+        send_part((uplink, &mut card), source, &part)
+    };
+    if source.frame.offload.is_segmented() {
+        return segments(source, &mut |segment| send(Part::of(segment)));
     }
-    let (patch, offload) =
-        if uplink.checksum { (None, frame.offload) } else { (checksum::complete(frame, source.memory), Offload::None) };
-    send_part(uplink, source, &Part::whole(source, patch, offload))
+    send(Part::whole(source))
 }
 
-fn send_part(uplink: &Uplink, source: &Source<'_>, part: &Part<'_>) -> bool {
-    let mut card = uplink.card();
+fn send_part((uplink, card): (&Uplink, &mut Card), source: &Source<'_>, part: &Part<'_>) -> bool {
     if part.length() > uplink.longest {
         return false;
     }
     // A frame can be cut into more than the card takes before it is told of them.
-    let full = !uplink.takes_frames(&mut card, 1);
+    let full = !uplink.takes_frames(card, 1);
     if full {
         card.notify();
     }
-    let Some((place, at)) = (!full || uplink.takes_frames(&mut card, 1)).then(|| card.place()).flatten() else {
+    let Some((place, at)) = (!full || uplink.takes_frames(card, 1)).then(|| card.place()).flatten() else {
         return false;
     };
     let behind = |offset: u32| Pa(at.0 + u64::from(offset));
+    let mut completion = part.begin();
     ram::write(at, part.headers);
-    source.copy_out(part.payload.clone(), behind(part.headers.len() as u32));
-    if let Some(patch) = part.patch {
+    source.copy_out(part.payload(&mut completion), behind(part.headers.len() as u32));
+    if let Some(patch) = completion.map(Completion::finish) {
         ram::write(behind(patch.at), &patch.bytes);
     }
     card.send(place, part.offload.to_bytes(0), part.length())

@@ -2,13 +2,13 @@
 
 use core::ops::Range;
 
-use guest_virtio::net::Offload;
-use guest_virtio::net::checksum::Patch;
+use guest_virtio::net::checksum::Completion;
 use guest_virtio::net::segment::{Segment, Segments};
+use guest_virtio::net::{Checksum, Offload};
 
 use hv_core::switch::HEADER;
 
-use super::copy::Source;
+use super::copy::{Source, Sums};
 use crate::interrupts;
 
 /// Segments after which those that are left make way for an interrupt: more than a whole frame has on an Ethernet.
@@ -19,29 +19,44 @@ pub(super) struct Part<'s> {
     /// Headers of its own.
     pub(super) headers: &'s [u8],
     /// What follows, in the source's frame.
-    pub(super) payload: Range<u32>,
-    /// A checksum that goes into it.
-    pub(super) patch: Option<Patch>,
+    payload: Range<u32>,
+    /// A checksum that is computed as it is copied.
+    completes: Option<Checksum>,
     /// What is left to its receiver.
     pub(super) offload: Offload,
 }
 
 impl<'s> Part<'s> {
     /// All of a frame.
-    pub(super) fn whole(source: &'s Source<'_>, patch: Option<Patch>, offload: Offload) -> Self {
-        Self { headers: &source.first, payload: HEADER as u32..source.frame.length, patch, offload }
+    pub(super) fn whole(source: &'s Source<'_>) -> Self {
+        let offload = source.frame.offload;
+        Self { headers: &source.first, payload: HEADER as u32..source.frame.length, completes: None, offload }
     }
 
     /// A segment, its checksum left to its receiver.
     pub(super) fn of(segment: &'s Segment<'_>) -> Self {
         let (headers, payload) = (segment.headers, segment.payload.clone());
-        Self { headers, payload, patch: None, offload: segment.offload() }
+        Self { headers, payload, completes: None, offload: segment.offload() }
     }
 
-    /// The same with its checksum.
-    pub(super) fn completed(self, segment: &Segment<'_>, source: &Source<'_>) -> Option<Self> {
-        let patch = segment.complete(source.frame, source.memory)?;
-        Some(Self { patch: Some(patch), offload: Offload::None, ..self })
+    /// The same with its checksum, where that was left undone.
+    pub(super) fn completed(self) -> Self {
+        match self.offload {
+            Offload::Checksum(checksum) => Self { completes: Some(checksum), offload: Offload::None, ..self },
+            _ => self,
+        }
+    }
+
+    /// Its checksum, of which its headers have come.
+    pub(super) fn begin(&self) -> Option<Completion> {
+        let mut completion = Completion::new(self.completes?);
+        completion.add(self.headers);
+        Some(completion)
+    }
+
+    /// What follows its headers, for that checksum.
+    pub(super) fn payload<'c>(&self, completion: &'c mut Option<Completion>) -> Sums<'c> {
+        Sums { bytes: self.payload.clone(), completion: completion.as_mut() }
     }
 
     /// Its bytes.

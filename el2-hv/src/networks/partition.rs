@@ -3,7 +3,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use guest_virtio::net::{Fit, Offload, Reception, Room, checksum};
+use guest_virtio::net::checksum::Completion;
+use guest_virtio::net::{Fit, Offload, Reception, Room};
 use hv_abi::Status;
 use hv_abi::call::NicPort;
 use hv_abi::guest_map::{NIC_SLOT, VIRTIO_SPI};
@@ -39,14 +40,9 @@ impl WaitingRoom {
     /// Keeps a frame, its checksum made; whether there was room.
     fn keep(&mut self, from: PortId, head: &[u8], source: &Source<'_>) -> bool {
         let frame = source.frame;
-        let patch = match frame.offload {
-            Offload::None | Offload::Valid => None,
-            Offload::Checksum(_) => match checksum::complete(frame, source.memory) {
-                None => return false,
-                patch => patch,
-            },
-            Offload::Segments(..) => return false,
-        };
+        if frame.offload.is_segmented() {
+            return false;
+        }
         let Some(bytes) = self.kept.keep(from, frame.length as usize) else {
             return false;
         };
@@ -54,9 +50,13 @@ impl WaitingRoom {
         let _ = frame.read(0, bytes, source.memory);
         // What was judged is what it gets.
         bytes[..head.len()].copy_from_slice(head);
-        if let Some(patch) = patch
-            && let Some(place) = bytes.get_mut(patch.at as usize..).and_then(|rest| rest.first_chunk_mut())
-        {
+        let mut completion = match frame.offload {
+            Offload::Checksum(checksum) => Completion::new(checksum),
+            _ => return true,
+        };
+        completion.add(bytes);
+        let patch = completion.finish();
+        if let Some(place) = bytes.get_mut(patch.at as usize..).and_then(|rest| rest.first_chunk_mut()) {
             *place = patch.bytes;
         }
         true

@@ -1,13 +1,9 @@
 //! The Internet checksum (RFC 1071) that a frame's sender has left to the card, for a receiver that does not compute it.
+//!
+//! A [`Completion`] computes it from what is copied, while that is copied: no byte is read twice, and what a sender changes
+//! meanwhile is in both or in neither.
 
-use super::frame::Frame;
-use super::offload::Offload;
-use super::payload::PayloadError;
-use crate::memory::GuestMemory;
-use core::ops::Range;
-
-/// Bytes of a frame that are copied at once, on the stack.
-const PIECE: usize = 256;
+use super::offload::Checksum;
 
 /// A checksum, and where in the frame it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,32 +37,19 @@ impl Sum {
             let word = [pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)];
             sum += u64::from(u16::from_ne_bytes(word));
         }
-        let word = fold(sum);
-        // Behind an odd number of bytes each is the other half of its word.
-        self.total += u64::from(if self.odd { word.swap_bytes() } else { word });
-        self.odd ^= bytes.len() % 2 == 1;
+        self.add_word(fold(sum), bytes.len() % 2 == 1);
     }
 
-    /// Adds bytes of a frame, in pieces: those in `range`, from its first byte.
-    ///
-    /// # Errors
-    /// If the frame does not have them, or lies outside of its guest's RAM; a part may then be added.
-    pub(super) fn add_frame(
-        &mut self,
-        frame: &Frame,
-        range: Range<u32>,
-        memory: &dyn GuestMemory,
-    ) -> Result<(), PayloadError> {
-        let mut piece = [0; PIECE];
-        let mut offset = range.start;
-        while offset < range.end {
-            let count = PIECE.min((range.end - offset) as usize);
-            let (piece, _) = piece.split_at_mut(count);
-            frame.read(offset, piece, memory)?;
-            self.add(piece);
-            offset += count as u32;
-        }
-        Ok(())
+    /// Adds `count` bytes that follow those before, by their sum in ones' complement: of 16-bit words as this machine has them,
+    /// or of longer ones, which come to the same (RFC 1071 §2 (C)).
+    pub fn add_summed(&mut self, sum: u64, count: u32) {
+        self.add_word(fold(sum), count % 2 == 1);
+    }
+
+    fn add_word(&mut self, word: u16, is_odd: bool) {
+        // Behind an odd number of bytes each is the other half of its word.
+        self.total += u64::from(if self.odd { word.swap_bytes() } else { word });
+        self.odd ^= is_odd;
     }
 
     /// The sum itself, as its bytes stand in a frame: what a checksum's field has of the pseudo header before the rest is
@@ -85,6 +68,50 @@ impl Sum {
     }
 }
 
+/// A checksum that is computed while its frame is copied, from the first byte on.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    checksum: Checksum,
+    sum: Sum,
+    /// Bytes that have come.
+    has: u32,
+}
+
+impl Completion {
+    /// Of a frame of which nothing has come.
+    pub const fn new(checksum: Checksum) -> Self {
+        Self { checksum, sum: Sum::new(), has: 0 }
+    }
+
+    /// Of the bytes that come next, how many it does not cover.
+    pub fn uncovered(&self) -> u32 {
+        u32::from(self.checksum.start).saturating_sub(self.has)
+    }
+
+    /// Bytes that it does not cover come next.
+    pub fn skip(&mut self, count: u32) {
+        self.has = self.has.saturating_add(count);
+    }
+
+    /// These come next.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let covered = bytes.get(self.uncovered() as usize..).unwrap_or_default();
+        self.skip(bytes.len() as u32);
+        self.sum.add(covered);
+    }
+
+    /// Bytes that it covers come next, whose sum in ones' complement whoever copies them has.
+    pub fn add_summed(&mut self, sum: u64, count: u32) {
+        self.skip(count);
+        self.sum.add_summed(sum, count);
+    }
+
+    /// The checksum of all that has come.
+    pub fn finish(self) -> Patch {
+        Patch { at: self.checksum.at(), bytes: self.sum.finish() }
+    }
+}
+
 /// The sum of the 16-bit words of a number, in ones' complement.
 const fn fold(sum: u64) -> u16 {
     let mut sum = (sum & 0xffff_ffff) + (sum >> 32);
@@ -92,15 +119,4 @@ const fn fold(sum: u64) -> u16 {
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     sum as u16
-}
-
-/// Computes the checksum that a frame's sender has left undone. `None` if it has not, if the frame is to be cut into segments
-/// that have one each, or if it lies outside of its guest's RAM.
-pub fn complete(frame: &Frame, memory: &dyn GuestMemory) -> Option<Patch> {
-    let Offload::Checksum(checksum) = frame.offload else {
-        return None;
-    };
-    let mut sum = Sum::new();
-    sum.add_frame(frame, checksum.start.into()..frame.length, memory).ok()?;
-    Some(Patch { at: checksum.at(), bytes: sum.finish() })
 }

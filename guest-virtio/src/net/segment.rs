@@ -7,12 +7,11 @@
 //! # Use
 //! [`Segments::new`] at [`super::Fit::NeedsSegments`], then [`Segments::next_segment`] until there is none, in as many turns as the
 //! caller likes. Each segment is a frame of its own: its receiver is asked by [`super::Net::accepts`] with
-//! [`Segment::offload`] and [`Segment::length`], and where that comes to [`super::Fit::NeedsChecksum`], [`Segment::complete`]
-//! computes it. [`Segments::postpone`] has the last segment come again.
+//! [`Segment::offload`] and [`Segment::length`], and where that comes to [`super::Fit::NeedsChecksum`], a
+//! [`super::checksum::Completion`] computes it. [`Segments::postpone`] has the last segment come again.
 
 mod headers;
 
-use super::checksum::{Patch, Sum};
 use super::frame::Frame;
 use super::offload::{Checksum, Offload};
 use crate::memory::GuestMemory;
@@ -58,15 +57,6 @@ impl Segment<'_> {
     /// What is left undone, for a receiver that has accepted it.
     pub const fn offload(&self) -> Offload {
         Offload::Checksum(self.checksum)
-    }
-
-    /// Computes the TCP checksum (RFC 9293 §3.1) over the payload as it lies in `frame`, the one that is cut; its place is from
-    /// this segment's first byte. `None` if the payload lies outside of the guest's RAM.
-    pub fn complete(&self, frame: &Frame, memory: &dyn GuestMemory) -> Option<Patch> {
-        let mut sum = Sum::new();
-        sum.add(self.headers.get(self.checksum.start.into()..)?);
-        sum.add_frame(frame, self.payload.clone(), memory).ok()?;
-        Some(Patch { at: self.checksum.at(), bytes: sum.finish() })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Frames from one guest to another, in random buffers of both, against a list of what was sent.
 
 use super::guest::*;
-use crate::net::checksum::complete;
 use crate::net::*;
 use crate::testing::{Buffer, Layout, Random};
 use std::collections::VecDeque;

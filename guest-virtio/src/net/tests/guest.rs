@@ -1,5 +1,6 @@
 //! A guest with a card: a driver that lays frames and buffers out as it likes, and the copying that is a switch's.
 
+use crate::net::checksum::{Completion, Patch};
 use crate::net::*;
 use crate::queue::{Direction, Segment};
 use crate::testing::{Buffer, DriverQueue, Layout, QUEUE_BYTES, RAM_BASE, Random, VecMemory};
@@ -88,6 +89,23 @@ pub(super) fn nic() -> Nic {
 pub(super) fn gather(segments: &[Segment], direction: Direction, memory: &VecMemory) -> Vec<u8> {
     assert!(segments.iter().all(|segment| segment.direction == direction && segment.length > 0));
     segments.iter().flat_map(|segment| memory.bytes(segment.ipa, segment.length as usize)).collect()
+}
+
+/// The checksum that a frame's sender has left undone; `None` where it has not, or where the frame is not in its RAM.
+pub(super) fn complete(frame: &Frame, memory: &VecMemory) -> Option<Patch> {
+    let Offload::Checksum(checksum) = frame.offload else {
+        return None;
+    };
+    let mut bytes = vec![0; frame.length as usize];
+    frame.read(0, &mut bytes, memory).ok()?;
+    Some(completed(checksum, &[&bytes]))
+}
+
+/// The checksum of a frame that comes in these pieces.
+pub(super) fn completed(checksum: Checksum, pieces: &[&[u8]]) -> Patch {
+    let mut completion = Completion::new(checksum);
+    pieces.iter().for_each(|piece| completion.add(piece));
+    completion.finish()
 }
 
 pub(super) fn scatter(bytes: &[u8], segments: &[Segment], memory: &VecMemory) {

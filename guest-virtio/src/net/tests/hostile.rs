@@ -2,7 +2,6 @@
 
 use super::guest::*;
 use crate::memory::{GuestMemory, GuestMemoryError};
-use crate::net::checksum::complete;
 use crate::net::*;
 use crate::queue::Direction;
 use crate::testing::hostile::{self, MANY, ONE_IN, OPERATIONS, access, scribble};

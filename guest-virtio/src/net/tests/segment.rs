@@ -66,7 +66,7 @@ impl Sender {
         let mut frames = vec![];
         while let Some(segment) = segments.next_segment() {
             let mut bytes = self.bytes(&segment);
-            let patch = segment.complete(&self.frame, &self.memory).unwrap();
+            let patch = completed(segment.checksum, &[&bytes]);
             // What a receiver computes that was given the rest to do (virtio 1.2 §5.1.6.4.1).
             assert_eq!(segment.offload(), Offload::Checksum(segment.checksum));
             assert_eq!(patch.bytes, checksum(&bytes[segment.checksum.start.into()..]), "the pseudo header's sum");
@@ -252,7 +252,7 @@ fn what_the_guest_writes_into_its_headers_later_changes_no_segment() {
         let segment = segments.next_segment().unwrap();
         assert_eq!(sender.memory.take_accesses(), 0, "nothing is read again");
         let mut bytes = sender.bytes(&segment);
-        let patch = segment.complete(&sender.frame, &sender.memory).unwrap();
+        let patch = completed(segment.checksum, &[&bytes]);
         bytes[patch.at as usize..][..2].copy_from_slice(&patch.bytes);
         assert!(bytes == expected);
         sender.memory.take_accesses();
@@ -260,15 +260,12 @@ fn what_the_guest_writes_into_its_headers_later_changes_no_segment() {
 }
 
 #[test]
-fn a_frame_outside_of_ram_has_no_segments_and_no_checksum() {
+fn a_frame_outside_of_ram_has_no_segments() {
     let mut sender = Sender::of(&ipv4(), 1000);
-    let mut segments = sender.cut().unwrap();
     for buffer in &mut sender.frame.data {
         buffer.ipa -= 0x1_0000;
     }
     assert!(sender.cut().is_none());
-    let segment = segments.next_segment().unwrap();
-    assert_eq!(segment.complete(&sender.frame, &sender.memory), None);
 }
 
 /// Sends `packet` from a guest whose card cuts to one that takes no segments and lacks the features `without`.
@@ -292,7 +289,7 @@ fn exchange(packet: &Packet, size: u16, without: u64) -> Vec<(Header, Vec<u8>)> 
             Fit::AsIs => segment.offload(),
             fit => {
                 assert_eq!(fit, Fit::NeedsChecksum);
-                let patch = segment.complete(&frame, &from.memory).unwrap();
+                let patch = completed(segment.checksum, &[segment.headers, &payload]);
                 room.write(patch.at, &patch.bytes, &to.memory).unwrap();
                 Offload::None
             }

@@ -240,12 +240,10 @@ fn send() -> impl Strategy<Value = Step> {
     let length = prop_oneof![60..1515u32, 1515..65_551u32, Just(u32::MAX)];
     let source = prop_oneof![2 => Just(None), 1 => mac().prop_map(Some)];
     let cut = prop_oneof![4 => Just((1, 0)), 1 => (1..200u16, any::<u16>())];
-    (port(), source, mac(), length, cut).prop_map(
-        |(port, source, destination, length, (frames, repeated))| {
-            let source = source.unwrap_or(own(port));
-            Step::Send(port, Header { destination, source, length, frames, repeated })
-        },
-    )
+    (port(), source, mac(), length, cut).prop_map(|(port, source, destination, length, (frames, repeated))| {
+        let source = source.unwrap_or(own(port));
+        Step::Send(port, Header { destination, source, length, frames, repeated })
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -277,9 +275,7 @@ impl Pair {
             Verdict::Later { until_ns } => {
                 prop_assert_eq!(fate, Fate::Later);
                 let port = &self.model.ports[&from];
-                let may = |time| {
-                    port.bits.has(bits(frame), time) && port.packets.has(u64::from(frame.frames), time)
-                };
+                let may = |time| port.bits.has(bits(frame), time) && port.packets.has(u64::from(frame.frames), time);
                 prop_assert!(until_ns > self.now && may(until_ns) && !may(until_ns - 1));
             }
         }

@@ -153,6 +153,9 @@ impl Local {
     /// EL2's timer has fired. Returns whether the scheduler is to be asked again.
     pub fn timer_fired(&mut self, loaded: Option<&mut Loaded>) -> bool {
         let now = counter::now();
+        // It is off first: what is done here makes way for interrupts that wait, and its own would be one of them.
+        self.programmed = None;
+        counter::set_deadline(None);
         let mut loaded = loaded;
         while let Some(key) = self.timers.pop_expired(now) {
             match (key, loaded.as_deref_mut()) {
@@ -169,8 +172,6 @@ impl Local {
         if due {
             self.review_at = None;
         }
-        self.programmed = None;
-        counter::set_deadline(None);
         self.program();
         due
     }
@@ -403,8 +404,8 @@ fn attend(local: &mut Local, loaded: &mut Loaded) -> Next {
         return Next::Off;
     }
     // In its own time: it was its VM that filled the card.
-    if attention & vcpu::SEND != 0 {
-        networks::send_waiting(loaded.vm);
+    if attention & vcpu::SEND != 0 && networks::send_waiting(loaded.vm) {
+        loaded.vcpu.goes_on(vcpu::SEND);
     }
     // It may have been resumed before it looked.
     if attention & vcpu::PARK != 0 && loaded.vm.phase() == Phase::Pausing {

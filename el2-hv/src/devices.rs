@@ -19,7 +19,7 @@ use crate::cpu::Local;
 use crate::history::{History, STEP};
 use crate::machine::machine;
 use crate::vcpu::Loaded;
-use crate::{VMS, balloon, console, disks, networks, ports, rng, shared, vm, watch};
+use crate::{VMS, balloon, console, disks, networks, ports, rng, shared, vcpu, vm, watch};
 
 /// Bytes of a VM's console that its line holds.
 pub const OUTPUT_SIZE: usize = 4096;
@@ -419,7 +419,9 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
             let done = disks::write(disk, loaded.index, [offset, size.into(), value]);
             return if done { Access::Done } else { Access::Later };
         } else if let Some(card) = loaded.vm.nics.at(slot) {
-            networks::write(card, [offset, size.into(), value]);
+            if networks::write(card, [offset, size.into(), value]) {
+                loaded.vcpu.goes_on(vcpu::SEND);
+            }
         } else if has_rng {
             rng::write(loaded.vm_id, [offset, size.into(), value]);
         } else if has_console {

@@ -27,7 +27,7 @@ use crate::machine::machine;
 use crate::places::Places;
 use crate::uplink::{Uplink, uplink};
 use crate::vm::{SOS_VM, Vm};
-use crate::{VMS, cpu, devices, interrupts, ports};
+use crate::{VMS, cpu, devices, interrupts, ports, vcpu, vm};
 
 use copy::Source;
 pub use outside::{interrupt, open};
@@ -179,19 +179,25 @@ pub fn read(index: usize, offset: u64, size: u8) -> u64 {
     NETWORKS[place.network].lock().cards[place.port.index()].net.read(offset, size)
 }
 
-/// A guest's store to a network card's registers.
+/// A guest's store to a network card's registers; whether there is [more to send](send_waiting).
 #[inline(never)]
-pub fn write(index: usize, [offset, size, value]: [u64; 3]) {
+pub fn write(index: usize, [offset, size, value]: [u64; 3]) -> bool {
     let place = Place::of(index);
     let mut network = NETWORKS[place.network].lock();
     let card = &mut network.cards[place.port.index()];
     let is_partition = card.vm == SOS_VM;
     match card.net.write(offset, size as u8, value) {
-        NetEffect::Receive if is_partition => network.give_kept(place.port),
-        NetEffect::None | NetEffect::Receive | NetEffect::Reset => card.pulse(),
+        NetEffect::Receive if is_partition => {
+            network.give_kept(place.port);
+            false
+        }
+        NetEffect::None | NetEffect::Receive | NetEffect::Reset => {
+            card.pulse();
+            false
+        }
         NetEffect::Started if is_partition => {
             network.give_kept(place.port);
-            network.transmit(place);
+            network.transmit(place)
         }
         NetEffect::Transmit | NetEffect::Started => network.transmit(place),
     }
@@ -200,17 +206,22 @@ pub fn write(index: usize, [offset, size, value]: [u64; 3]) {
 /// Does what was put off, for the network cards of a VM and the board's.
 pub fn go_on(vm: &Vm) {
     outside::go_on();
-    send_waiting(vm);
+    if send_waiting(vm) {
+        vm::call_one(vm, vcpu::SEND);
+    }
 }
 
-/// Sends what waits at a VM's network cards.
-pub fn send_waiting(vm: &Vm) {
+/// Sends what waits at a VM's network cards. Whether there is more that waits for nothing but others' turn: the VM is to go on
+/// with it in its own time, when the interrupts that wait were taken.
+pub fn send_waiting(vm: &Vm) -> bool {
+    let mut more = false;
     for place in vm.nics.all().map(Place::of) {
         let own = Ports::one(place.port).0;
         if WAITING[place.network].fetch_and(!own, Ordering::Relaxed) & own != 0 {
-            NETWORKS[place.network].lock().transmit(place);
+            more |= NETWORKS[place.network].lock().transmit(place);
         }
     }
+    more
 }
 
 /// What one frame comes to.
@@ -223,19 +234,20 @@ enum Step {
 }
 
 impl Network {
-    /// Takes what a guest has to send, as far as it is its turn.
+    /// Takes what a guest has to send, as far as it is its turn; whether there may be more.
     #[inline(never)]
-    fn transmit(&mut self, place: Place) {
+    fn transmit(&mut self, place: Place) -> bool {
         let from = place.port;
         let Some(vm) = self.cards[from.index()].vm() else {
-            return;
+            return false;
         };
         let ram = Ram::of(vm);
         let outside = uplink().filter(|_| place.network == 0);
-        let (mut frame, mut receivers, mut bytes) = (Frame::new(), Ports::NONE, 0_u32);
+        let (mut frame, mut receivers, mut bytes, mut more) = (Frame::new(), Ports::NONE, 0_u32, false);
         for turn in 0.. {
             if turn == TURN || bytes >= TURN_BYTES || turn > 0 && interrupts::look() {
-                self.go_on_later(place);
+                place.wait();
+                more = true;
                 break;
             }
             match self.cards[from.index()].net.next_tx(&ram, &mut frame) {
@@ -267,6 +279,7 @@ impl Network {
             partition::sends();
         }
         self.announce(receivers);
+        more
     }
 
     /// Decides about a frame of a guest, and copies it to those that get it.

@@ -138,7 +138,7 @@ impl Uplink {
             }
             match card.nic.reclaim() {
                 Err(error) => self.give_up(card, error),
-                Ok(0) if !card.nic.want_room() => {
+                Ok(0) if !card.nic.want_room(wanted) => {
                     let now = machine().up_ns();
                     return now.saturating_sub(*card.full_since.get_or_insert(now)) > STUCK_NS;
                 }

@@ -19,7 +19,7 @@ use hv_core::vgic::{Kicks, Level, ListRegisters, PhysicalTimer as PhysicalTimerL
 
 use crate::cpu::Local;
 use crate::vm::{self, Vm};
-use crate::{SCHEDULER, VCPUS, VMS};
+use crate::{SCHEDULER, VCPUS, VMS, interrupts};
 pub use exits::{Exits, Reason};
 
 /// Its GIC state was changed: fold and refill its list registers.
@@ -30,7 +30,7 @@ pub const STOP: u8 = 1 << 1;
 pub const PARK: u8 = 1 << 2;
 /// It is powered down, and goes on at its entry when an interrupt is pending for it. Only its own CPU changes this.
 pub const ASLEEP: u8 = 1 << 3;
-/// The board's network card has room for what its VM has to send.
+/// Its VM has something to send, and it is its turn: the board's network card has room, or others had theirs.
 pub const SEND: u8 = 1 << 4;
 
 /// No CPU, or no VM; others count from 1.
@@ -142,6 +142,15 @@ impl Vcpu {
             NONE => crate::cpu::wake(id),
             cpu if CpuId(cpu - 1) == hv_arch::cpu::current() => {}
             cpu => crate::cpu::interrupt(CpuId(cpu - 1)),
+        }
+    }
+
+    /// It runs on this CPU, and is to look at something when the interrupts that wait here were taken. One is sent where none
+    /// waits: it would be sooner than those.
+    pub fn goes_on(&self, what: u8) {
+        self.attention.fetch_or(what, Ordering::SeqCst);
+        if !interrupts::look() {
+            crate::cpu::interrupt(hv_arch::cpu::current());
         }
     }
 

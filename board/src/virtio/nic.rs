@@ -227,9 +227,11 @@ impl Nic {
         Ok(count)
     }
 
-    /// Asks for an interrupt when the next frame has been sent. Whether one was meanwhile.
-    pub fn want_room(&mut self) -> bool {
-        self.transmit.arm()
+    /// Asks for an interrupt when there is room for `count` frames, of which there is none for the last, or sooner: as soon as
+    /// one has been sent. Whether there is meanwhile.
+    pub fn want_room(&mut self, count: u32) -> bool {
+        let missing = count.min(DEPTH as u32).saturating_sub(self.free()).max(1);
+        self.transmit.arm_behind(missing as u16 - 1)
     }
 
     /// Takes its interrupt back. Whether its configuration has changed, which is how it tells of its link (§5.1.4), and

@@ -216,10 +216,16 @@ impl<const PIECES: usize, const OWN: usize> Ring<PIECES, OWN> {
 
     /// Asks for an interrupt at the next request that is given back. Whether one was meanwhile.
     pub(super) fn arm(&mut self) -> bool {
-        let (at, value) = if self.event_index { (AVAILABLE_EVENT, self.used) } else { (AVAILABLE, 0) };
+        self.arm_behind(0)
+    }
+
+    /// Asks for an interrupt when a request is given back behind `others`, or sooner. Whether that was meanwhile.
+    pub(super) fn arm_behind(&mut self, others: u16) -> bool {
+        let event = self.used.wrapping_add(others);
+        let (at, value) = if self.event_index { (AVAILABLE_EVENT, event) } else { (AVAILABLE, 0) };
         self.memory.write(at, value);
         barrier::both_ways();
-        self.memory.read::<u16>(USED + 2) != self.used
+        self.memory.read::<u16>(USED + 2).wrapping_sub(self.used) > others
     }
 
     /// Asks for no interrupts until [`Ring::arm`]. One may come all the same: the device is asked, not held to it (§2.7.7).

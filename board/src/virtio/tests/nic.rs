@@ -359,11 +359,36 @@ fn the_card_interrupts_for_frames_when_asked_and_for_room_only_then() {
         };
         assert!((0..60).all(|_| !leaves(&mut card)));
         assert_eq!(card.nic.reclaim(), Ok(60));
-        assert!(!card.nic.want_room());
+        assert!(!card.nic.want_room(1));
         assert!(leaves(&mut card));
-        assert!(card.nic.want_room(), "there is room meanwhile");
+        assert!(card.nic.want_room(1), "there is room meanwhile");
         assert_eq!(card.nic.reclaim(), Ok(1));
         assert!((0..60).all(|_| !leaves(&mut card)), "there was room");
+    }
+}
+
+#[test]
+fn room_for_many_frames_is_told_of_when_it_is_there_and_not_for_each() {
+    for (event_index, sooner) in [(EVENT_INDEX, false), (0, true)] {
+        let mut card = Card::new(event_index);
+        let (header, frame) = frame(1, 60);
+        (0..DEPTH).for_each(|_| assert!(card.send(header, &frame)));
+        assert!(!card.nic.want_room(10));
+        let mut leaves = || {
+            assert!(card.leave().is_some());
+            card.transmit.should_notify(&card.memory).unwrap()
+        };
+        assert_eq!([(); 9].map(|()| leaves()), [sooner; 9]);
+        assert!(leaves(), "the tenth");
+        assert_eq!(card.nic.reclaim(), Ok(10));
+        // Four of fourteen are missing; more than the card has places for is all of them.
+        assert!(!card.nic.want_room(14));
+        (0..4).for_each(|_| assert!(card.leave().is_some()));
+        assert!(card.nic.want_room(14), "it is there meanwhile");
+        assert_eq!(card.nic.reclaim(), Ok(4));
+        assert!(!card.nic.want_room(1000));
+        (0..50).for_each(|_| assert!(card.leave().is_some()));
+        assert!(card.nic.want_room(1000));
     }
 }
 

@@ -224,6 +224,16 @@ pub fn send_waiting(vm: &Vm) -> bool {
     more
 }
 
+/// Whose turn it is to send.
+struct Sender<'t> {
+    from: PortId,
+    ram: &'t Ram,
+    /// The board's card, if it is in this network.
+    outside: Option<&'t Uplink>,
+    /// When the turn began, in nanoseconds since EL2 did.
+    now: u64,
+}
+
 /// What one frame comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
@@ -242,7 +252,9 @@ impl Network {
             return false;
         };
         let ram = Ram::of(vm);
-        let outside = uplink().filter(|_| place.network == 0);
+        // One look at the clock for all of them.
+        let sender =
+            Sender { from, ram: &ram, outside: uplink().filter(|_| place.network == 0), now: machine().up_ns() };
         let (mut frame, mut receivers, mut bytes, mut more) = (Frame::new(), Ports::NONE, 0_u32, false);
         for turn in 0.. {
             if turn == TURN || bytes >= TURN_BYTES || turn > 0 && interrupts::look() {
@@ -258,7 +270,7 @@ impl Network {
                 Next::Dropped => continue,
                 Next::Frame => {}
             }
-            let net = match self.pass_on(from, &frame, &ram, outside) {
+            let net = match self.pass_on(&sender, &frame) {
                 Step::Gone(ports) => {
                     receivers = receivers.union(ports);
                     &mut self.cards[from.index()].net
@@ -283,7 +295,8 @@ impl Network {
     }
 
     /// Decides about a frame of a guest, and copies it to those that get it.
-    fn pass_on(&mut self, from: PortId, frame: &Frame, ram: &Ram, outside: Option<&Uplink>) -> Step {
+    fn pass_on(&mut self, sender: &Sender<'_>, frame: &Frame) -> Step {
+        let Sender { from, ram, outside, now } = *sender;
         let mut bytes = [0; HEADER];
         let Ok(()) = frame.read(0, &mut bytes, ram) else {
             return Step::Gone(Ports::NONE);
@@ -293,7 +306,7 @@ impl Network {
         if outside.is_some_and(|uplink| self.has_to_wait(from, &header, uplink)) {
             return Step::Stays;
         }
-        match self.switch.forward(from, &header, machine().up_ns()) {
+        match self.switch.forward(from, &header, now) {
             Verdict::Later { .. } => Step::Stays,
             Verdict::Drop(_) => Step::Gone(Ports::NONE),
             Verdict::To(ports) => match Source::of_guest(frame, bytes, ram) {

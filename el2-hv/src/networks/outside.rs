@@ -106,6 +106,7 @@ impl Network {
     /// Takes frames that have come, within the budget. Above it they wait in the card, which drops what it has no room for.
     fn take(&mut self, uplink: &Uplink) {
         let (mut frame, mut receivers, mut left) = (Frame::new(), Ports::NONE, BUDGET);
+        let now = machine().up_ns();
         loop {
             let received = uplink.received(&mut uplink.card());
             let Some(received) = received else {
@@ -121,7 +122,7 @@ impl Network {
             match offload.filter(|offload| !offload.is_segmented()) {
                 Some(offload) => {
                     frame.offload = offload;
-                    receivers = receivers.union(self.take_in(&frame));
+                    receivers = receivers.union(self.take_in(&frame, now));
                 }
                 None => self.malformed(),
             }
@@ -136,13 +137,13 @@ impl Network {
     }
 
     /// Passes a frame that has come on; who got it.
-    fn take_in(&mut self, frame: &Frame) -> Ports {
+    fn take_in(&mut self, frame: &Frame, now: u64) -> Ports {
         let Some(source) = Source::of_board(frame) else {
             self.malformed();
             return Ports::NONE;
         };
         let header = Header::parse(&source.first, frame.length);
-        match self.switch.forward(UPLINK, &header, machine().up_ns()) {
+        match self.switch.forward(UPLINK, &header, now) {
             Verdict::To(ports) => self.hand_out(UPLINK, ports, &source),
             Verdict::Later { .. } | Verdict::Drop(_) => Ports::NONE,
         }

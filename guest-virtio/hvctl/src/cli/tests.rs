@@ -1,6 +1,9 @@
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+use hv_abi::message::{Reservation, VmCreate, VmSet};
+
+use super::value::size;
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {

@@ -1,6 +1,7 @@
 use clap::Parser;
 use hv_abi::message::{
-    CrashedVcpu, DiskUse, Failure, FailureCode, NicDrops, NicUse, RestartPolicy, SharedMemory, VmPhase, VmSpec,
+    CpuShare, Crash, CrashedVcpu, DiskSpec, DiskUse, Failure, FailureCode, ImageFormat, NicDrops, NicSpec, NicUse,
+    Origin, Reservation, RestartPolicy, SharedMemory, VmDetail, VmPhase, VmSpec, VmSummary,
 };
 
 use super::*;

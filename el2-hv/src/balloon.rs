@@ -13,18 +13,20 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use guest_virtio::balloon::{Answer, Balloon, BalloonEffect, Pages};
+use guest_virtio::balloon::{Answer, Balloon, BalloonEffect, PAGE_SIZE, Pages};
 use guest_virtio::memory::{GuestMemory, GuestMemoryError};
 use guest_virtio::queue::Backlog;
 use hv_abi::Status;
 use hv_abi::call::MEMORY_ALIGNMENT;
 use hv_abi::guest_map::{BALLOON_SLOT, RAM_BASE, VIRTIO_SPI};
+use hv_abi::record::BalloonRecord;
 use hv_arch::cache;
 use hv_arch::lock::Mutex;
 use hv_arch::ram::{self, NoNewTables};
 use hv_core::addr::{Ipa, PaRange, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::{Access, GIVEN_SIZE};
+use zerocopy::little_endian::U64;
 
 use crate::guest_ram::Ram;
 use crate::memory::frames;
@@ -100,6 +102,36 @@ pub fn add(id: VmId, vm: &Vm, guarantee: u64) -> Result<(), Status> {
     *vm.balloon.lent.lock() = Lent { given: 0, most, taken: None, dirty: None, tries: 0 };
     vm.balloon.owner.store(id.0 + 1, Ordering::Relaxed);
     Ok(())
+}
+
+/// Asks a VM for what it has above so many bytes.
+#[inline(never)]
+pub fn set_memory(id: VmId, vm: &Vm, bytes: u64) -> Result<(), Status> {
+    let memory = vm.control.lock().memory;
+    let above = memory.checked_sub(bytes).filter(|_| vm.balloon.owner() == Some(id));
+    let above = above.ok_or(Status::InvalidArgument)?;
+    let mut device = vm.balloon.device.lock();
+    if above > vm.balloon.lent.lock().most {
+        return Err(Status::Denied);
+    }
+    device.set_target(u32::try_from(above / PAGE_SIZE).map_err(|_| Status::InvalidArgument)?);
+    pulse(id, &mut device);
+    Ok(())
+}
+
+/// What there is to say of a VM's balloon, if it has one.
+pub fn account(vm: &Vm) -> Option<BalloonRecord> {
+    vm.balloon.owner()?;
+    let memory = vm.control.lock().memory;
+    let device = vm.balloon.device.lock();
+    let lent = vm.balloon.lent.lock();
+    let without = |pages: u32| U64::new(memory.saturating_sub(u64::from(pages) * PAGE_SIZE));
+    Some(BalloonRecord {
+        target: without(device.target()),
+        actual: without(device.actual()),
+        taken: U64::new(lent.given),
+        guarantee: U64::new(memory.saturating_sub(lent.most)),
+    })
 }
 
 /// Takes a VM's balloon away. Frames that are in no table any more and belong to it still are returned.

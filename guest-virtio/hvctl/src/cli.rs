@@ -1,5 +1,6 @@
 //! The command line, and the requests that it means. Nothing is asked of anybody here.
 
+mod set;
 mod value;
 mod vm;
 

@@ -46,6 +46,15 @@ pub(super) fn cap(text: &str) -> Result<u16, String> {
     }
 }
 
+/// A limit of a device; 0 is none.
+pub(super) fn limit(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        _ if text == "none" => Ok(0),
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => Err("a limit is a number from 1 on, or none".to_owned()),
+    }
+}
+
 /// CPUs, from numbers and ranges.
 pub(super) fn cpus(text: &str) -> Result<Cpus, String> {
     if text == "all" {

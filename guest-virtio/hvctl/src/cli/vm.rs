@@ -1,10 +1,11 @@
 //! Commands about VMs, and the requests that they mean.
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use hv_abi::guest_map::MAX_VCPUS;
-use hv_abi::message::{Request, Reservation, VmCreate, VmSet};
+use hv_abi::message::{Request, VmCreate};
 
-use super::value::{Cpus, cap, cpus, name, reservation, size};
+use super::set::{Memory, Set};
+use super::value::{name, size};
 
 /// Commands about VMs.
 #[derive(Subcommand, Debug)]
@@ -15,8 +16,10 @@ pub(crate) enum VmCommand {
     Show(Name),
     /// Define a VM: the spec of a guest of the system description, with changes
     Create(Create),
-    /// Change what each vCPU of a VM gets of the CPUs
+    /// Change what each vCPU of a VM gets of the CPUs, or one of its disks or network cards while it runs
     Set(Set),
+    /// Ask a VM that runs for memory, or give it back what it was asked for: `vm show` has how far it is
+    Memory(Memory),
     /// Build a defined VM and start it
     Start(Name),
     /// Stop a VM at once and return its memory; it stays defined
@@ -67,33 +70,6 @@ pub(crate) struct Create {
     grants: Vec<Grant>,
 }
 
-/// A change of what a VM's vCPUs get.
-#[derive(Args, Debug)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true))]
-pub(crate) struct Set {
-    /// Name of the VM
-    #[arg(value_name = "NAME", value_parser = name)]
-    name: String,
-    /// Share among those that compete: 1 to 10000, 100 where nothing was said
-    #[arg(long, value_name = "N", group = "change")]
-    weight: Option<u16>,
-    /// The most that it gets, in thousandths of a CPU: 10 to 1000, or none
-    #[arg(long, value_name = "PERMILLE|none", group = "change", value_parser = cap)]
-    cap: Option<u16>,
-    /// CPUs that it may run on, like 0,2-3, or all
-    #[arg(long, value_name = "LIST", group = "change", value_parser = cpus)]
-    affinity: Option<Cpus>,
-    /// What it gets in each period before all others, and no more, like 2000/10000, or none
-    #[arg(long, value_name = "BUDGET_US/PERIOD_US|none", group = "change", value_parser = reservation)]
-    reserve: Option<Reservation>,
-    /// Give it a CPU for itself
-    #[arg(long, group = "change", conflicts_with = "no_pin")]
-    pin: bool,
-    /// Let it share CPUs again
-    #[arg(long, group = "change")]
-    no_pin: bool,
-}
-
 /// What a VM may ask.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 enum Grant {
@@ -117,7 +93,8 @@ impl VmCommand {
             Self::List => Request::VmList,
             Self::Show(Name { name }) => Request::VmShow { name: name.clone() },
             Self::Create(create) => Request::VmCreate(create.request()),
-            Self::Set(set) => Request::VmSet(set.request()),
+            Self::Set(set) => set.request(),
+            Self::Memory(memory) => memory.request(),
             Self::Start(Name { name }) => Request::VmStart { name: name.clone() },
             Self::Stop(Name { name }) => Request::VmStop { name: name.clone() },
             Self::Destroy(Name { name }) => Request::VmDestroy { name: name.clone() },
@@ -144,24 +121,6 @@ impl Create {
             bootargs: self.bootargs.clone(),
             image: self.image.clone(),
             grants: (!self.grants.is_empty()).then(|| names.map(str::to_owned).collect()),
-        }
-    }
-}
-
-impl Set {
-    /// The name of the VM.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn request(&self) -> VmSet {
-        VmSet {
-            name: self.name.clone(),
-            weight: self.weight,
-            cap: self.cap,
-            affinity: self.affinity.clone().map(|Cpus(cpus)| cpus),
-            reservation: self.reserve,
-            pinned: (self.pin || self.no_pin).then_some(self.pin),
         }
     }
 }

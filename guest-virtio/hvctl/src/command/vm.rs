@@ -1,8 +1,8 @@
 //! Commands about VMs: what they ask the service partition, and how VMs are shown to people.
 
 use hv_abi::message::{
-    CpuShare, Crash, DiskSpec, ImageFormat, NicSpec, Origin, Reply, Reservation, SharedMemory, VmDetail, VmSpec,
-    VmSummary,
+    BalloonUse, CpuShare, Crash, DiskSpec, ImageFormat, NicSpec, Origin, Reply, Reservation, SharedMemory, VmDetail,
+    VmSpec, VmSummary,
 };
 
 use super::{Done, Output, ask, done, done_text, show};
@@ -33,6 +33,7 @@ pub(super) fn run(arguments: &Cli, session: &mut Session, command: &VmCommand) -
         }
         VmCommand::Create(create) => (create.name(), "created"),
         VmCommand::Set(set) => (set.name(), "set"),
+        VmCommand::Memory(memory) => (memory.name(), "asked"),
         VmCommand::Start(vm) => (&*vm.name, "started"),
         VmCommand::Stop(vm) => (&*vm.name, "stopped"),
         VmCommand::Destroy(vm) => (&*vm.name, "destroyed"),
@@ -81,6 +82,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("state", vm.summary.state.to_string()),
         ("vcpus", vm.summary.vcpus.to_string()),
         ("memory", bytes(vm.summary.memory)),
+        ("memory target", or_dash(&vm.balloon.as_ref().map_or_else(String::new, balloon))),
         ("guaranteed", bytes(spec.guarantee.unwrap_or(spec.memory))),
         ("uptime", uptime(vm.summary.uptime_ns)),
         ("last end", or_dash(vm.last_end.as_deref().unwrap_or(""))),
@@ -99,7 +101,7 @@ fn detail_text(vm: &VmDetail) -> String {
         ("cpu pinned", yes_or_no(spec.cpu.pinned)),
         ("shared memory", or_dash(&shared(spec))),
         ("disks", or_dash(&disks(spec))),
-        ("network cards", or_dash(&nics(spec))),
+        ("network cards", or_dash(&nics(vm))),
         ("entropy device", yes_or_no(spec.rng)),
         ("restart", restart_text(spec)),
         ("restarts", vm.restarts.to_string()),
@@ -155,14 +157,24 @@ fn disks(spec: &VmSpec) -> String {
     spec.disks.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// What it is to have of its memory, where that is not all of it, and how far it is.
+fn balloon(balloon: &BalloonUse) -> String {
+    let BalloonUse { target, actual, taken, left_ms, missed } = *balloon;
+    let left = left_ms.map_or_else(String::new, |ms| format!(", {} left", span(ms.saturating_mul(1_000_000))));
+    let missed = if missed { ", not given up in time" } else { "" };
+    format!("{} (says it has {}, {} taken{left}{missed})", bytes(target), bytes(actual), bytes(taken))
+}
+
 /// Network cards, each with its network and address.
-fn nics(spec: &VmSpec) -> String {
+fn nics(vm: &VmDetail) -> String {
+    let spec = &vm.spec;
     let one = |nic: &NicSpec| {
         let mac = nic.address(&spec.name).map(|byte| format!("{byte:02x}")).join(":");
         let kbit = (nic.kbit_per_s > 0).then(|| format!(", at most {} kbit/s", nic.kbit_per_s));
         let packets = (nic.packets_per_s > 0).then(|| format!(", at most {} packets/s", nic.packets_per_s));
         let limits = [kbit, packets].into_iter().flatten().collect::<String>();
-        let flags = [(nic.isolated, ", isolated"), (nic.any_source, ", any source")];
+        let down = vm.links_down.contains(&nic.name);
+        let flags = [(down, ", link down"), (nic.isolated, ", isolated"), (nic.any_source, ", any source")];
         let flags = flags.iter().filter(|(set, _)| *set).map(|(_, text)| *text).collect::<String>();
         format!("{} (network {}, {mac}{flags}{limits})", printable(&nic.name), printable(&nic.network))
     };

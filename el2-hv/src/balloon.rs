@@ -1,5 +1,5 @@
-//! Guests' balloons: what a guest reports free goes back to all of RAM, in blocks of 2 MiB, and comes back as zeroes when the
-//! guest uses it again.
+//! Guests' balloons: what a guest reports free, or puts into its balloon because it is asked to, goes back to all of RAM, in
+//! blocks of 2 MiB, and comes back as zeroes when the guest uses it again.
 //!
 //! # A block's way
 //! Out of the VM's tables; its translations forgotten; every device of the VM has let go of what it had found there, and no
@@ -7,29 +7,37 @@
 //! was given up says so, and gets another block at the guest's next access, or a device's. A VM keeps its guarantee: below it
 //! nothing is taken, so that it need not come back. Where nothing is free the VM is paused.
 //!
+//! What is put into a balloon comes by pages of 4 KiB, in no order. They are counted for each block ([`hv_core::inflated`]),
+//! and a block is taken when all of it is there. What of the pages is in no such block stays where it is.
+//!
 //! # Locks
 //! `device` comes before those of the VM's other devices, and `lent`, under which the tables change, behind them and before the
 //! frames'.
 
+mod counts;
+
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use guest_virtio::balloon::{Answer, Balloon, BalloonEffect, Pages};
+use guest_virtio::balloon::{Answer, Balloon, BalloonEffect, PAGE_SIZE, Pages};
 use guest_virtio::memory::{GuestMemory, GuestMemoryError};
 use guest_virtio::queue::Backlog;
 use hv_abi::Status;
 use hv_abi::call::MEMORY_ALIGNMENT;
 use hv_abi::guest_map::{BALLOON_SLOT, RAM_BASE, VIRTIO_SPI};
+use hv_abi::record::BalloonRecord;
 use hv_arch::cache;
 use hv_arch::lock::Mutex;
 use hv_arch::ram::{self, NoNewTables};
 use hv_core::addr::{Ipa, PaRange, VmId};
 use hv_core::frames::Owner;
 use hv_core::stage2::{Access, GIVEN_SIZE};
+use zerocopy::little_endian::U64;
 
 use crate::guest_ram::Ram;
 use crate::memory::frames;
 use crate::vm::{self, Vm};
 use crate::{VMS, cpu, devices, disks, interrupts, networks, ports};
+use counts::Counts;
 
 const _: () = assert!(GIVEN_SIZE == MEMORY_ALIGNMENT, "memory is given out in blocks that can be given up");
 
@@ -46,6 +54,7 @@ pub struct GuestBalloon {
     starved: AtomicBool,
     device: Mutex<Balloon>,
     lent: Mutex<Lent>,
+    pages: Mutex<Counts>,
 }
 
 /// What of a VM's memory is on its way, or away.
@@ -72,6 +81,7 @@ impl GuestBalloon {
             starved: AtomicBool::new(false),
             device: Mutex::new(Balloon::NONE),
             lent: Mutex::new(lent),
+            pages: Mutex::new(Counts::NONE),
         }
     }
 
@@ -96,10 +106,41 @@ pub fn add(id: VmId, vm: &Vm, guarantee: u64) -> Result<(), Status> {
     if vm.balloon.owner().is_some() {
         return Err(Status::Exists);
     }
+    *vm.balloon.pages.lock() = Counts::new(most + guarantee).ok_or(Status::NoMemory)?;
     vm.balloon.device.lock().restart();
     *vm.balloon.lent.lock() = Lent { given: 0, most, taken: None, dirty: None, tries: 0 };
     vm.balloon.owner.store(id.0 + 1, Ordering::Relaxed);
     Ok(())
+}
+
+/// Asks a VM for what it has above so many bytes.
+#[inline(never)]
+pub fn set_memory(id: VmId, vm: &Vm, bytes: u64) -> Result<(), Status> {
+    let memory = vm.control.lock().memory;
+    let above = memory.checked_sub(bytes).filter(|_| vm.balloon.owner() == Some(id));
+    let above = above.ok_or(Status::InvalidArgument)?;
+    let mut device = vm.balloon.device.lock();
+    if above > vm.balloon.lent.lock().most {
+        return Err(Status::Denied);
+    }
+    device.set_target(u32::try_from(above / PAGE_SIZE).map_err(|_| Status::InvalidArgument)?);
+    pulse(id, &mut device);
+    Ok(())
+}
+
+/// What there is to say of a VM's balloon, if it has one.
+pub fn account(vm: &Vm) -> Option<BalloonRecord> {
+    vm.balloon.owner()?;
+    let memory = vm.control.lock().memory;
+    let device = vm.balloon.device.lock();
+    let lent = vm.balloon.lent.lock();
+    let without = |pages: u32| U64::new(memory.saturating_sub(u64::from(pages) * PAGE_SIZE));
+    Some(BalloonRecord {
+        target: without(device.target()),
+        actual: without(device.actual()),
+        taken: U64::new(lent.given),
+        guarantee: U64::new(memory.saturating_sub(lent.most)),
+    })
 }
 
 /// Takes a VM's balloon away. Frames that are in no table any more and belong to it still are returned.
@@ -109,6 +150,7 @@ pub fn remove(vm: &Vm) -> Option<PaRange> {
     vm.balloon.owner.store(0, Ordering::Relaxed);
     vm.balloon.waits.store(false, Ordering::Relaxed);
     vm.balloon.starved.store(false, Ordering::Relaxed);
+    vm.balloon.pages.lock().give_back();
     vm.balloon.lent.lock().dirty.take().map(|(whole, _)| whole)
 }
 
@@ -118,7 +160,9 @@ pub fn write(id: VmId, vm: &Vm, [offset, size, value]: [u64; 3]) {
     let mut device = vm.balloon.device.lock();
     match device.write(offset, size as u8, value) {
         BalloonEffect::Requests => serve(id, vm, &mut device),
-        BalloonEffect::None | BalloonEffect::Actual | BalloonEffect::Reset => {}
+        // All pages are the guest's again. Blocks that were taken come back when it uses them.
+        BalloonEffect::Reset => vm.balloon.pages.lock().forget(),
+        BalloonEffect::None | BalloonEffect::Actual => {}
     }
     pulse(id, &mut device);
 }
@@ -176,12 +220,26 @@ struct Reported<'v> {
 }
 
 impl Pages for Reported<'_> {
-    /// No target is set, so nothing is asked for: single pages stay where they are.
-    fn inflate(&mut self, _: u32) -> Answer {
-        Answer::Done
+    fn inflate(&mut self, page: u32) -> Answer {
+        if !self.clean() {
+            return Answer::Later;
+        }
+        let whole = self.vm.balloon.pages.lock().put(page);
+        match whole.map(|block| self.take(block)) {
+            // Its number comes again, and counts no more where the block is whole already.
+            Some(Taken::Busy) => Answer::Later,
+            // What is left to be scrubbed is so before the next.
+            Some(Taken::Block) => {
+                self.clean();
+                Answer::Done
+            }
+            Some(Taken::Nothing) | None => Answer::Done,
+        }
     }
 
-    fn deflate(&mut self, _: u32) -> Answer {
+    /// It has memory there when it uses it.
+    fn deflate(&mut self, page: u32) -> Answer {
+        self.vm.balloon.pages.lock().take(page);
         Answer::Done
     }
 

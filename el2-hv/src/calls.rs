@@ -102,6 +102,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::VmShare => device::share(x[0], [x[1], x[2], x[3], x[4]], x[5], results),
         Call::SosNetwork => device::network([x[0], x[1], x[2]]),
         Call::SosRules => device::rules(x[0], x[1]),
+        Call::VmDeviceSet => device::change(x[0], [x[1], x[2], x[3], x[4]]),
         Call::ConsoleAttach => console::attach(x[0], [x[1], x[2]], x[3]),
         Call::Doorbell => Err(Status::NotSupported),
     }

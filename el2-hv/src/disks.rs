@@ -4,6 +4,7 @@
 //! flight its VM's frames stay its own: [`in_flight`] holds up the VM's end, and a driver's reset waits.
 
 mod finish;
+mod grow;
 mod limits;
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -27,8 +28,9 @@ use crate::vm::{Phase, Vm};
 use crate::{VMS, cpu, devices, interrupts, ports};
 
 pub use finish::{deadline_passed, interrupt};
+pub use grow::grow;
 use limits::{DUE, work};
-pub use limits::{account, due, limit};
+pub use limits::{account, due, limit, limit_anew};
 
 const _: () = assert!(MAX_VCPUS <= 8, "a bit of `waits` for each vCPU");
 
@@ -129,24 +131,12 @@ pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
         sectors => sectors,
     };
     let extent = Extent { drive: part.drive, first: part.first, sectors, writable: part.writable };
-    let refused = |error: ExtentError, status| {
-        log::warn!("vm {}: disk {}: {error}", vm.name(), part.disk);
-        status
-    };
-    let checked = extent.check(drive.shape.sectors, u64::from(drive.shape.block_size) / 512);
-    checked.map_err(|error| refused(error, Status::InvalidArgument))?;
+    checked(drive, &extent, None).map_err(|error| refused(vm, part.disk, error))?;
     if part.writable && drive.shape.read_only {
         return Err(Status::Denied);
     }
     if !vm.disks.is_free(part.disk) {
         return Err(Status::Exists);
-    }
-    let clash = DISKS.iter().any(|disk| {
-        let disk = disk.lock();
-        disk.in_use && disk.extent.clashes(&extent)
-    });
-    if clash {
-        return Err(refused(ExtentError::Taken(extent), Status::Conflict));
     }
     let index = DISKS.iter().position(|disk| !disk.lock().in_use).ok_or(Status::NoMemory)?;
     let mut disk = DISKS[index].lock();
@@ -155,6 +145,27 @@ pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
     disk.block.restart(&shown(drive, &extent, part));
     vm.disks.put(part.disk, index);
     Ok(())
+}
+
+/// Whether a drive has such a part, and nobody writes to it but perhaps the disk at `own`. The service partition is the only
+/// one who gives and changes disks, one after the other: what is found here holds until its call ends.
+fn checked(drive: &Drive, extent: &Extent, own: Option<usize>) -> Result<(), ExtentError> {
+    extent.check(drive.shape.sectors, u64::from(drive.shape.block_size) / 512)?;
+    let clash = (0..MAX_DISKS).filter(|index| Some(*index) != own).any(|index| {
+        let disk = DISKS[index].lock();
+        disk.in_use && disk.extent.clashes(extent)
+    });
+    if clash { Err(ExtentError::Taken(*extent)) } else { Ok(()) }
+}
+
+/// Says what a VM cannot have.
+fn refused(vm: &Vm, disk: u8, error: ExtentError) -> Status {
+    log::warn!("vm {}: disk {disk}: {error}", vm.name());
+    match error {
+        ExtentError::Outside(..) | ExtentError::Unaligned(..) => Status::InvalidArgument,
+        ExtentError::Taken(_) => Status::Conflict,
+        ExtentError::Smaller(..) => Status::Denied,
+    }
 }
 
 /// What a part of a drive is to its guest.

@@ -4,6 +4,7 @@
 //! never kept at EL2. One for which a receiver has no room is dropped; one that has to wait, for its sender's rate or for the
 //! board's card, stays in its sender's queue.
 
+mod change;
 mod copy;
 mod outside;
 mod part;
@@ -29,6 +30,7 @@ use crate::uplink::{Uplink, uplink};
 use crate::vm::{SOS_VM, Vm};
 use crate::{VMS, cpu, devices, interrupts, ports, vcpu, vm};
 
+pub use change::{limit, set_link};
 use copy::Source;
 pub use outside::{interrupt, open};
 use part::{Part, segments};
@@ -160,11 +162,25 @@ pub fn remove_all(vm: &Vm) {
     vm.nics.clear();
 }
 
-/// What went by a network card, its network, and what it may send; `None` where it is nobody's.
-pub fn account(index: usize) -> Option<(u8, Counters, Rate)> {
+/// A network card of a guest.
+pub struct Account {
+    /// Its network.
+    pub network: u8,
+    /// What went by it.
+    pub counters: Counters,
+    /// What it may send.
+    pub rate: Rate,
+    /// Its link is there.
+    pub link_up: bool,
+}
+
+/// What there is to say of a network card; `None` where it is nobody's.
+pub fn account(index: usize) -> Option<Account> {
     let place = Place::of(index);
     let network = NETWORKS[place.network].lock();
-    Some((place.network as u8, network.switch.counters(place.port)?, network.switch.rate(place.port)?))
+    let (counters, rate) = (network.switch.counters(place.port)?, network.switch.rate(place.port)?);
+    let link_up = network.cards[place.port.index()].net.is_link_up();
+    Some(Account { network: place.network as u8, counters, rate, link_up })
 }
 
 /// Waits for whoever is at a VM's network cards.
@@ -297,6 +313,10 @@ impl Network {
     /// Decides about a frame of a guest, and copies it to those that get it.
     fn pass_on(&mut self, sender: &Sender<'_>, frame: &Frame) -> Step {
         let Sender { from, ram, outside, now } = *sender;
+        // As by a cable that is not there: no driver has to obey what it is told of its link.
+        if !self.cards[from.index()].net.is_link_up() {
+            return Step::Gone(Ports::NONE);
+        }
         let mut bytes = [0; HEADER];
         let Ok(()) = frame.read(0, &mut bytes, ram) else {
             return Step::Gone(Ports::NONE);
@@ -353,6 +373,9 @@ impl Network {
     /// Copies a frame to a guest; whether it has room for it.
     fn deliver(&mut self, port: PortId, source: &Source<'_>) -> bool {
         let frame = source.frame;
+        if !self.cards[port.index()].net.is_link_up() {
+            return false;
+        }
         match self.cards[port.index()].net.accepts(&frame.offload, frame.length) {
             Fit::TooLong => false,
             Fit::AsIs => self.give(port, source, &Part::whole(source)),

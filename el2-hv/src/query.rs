@@ -54,6 +54,7 @@ pub fn answer(sos: &SosControl, asked: &Asked, body: &mut [u8; BODY_MAX]) -> Opt
         QueryKind::Vcpus => vcpus(asked.argument, body),
         QueryKind::Disks => device::answer(asked.argument, body, device::disk),
         QueryKind::Nics => device::answer(asked.argument, body, device::nic),
+        QueryKind::Balloons => device::answer(asked.argument, body, device::balloon),
         QueryKind::Packets => put(device::packets().as_bytes(), body),
         QueryKind::Lives | QueryKind::Askers => history::answer(sos.ledger(), asked, body),
         // Whose answer waits for what is said.

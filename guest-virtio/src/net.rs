@@ -154,6 +154,11 @@ impl Net {
         }
     }
 
+    /// Whether the link is there.
+    pub const fn is_link_up(&self) -> bool {
+        self.nic.link_up
+    }
+
     /// Answers a read of `size` bytes (1, 2, 4 or 8) at `offset` into the slot.
     pub fn read(&self, offset: u64, size: u8) -> u64 {
         if offset < CONFIG_BASE {

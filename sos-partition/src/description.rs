@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node, Property};
-use hv_abi::message::{ImageFormat, RestartPolicy, VmSpec};
+use hv_abi::message::{ImageFormat, MissedPolicy, RestartPolicy, VmSpec};
 
 use crate::shared::SharedError;
 use crate::spec::{self, SpecError};
@@ -205,6 +205,7 @@ fn parse_guest(at: &str, node: &FdtNode<'_>, regions: &Regions, networks: &Netwo
         nics: nics.map_or(Ok(Vec::new()), |(path, node)| nics::parse(&path, &node, networks))?,
         rng: reader.flag("rng")?,
         guarantee: reader.take("memory-guarantee")?.map(|found| reader.u64(&found)).transpose()?,
+        memory_missed: parse_missed(&mut reader)?,
     };
     reader.finish()?;
     spec::check(&spec).map_err(|error| reader.spec(error))?;
@@ -230,6 +231,16 @@ fn parse_restart(reader: &mut Reader<'_>) -> Result<RestartPolicy> {
         Some("on-failure") => Ok(RestartPolicy::OnFailure),
         Some("always") => Ok(RestartPolicy::Always),
         Some(_) => Err(reader.problem("restart", PropertyProblem::NotRestart)),
+    }
+}
+
+fn parse_missed(reader: &mut Reader<'_>) -> Result<MissedPolicy> {
+    let policy = reader.optional_string("memory-missed")?;
+    match policy.as_deref() {
+        None | Some("refuse") => Ok(MissedPolicy::Refuse),
+        Some("pause") => Ok(MissedPolicy::Pause),
+        Some("kill") => Ok(MissedPolicy::Kill),
+        Some(_) => Err(reader.problem("memory-missed", PropertyProblem::NotMissed)),
     }
 }
 

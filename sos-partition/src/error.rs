@@ -115,6 +115,31 @@ pub enum Error {
     /// A guest of the description that does not run: nothing keeps what is set.
     #[error("vm {0:?} does not run; what it starts with is part of the system description")]
     SetDescribed(String),
+    /// A device that a VM does not have.
+    #[error("vm {name:?} has no {kind} {device:?}")]
+    NoDevice {
+        /// The VM.
+        name: String,
+        /// What kind of device.
+        kind: &'static str,
+        /// What it was called by.
+        device: String,
+    },
+    /// A change of a device that EL2 does not make.
+    #[error("vm {name:?}: {what}: {reason}")]
+    Change {
+        /// The VM.
+        name: String,
+        /// What was to be changed.
+        what: String,
+        /// Why it is not.
+        reason: &'static str,
+        /// EL2's answer.
+        status: Status,
+    },
+    /// Its memory stays as it is.
+    #[error("vm {0:?} has no balloon: the system description gives it no memory-guarantee")]
+    NoBalloon(String),
     /// A console that the asker may not watch.
     #[error("vm {0:?}: its console is not for this VM; see the grant `consoles` in the system description")]
     ConsoleDenied(String),
@@ -155,7 +180,9 @@ impl Error {
     /// The kind that programs see.
     pub const fn code(&self) -> FailureCode {
         match self {
-            Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoMember { .. } => FailureCode::NotFound,
+            Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoDevice { .. } | Self::NoMember { .. } => {
+                FailureCode::NotFound
+            }
             Self::Exists(_) => FailureCode::Exists,
             Self::Runs(_)
             | Self::NotRunning(_)
@@ -164,6 +191,11 @@ impl Error {
             | Self::Described(_)
             | Self::SetDescribed(_) => FailureCode::WrongState,
             Self::Share { status: Status::InvalidArgument, .. } => FailureCode::Invalid,
+            Self::Change { status: Status::InvalidArgument | Status::Denied, .. } | Self::NoBalloon(_) => {
+                FailureCode::Invalid
+            }
+            Self::Change { status: Status::WrongState, .. } => FailureCode::WrongState,
+            Self::Change { .. } => FailureCode::NoResources,
             Self::Share { .. } | Self::Watched(_) => FailureCode::NoResources,
             Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } | Self::OwnConsole(_) => FailureCode::Invalid,
             Self::NoteFull { .. } => FailureCode::NoResources,

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use hv_abi::call::{
-    COPY_MAX, ConfigKind, DeviceKind, DiskLimits, DiskPart, DrainAnswer, Grants, MEMORY_ALIGNMENT, NicPort, Scheduling,
-    SharedRegion,
+    COPY_MAX, ConfigKind, DeviceChange, DeviceKind, DiskLimits, DiskPart, DrainAnswer, Grants, MEMORY_ALIGNMENT,
+    NicPort, Scheduling, SharedRegion,
 };
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
@@ -19,7 +19,8 @@ use hv_abi::mailbox::{
 };
 use hv_abi::message::Fault;
 use hv_abi::record::{
-    CrashRecord, DevicesHeader, DiskRecord, EndReason, HvInfo, NicRecord, QueryKind, SosStatus, VmRecord, VmState,
+    BalloonRecord, CrashRecord, DevicesHeader, DiskRecord, EndReason, HvInfo, NicRecord, QueryKind, SosStatus,
+    VmRecord, VmState,
 };
 use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
@@ -43,6 +44,11 @@ pub(crate) struct FakeVm {
     pub(crate) disks: Vec<DiskPart>,
     pub(crate) nics: Vec<NicPort>,
     pub(crate) limits: Vec<DiskLimits>,
+    /// Links of network cards that are down, a bit each.
+    pub(crate) links_down: u8,
+    /// What it is to have, and what its driver says that it has.
+    pub(crate) target: u64,
+    pub(crate) actual: u64,
     pub(crate) grants: Grants,
     pub(crate) boot: Option<(u64, u64)>,
     pub(crate) scheduling: Scheduling,
@@ -50,6 +56,48 @@ pub(crate) struct FakeVm {
 }
 
 impl FakeVm {
+    /// What stays its own of its memory, if it has a balloon.
+    pub(crate) fn guarantee(&self) -> Option<u64> {
+        let balloon = self.devices.iter().find(|(kind, _)| *kind == DeviceKind::Balloon);
+        balloon.map(|(_, guarantee)| *guarantee)
+    }
+
+    /// Whether a change of a device could be made; then it is.
+    fn change(&mut self, change: DeviceChange) -> Result<(), Status> {
+        let no = Status::InvalidArgument;
+        match change {
+            DeviceChange::DiskLimits(limits) => {
+                self.disks.get(usize::from(limits.disk)).ok_or(no)?;
+                self.limits.push(limits);
+            }
+            DeviceChange::DiskSectors { disk, sectors } => {
+                let disk = self.disks.get_mut(usize::from(disk)).ok_or(no)?;
+                if sectors < disk.sectors {
+                    return Err(Status::Denied);
+                }
+                disk.sectors = sectors;
+            }
+            DeviceChange::NicLimits { nic, kbit_per_s, packets_per_s } => {
+                let nic = self.nics.get_mut(usize::from(nic)).ok_or(no)?;
+                (nic.kbit_per_s, nic.packets_per_s) = (kbit_per_s, packets_per_s);
+            }
+            DeviceChange::NicLink { nic, up } => {
+                self.nics.get(usize::from(nic)).ok_or(no)?;
+                self.links_down = self.links_down & !(1 << nic) | u8::from(!up) << nic;
+            }
+            DeviceChange::Memory { bytes } => {
+                if bytes > self.memory || !bytes.is_multiple_of(4096) {
+                    return Err(no);
+                }
+                if bytes < self.guarantee().ok_or(no)? {
+                    return Err(Status::Denied);
+                }
+                self.target = bytes;
+            }
+        }
+        Ok(())
+    }
+
     /// What lies at `ipa`, by the copies.
     pub(crate) fn bytes(&self, ipa: u64, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
@@ -260,11 +308,23 @@ impl State {
             match kind {
                 QueryKind::Disks if usize::from(number) < vm.disks.len() => {
                     let (reads, failed) = (count(1), count(7));
-                    record = DiskRecord { disk: number, reads, failed, ..DiskRecord::new_zeroed() }.as_bytes().to_vec();
+                    let mut disk = DiskRecord { disk: number, reads, failed, ..DiskRecord::new_zeroed() };
+                    if let Some(limits) = vm.limits.iter().rfind(|limits| limits.disk == number) {
+                        (disk.iops, disk.kbytes_per_s) = (limits.iops.into(), limits.kbytes_per_s.into());
+                    }
+                    record = disk.as_bytes().to_vec();
                 }
                 QueryKind::Nics if usize::from(number) < vm.nics.len() => {
                     let dropped = [11, 12, 13, 14, 15].map(count);
-                    record = NicRecord { nic: number, dropped, ..NicRecord::new_zeroed() }.as_bytes().to_vec();
+                    let mut nic = NicRecord { nic: number, dropped, ..NicRecord::new_zeroed() };
+                    let port = &vm.nics[usize::from(number)];
+                    (nic.kbit_per_s, nic.packets_per_s) = (port.kbit_per_s.into(), port.packets_per_s.into());
+                    nic.link_down = vm.links_down >> number & 1;
+                    record = nic.as_bytes().to_vec();
+                }
+                QueryKind::Balloons if number == 0 && vm.guarantee().is_some() => {
+                    let [target, actual, guarantee] = [vm.target, vm.actual, vm.guarantee().unwrap()].map(Into::into);
+                    record = BalloonRecord { target, actual, taken: 0.into(), guarantee }.as_bytes().to_vec();
                 }
                 _ => continue,
             }
@@ -326,6 +386,9 @@ impl Hypervisor for El2 {
             disks: Vec::new(),
             nics: Vec::new(),
             limits: Vec::new(),
+            links_down: 0,
+            target: 0,
+            actual: 0,
             grants: Grants::NONE,
             boot: None,
             scheduling: Scheduling::DEFAULT,
@@ -381,6 +444,15 @@ impl Hypervisor for El2 {
         Ok(())
     }
 
+    fn vm_device_set(&mut self, vm: VmHandle, change: DeviceChange) -> Result<(), Status> {
+        let mut state = self.enter("vm_device_set")?;
+        let vm = state.find(vm)?;
+        if !matches!(vm.state, VmState::Running | VmState::Paused) {
+            return Err(Status::WrongState);
+        }
+        vm.change(change)
+    }
+
     fn vm_share(&mut self, vm: VmHandle, name: Label, region: SharedRegion) -> Result<(), Status> {
         let mut state = self.enter("vm_share")?;
         state.building(vm)?.shared.push((name, region));
@@ -398,6 +470,7 @@ impl Hypervisor for El2 {
         let vm = state.building(vm)?;
         vm.boot.ok_or(Status::WrongState)?;
         vm.state = VmState::Running;
+        (vm.target, vm.actual) = (vm.memory, vm.memory);
         Ok(())
     }
 

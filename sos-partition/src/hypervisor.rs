@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion};
+use hv_abi::call::{ConfigKind, DeviceChange, DeviceKind, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion};
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
@@ -205,6 +205,12 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status; `DENIED` where the other VM has no grant for it.
     fn console_attach(&mut self, vm: VmHandle, to: (VmHandle, u16), right: ConsoleRight) -> Result<(), Status>;
+
+    /// `vm_device_set`.
+    ///
+    /// # Errors
+    /// EL2's status; nothing is changed then.
+    fn vm_device_set(&mut self, vm: VmHandle, change: DeviceChange) -> Result<(), Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

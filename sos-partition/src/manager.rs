@@ -1,9 +1,11 @@
 //! Requests to replies: what VMs there are, and what becomes of them.
 
+mod change;
 mod console;
 mod crash;
 mod devices;
 mod lives;
+mod memory;
 mod network;
 
 use alloc::borrow::ToOwned;
@@ -24,6 +26,7 @@ use crate::notes::{self, LastEnd};
 use crate::service::Life;
 use crate::share;
 use crate::vm::{Vm, end_and_destroy, find_vm, summary, vms};
+use devices::Devices;
 
 /// What a life knows without asking: the boot archive, and random bytes. The description is read
 /// from the archive when it is first needed.
@@ -45,13 +48,14 @@ impl<'a> Manager<'a> {
     pub fn answer<H: Hypervisor>(&mut self, hypervisor: &mut H, request: Request, now: u64) -> Reply {
         let answer = match request {
             Request::VmList => self.list(hypervisor),
-            Request::VmShow { name } => self.show(hypervisor, &name),
+            Request::VmShow { name } => self.show(hypervisor, &name, now),
             Request::VmCreate(create) => self.create(hypervisor, create),
             Request::VmStart { name } => self.start(hypervisor, &name),
             Request::VmStop { name } => self.stop(hypervisor, &name),
             Request::VmDestroy { name } => self.destroy(hypervisor, &name),
             Request::Fault(fault) => inject(hypervisor, fault),
             Request::VmSet(change) => self.set(hypervisor, change),
+            Request::VmDevice(set) => self.change(hypervisor, set, now),
             Request::VmReboot { name } => self.reboot(hypervisor, &name, now),
             Request::VmPause { name } => self.pause(hypervisor, &name),
             Request::VmResume { name } => self.resume(hypervisor, &name),
@@ -80,10 +84,11 @@ impl<'a> Manager<'a> {
     }
 
     fn autostart<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<Autostart, Error> {
-        let specs: Vec<VmSpec> = self.described()?.to_vec();
+        let mut specs: Vec<VmSpec> = self.described()?.to_vec();
         let (mut tried, mut running) = (0, 0);
-        for spec in specs.iter().filter(|spec| spec.autostart) {
+        for spec in specs.iter_mut().filter(|spec| spec.autostart) {
             tried += 1;
+            notes::apply_grown(hypervisor, spec)?;
             match self.start_spec(hypervisor, spec) {
                 Ok(()) => log::info!("vm {:?}: started", spec.name),
                 Err(Error::Runs(_) | Error::Paused(_)) => {}
@@ -116,18 +121,22 @@ impl<'a> Manager<'a> {
         Ok(Reply::VmList(lines))
     }
 
-    fn show<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Reply, Error> {
+    fn show<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str, now: u64) -> Result<Reply, Error> {
         let (mut spec, origin) = self.find(hypervisor, name)?.ok_or_else(|| Error::NoSuchVm(name.to_owned()))?;
         let vm = find_vm(hypervisor, name)?;
         if let Some(vm) = vm.as_ref().filter(|vm| vm.is_alive()) {
             spec.cpu = vm.cpu(hypervisor)?;
         }
-        let (disks, nics) = match &vm {
-            Some(vm) => {
-                (devices::disks(hypervisor, vm.handle(), &spec)?, devices::nics(hypervisor, vm.handle(), &spec)?)
-            }
-            None => (Vec::new(), Vec::new()),
+        let devices = match &vm {
+            Some(vm) => Devices::of(hypervisor, vm.handle(), &spec)?,
+            None => Devices::default(),
         };
+        let (disks, nics, links_down) = (devices.disks(&spec), devices.nics(&spec), devices.links_down(&spec));
+        let balloon = match (&devices.balloon, &vm) {
+            (Some(record), Some(vm)) => Some(memory::used(hypervisor, record, vm, self.clock(now))?),
+            _ => None,
+        };
+        devices.limit(&mut spec);
         let end = notes::last_end(hypervisor, name)?;
         let mut summary = summary(&spec, vm.as_ref());
         show_restart(&mut summary, end.as_ref());
@@ -140,6 +149,8 @@ impl<'a> Manager<'a> {
             crash: crash::of(hypervisor, name)?,
             disks,
             nics,
+            links_down,
+            balloon,
         })))
     }
 
@@ -215,7 +226,7 @@ impl<'a> Manager<'a> {
             share::set(hypervisor, vm.handle(), &name, &share)?;
         }
         if matches!(spec, Some((_, Origin::Created))) {
-            notes::set_cpu(hypervisor, &name, &share)?;
+            notes::change_created(hypervisor, &name, |spec| spec.cpu = share.clone())?;
         }
         Ok(Reply::Done)
     }
@@ -223,11 +234,18 @@ impl<'a> Manager<'a> {
     /// The spec with that name, and where it is from.
     fn find<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Option<(VmSpec, Origin)>, Error> {
         if let Some(spec) = self.described()?.iter().find(|spec| spec.name == name) {
-            return Ok(Some((spec.clone(), Origin::Description)));
+            let mut spec = spec.clone();
+            notes::apply_grown(hypervisor, &mut spec)?;
+            return Ok(Some((spec, Origin::Description)));
         }
         let created = notes::created(hypervisor)?;
         let found = created.into_iter().find(|spec| spec.name == name);
         Ok(found.map(|spec| (spec, Origin::Created)))
+    }
+
+    /// A time, and how fast it goes.
+    const fn clock(&self, now: u64) -> Clock {
+        Clock { now, ticks_per_second: self.ticks_per_second }
     }
 
     /// A number that nobody can guess; `None` where the board gave no seed.
@@ -250,6 +268,13 @@ impl<'a> Manager<'a> {
             }
         }
     }
+}
+
+/// A time on the counter.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    now: u64,
+    ticks_per_second: u64,
 }
 
 /// A VM that waits for its next life is not only defined.

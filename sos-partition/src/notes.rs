@@ -1,7 +1,7 @@
 //! What outlives a life of the service partition, in EL2's global notes.
 //!
-//! Note 0 holds the specs that `VmCreate` made, note 1 how VMs ended. Both are postcard, replaced
-//! whole by compare-and-set. They are read when they are asked for and never kept.
+//! Note 0 holds the specs that `VmCreate` made, note 1 how VMs ended, note 2 until when they are to give memory up, note 3
+//! which disks have grown. All are postcard, replaced whole by compare-and-set. They are read when they are asked for and never kept.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use hv_abi::Status;
 use hv_abi::call::NOTE_MAX;
-use hv_abi::message::{CpuShare, VmSpec, decode, encode};
+use hv_abi::message::{VmSpec, decode, encode};
 use hv_abi::record::EndReason;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,10 @@ use crate::hypervisor::Hypervisor;
 const SPECS: u64 = 0;
 /// Note of ends: a `Vec<LastEnd>`, oldest first.
 pub const ENDS: u64 = 1;
+/// Note of memory that VMs are to give up: a `Vec<Target>`.
+const TARGETS: u64 = 2;
+/// Note of disks that have grown: a `Vec<Grown>`.
+const GROWN: u64 = 3;
 /// Ends that are kept; the oldest gives way.
 const ENDS_MAX: usize = 64;
 /// How often a change is tried against others that change the note meanwhile.
@@ -43,6 +47,32 @@ pub struct LastEnd {
     pub in_row: u32,
     /// When its next life is to begin, as a count; `None` where it is not, or has begun.
     pub due: Option<u64>,
+}
+
+/// What a VM was asked for by its balloon. How much that is EL2 knows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// The VM.
+    pub name: String,
+    /// Its life, as a `VmHandle`.
+    pub vm: u64,
+    /// Bytes that it was to have before.
+    pub before: u64,
+    /// Until when, as a count; `None` where it has all time, or the time is over.
+    pub due: Option<u64>,
+    /// It was not there in time.
+    pub missed: bool,
+}
+
+/// A disk of the description that has grown.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grown {
+    /// The VM.
+    pub vm: String,
+    /// The disk.
+    pub disk: String,
+    /// Its sectors; 0 is all up to the drive's end.
+    pub sectors: u64,
 }
 
 impl LastEnd {
@@ -116,15 +146,64 @@ pub fn add_created<H: Hypervisor>(hypervisor: &mut H, spec: &VmSpec) -> Result<(
     })
 }
 
-/// Changes what a created spec says of the CPUs.
+/// Changes a created spec, where there is one of that name.
 ///
 /// # Errors
 /// EL2's, [`Error::Note`] or [`Error::NoteFull`].
-pub fn set_cpu<H: Hypervisor>(hypervisor: &mut H, name: &str, share: &CpuShare) -> Result<(), Error> {
+pub fn change_created<H: Hypervisor>(
+    hypervisor: &mut H,
+    name: &str,
+    mut edit: impl FnMut(&mut VmSpec),
+) -> Result<(), Error> {
     change(hypervisor, SPECS, |specs: &mut Vec<VmSpec>| {
-        for spec in specs.iter_mut().filter(|known| known.name == name) {
-            spec.cpu = share.clone();
-        }
+        specs.iter_mut().filter(|known| known.name == name).for_each(&mut edit);
+        Ok(())
+    })
+}
+
+/// Until when VMs are to give memory up, and who has not.
+///
+/// # Errors
+/// EL2's, or [`Error::Note`].
+pub fn targets<H: Hypervisor>(hypervisor: &mut H) -> Result<Vec<Target>, Error> {
+    read(hypervisor, TARGETS).map(|(targets, _)| targets)
+}
+
+/// Changes that list.
+///
+/// # Errors
+/// EL2's, [`Error::Note`] or [`Error::NoteFull`].
+pub fn change_targets<H: Hypervisor>(hypervisor: &mut H, mut edit: impl FnMut(&mut Vec<Target>)) -> Result<(), Error> {
+    change(hypervisor, TARGETS, |targets| {
+        edit(targets);
+        Ok(())
+    })
+}
+
+/// Puts the sizes into a spec that disks of it have grown to.
+///
+/// # Errors
+/// EL2's, or [`Error::Note`].
+pub fn apply_grown<H: Hypervisor>(hypervisor: &mut H, spec: &mut VmSpec) -> Result<(), Error> {
+    if spec.disks.is_empty() {
+        return Ok(());
+    }
+    let (grown, _): (Vec<Grown>, u64) = read(hypervisor, GROWN)?;
+    for grown in grown.iter().filter(|grown| grown.vm == spec.name) {
+        let disk = spec.disks.iter_mut().find(|disk| disk.name == grown.disk);
+        disk.into_iter().for_each(|disk| disk.sectors = grown.sectors);
+    }
+    Ok(())
+}
+
+/// Notes that a disk of the description has grown.
+///
+/// # Errors
+/// EL2's, [`Error::Note`] or [`Error::NoteFull`].
+pub fn add_grown<H: Hypervisor>(hypervisor: &mut H, new: &Grown) -> Result<(), Error> {
+    change(hypervisor, GROWN, |grown: &mut Vec<Grown>| {
+        grown.retain(|known| (&known.vm, &known.disk) != (&new.vm, &new.disk));
+        grown.push(new.clone());
         Ok(())
     })
 }

@@ -224,7 +224,7 @@ impl<'a, H: Hypervisor, P: Page> Service<'a, H, P> {
         match kind.ok().and_then(EventKind::from_number) {
             Some(EventKind::PowerOn) => self.manager.power_on(&mut self.hypervisor),
             Some(EventKind::VmEnded) => self.ended(frame.vm, now),
-            Some(EventKind::Alarm) => self.manager.restart_due(&mut self.hypervisor, now),
+            Some(EventKind::Alarm) => self.manager.alarm(&mut self.hypervisor, now),
             Some(EventKind::Drain) => self.drain()?,
             None => log::error!("from EL2: unknown event"),
         }

@@ -4,6 +4,7 @@ mod balloon;
 mod bare_guests;
 mod bench;
 mod boot;
+mod change;
 mod checked;
 mod consoles;
 mod crash;

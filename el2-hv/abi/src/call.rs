@@ -4,8 +4,10 @@
 //! Calling Convention (DEN0028): identifiers lie in the range of vendor specific hypervisor
 //! services, fast and 64-bit. x0 returns a [`crate::Status`], x1 to x3 results; x4 to x30 are kept.
 
+mod change;
 mod device;
 
+pub use change::DeviceChange;
 pub use device::{DISK_QUEUES_MAX, DeviceKind, DiskLimits, DiskPart, MTU_MAX, MTU_MIN, NETWORKS_MAX, NicPort};
 
 use crate::guest_map::{SHARED_MAX, SHARED_MIN, SHARED_USERS};
@@ -128,6 +130,8 @@ calls! {
         "Sets what becomes of frames for the service partition while it is off, instead of what was set before. INVALID_ARGUMENT if one of them reaches beyond its answer or the bytes that are looked at: nothing is changed.";
     ConsoleAttach = 26, "console_attach", ServicePartition, ["handle", "handle of the VM that watches", "its port; 0 is its ring", "ConsoleRight"] -> [],
         "Lets a VM watch another one's console on one of its ports, in the place of what it watched there before, until the port is closed: EL2 answers what it asks for. NO_SUCH_VM if one of them does not exist, WRONG_STATE if one of them does not live, INVALID_ARGUMENT if they are the same or there is no such port, DENIED if the VM that watches lacks the grant CONSOLES, or to type the grant MANAGE, NO_ROOM if there are too many who watch.";
+    VmDeviceSet = 29, "vm_device_set", ServicePartition, ["handle", "change (see DeviceChange)", "which device, or bytes of memory", "of a disk, its limits or sectors; of a network card, its limits or link", "0"] -> [],
+        "Changes a device of a VM that was started, and tells the guest where it can see it. WRONG_STATE if the VM does not live; INVALID_ARGUMENT if it has no such device, the drive no such sectors, or the VM not so much memory; CONFLICT if another VM writes to the sectors; DENIED if the disk would become smaller, or the memory less than the VM's guarantee. Nothing is changed then.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.

@@ -3,6 +3,7 @@
 //! On the ring they are postcard; at a web edge the same types are JSON. Variants and fields are
 //! only ever added at the end: their numbers are the wire format, held by golden bytes among the tests.
 
+mod change;
 mod console;
 mod crash;
 mod device;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 mod share;
 
+pub use change::{BalloonUse, DeviceChanges, DeviceSet, DiskSet, MemorySet, MissedPolicy, NicSet};
 pub use console::ConsoleAttach;
 pub use crash::{Crash, CrashedVcpu};
 pub use device::{DiskSpec, DiskUse, NicDrops, NicUse};
@@ -73,12 +75,14 @@ pub enum Request {
     Board(BoardPower),
     /// Attaches a VM's console to the port that this comes by. Repeat-safe.
     Console(ConsoleAttach),
+    /// Changes a device of a VM that runs. Repeat-safe.
+    VmDevice(DeviceSet),
 }
 
 impl Request {
     /// Whether asking twice does no harm.
     pub const fn is_repeat_safe(&self) -> bool {
-        matches!(self, Self::VmList | Self::VmShow { .. } | Self::VmSet(_) | Self::Console(_))
+        matches!(self, Self::VmList | Self::VmShow { .. } | Self::VmSet(_) | Self::Console(_) | Self::VmDevice(_))
     }
 }
 
@@ -214,6 +218,12 @@ pub struct VmDetail {
     /// What went by its network cards in this life.
     #[serde(default)]
     pub nics: Vec<NicUse>,
+    /// Names of network cards whose link is down.
+    #[serde(default)]
+    pub links_down: Vec<String>,
+    /// Where its balloon is, if it has one.
+    #[serde(default)]
+    pub balloon: Option<BalloonUse>,
 }
 
 /// Where a spec is from.
@@ -274,6 +284,9 @@ pub struct VmSpec {
     /// all of it is.
     #[serde(default)]
     pub guarantee: Option<u64>,
+    /// What becomes of it where it has not given memory up in time.
+    #[serde(default)]
+    pub memory_missed: MissedPolicy,
 }
 
 /// A network card of a VM.

@@ -7,7 +7,7 @@ mod crash;
 mod device;
 
 pub use crash::{CrashRecord, NO_VCPU};
-pub use device::{DISKS_ASKED_MAX, DiskRecord, NIC_DROPS, NicRecord, WakeRecord};
+pub use device::{BalloonRecord, DISKS_ASKED_MAX, DiskRecord, NIC_DROPS, NicRecord, WakeRecord};
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -43,6 +43,8 @@ pub enum QueryKind {
     Nics = 9,
     /// A [`WakeRecord`]. Needs the grant INFO.
     Packets = 10,
+    /// As of disks, of balloons: a [`DevicesHeader`] and at most one [`BalloonRecord`]. Needs the grant INFO.
+    Balloons = 12,
     /// A [`crate::console::ConsolePiece`] and text of the console that the asker watches, from the position in the
     /// argument on: answered when there is some, or its VM has ended. A later one takes the place of one without an answer.
     ConsoleNext = 16,
@@ -65,6 +67,7 @@ impl QueryKind {
             8 => Self::Disks,
             9 => Self::Nics,
             10 => Self::Packets,
+            12 => Self::Balloons,
             16 => Self::ConsoleNext,
             17 => Self::ConsoleType,
             _ => return None,
@@ -350,7 +353,7 @@ pub struct VcpusHeader {
     pub label: [u8; LABEL_MAX + 1],
 }
 
-/// Before disks or network cards of a VM.
+/// Before disks, network cards or the balloon of a VM.
 pub type DevicesHeader = VcpusHeader;
 
 /// What a vCPU has had since its VM was created.

@@ -25,6 +25,9 @@ pub enum ExtentError {
     /// Another VM writes to some of it.
     #[error("drive {drive}: sectors {first} to {last} are written by another", drive = .0.drive, first = .0.first, last = .0.end() - 1)]
     Taken(Extent),
+    /// It has more sectors already.
+    #[error("it has {has} sectors: with {wanted} it would lose some", has = .0.sectors, wanted = .1)]
+    Smaller(Extent, u64),
 }
 
 impl Extent {
@@ -49,6 +52,17 @@ impl Extent {
             return Err(ExtentError::Unaligned(*self, block));
         }
         Ok(())
+    }
+
+    /// The same with so many sectors: no fewer than it has, so that its owner loses none.
+    ///
+    /// # Errors
+    /// [`ExtentError::Smaller`].
+    pub const fn grown(&self, sectors: u64) -> Result<Self, ExtentError> {
+        if sectors < self.sectors {
+            return Err(ExtentError::Smaller(*self, sectors));
+        }
+        Ok(Self { sectors, ..*self })
     }
 
     /// Whether two VMs cannot have both: they would write to the same sectors.
@@ -112,5 +126,14 @@ mod tests {
             assert_eq!(wrong.check(100, 8), Err(ExtentError::Unaligned(wrong, 8)));
         }
         assert_eq!(extent(0, 8).place(u64::MAX, 2), None);
+    }
+
+    #[test]
+    fn an_extent_grows_at_its_end_and_never_shrinks() {
+        let extent = Extent { drive: 1, first: 16, sectors: 8, writable: true };
+        assert_eq!(extent.grown(8), Ok(extent));
+        let grown = extent.grown(u64::MAX).unwrap();
+        assert_eq!((grown.first, grown.sectors, grown.drive, grown.writable), (16, u64::MAX, 1, true));
+        assert_eq!(extent.grown(7), Err(ExtentError::Smaller(extent, 7)));
     }
 }

@@ -15,6 +15,7 @@ pub mod exit;
 pub mod extent;
 pub mod frames;
 pub mod idreg;
+pub mod inflated;
 pub mod inject;
 pub mod kept;
 pub mod ledger;

@@ -1,7 +1,7 @@
 //! `vm_device` and `vm_share`: what a VM gets besides memory of its own.
 
 use hv_abi::Status;
-use hv_abi::call::{DeviceKind, DiskLimits, DiskPart, NicPort, PORTS_MAX, SharedRegion};
+use hv_abi::call::{DeviceChange, DeviceKind, DiskLimits, DiskPart, NicPort, PORTS_MAX, SharedRegion};
 use hv_abi::guest_map::{MAILBOX_BASE, STOLEN_TIME_BASE};
 use hv_abi::handle::Label;
 use hv_abi::wake::{RULES_MAX, WakeRule};
@@ -9,9 +9,10 @@ use hv_arch::ram::Tables;
 use hv_core::addr::{FRAME_SIZE, Ipa, Pa, PaRange};
 use hv_core::frames::Owner;
 use hv_core::stage2::Access;
+use hv_core::switch::Rate;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{Results, building, read_caller};
+use super::{Results, building, named, read_caller};
 use crate::memory::frames;
 use crate::networks::partition;
 use crate::vm::Vm;
@@ -41,6 +42,25 @@ pub fn device(handle: u64, kind: u64, parameters: [u64; 3]) -> Result<(), Status
         DeviceKind::Nic => networks::add(id, vm, &NicPort::from_registers(parameters).ok_or(Status::InvalidArgument)?),
         DeviceKind::Balloon => balloon::add(id, vm, parameter),
     }
+}
+
+/// Changes a device of a VM that was started.
+pub fn change(handle: u64, registers: [u64; 4]) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    if !vm.phase().is_alive() {
+        return Err(Status::WrongState);
+    }
+    match DeviceChange::from_registers(registers).ok_or(Status::InvalidArgument)? {
+        DeviceChange::DiskLimits(limits) => disks::limit_anew(vm, &limits),
+        DeviceChange::DiskSectors { disk, sectors } => disks::grow(vm, disk, sectors),
+        DeviceChange::NicLimits { nic, kbit_per_s, packets_per_s } => {
+            networks::limit(vm, nic, Rate { bits_per_s: u64::from(kbit_per_s) * 1000, packets_per_s })
+        }
+        DeviceChange::NicLink { nic, up } => networks::set_link(vm, nic, up),
+        DeviceChange::Memory { bytes } => balloon::set_memory(id, vm, bytes),
+    }?;
+    sos::progress();
+    Ok(())
 }
 
 /// Gives a VM its mailbox page.

@@ -6,7 +6,7 @@ use hv_abi::call::DiskLimits;
 use hv_abi::guest_map::DISK_SLOT;
 use hv_core::disk::{DiskCounters, DiskRate, Throttle, Work};
 
-use super::{DISKS, GuestDisk, MAX_DISKS};
+use super::{DISKS, GuestDisk, MAX_DISKS, serve_all};
 use crate::drives::Asker;
 use crate::due::{Due, Waits};
 use crate::guest_ram::Ram;
@@ -32,12 +32,22 @@ impl GuestDisk {
     }
 }
 
-/// Limits a disk of a VM that is being built.
+/// Limits a disk of a VM.
 pub fn limit(vm: &Vm, limits: &DiskLimits) -> Result<(), Status> {
+    set(vm, limits).map(drop)
+}
+
+/// Limits a disk of a VM that runs. What waited for other limits is looked at at once.
+pub fn limit_anew(vm: &Vm, limits: &DiskLimits) -> Result<(), Status> {
+    set(vm, limits).map(serve_all)
+}
+
+/// Sets limits; the disk that has them.
+fn set(vm: &Vm, limits: &DiskLimits) -> Result<usize, Status> {
     let index = vm.disks.at(u64::from(DISK_SLOT) + u64::from(limits.disk)).ok_or(Status::InvalidArgument)?;
     let rate = DiskRate { iops: limits.iops, bytes_per_s: u64::from(limits.kbytes_per_s) * 1000 };
     DISKS[index].lock().throttle = Throttle::new(rate);
-    Ok(())
+    Ok(index)
 }
 
 /// What a disk has done, and what it may do.

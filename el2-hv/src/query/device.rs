@@ -2,7 +2,7 @@
 
 use hv_abi::guest_map::{DISK_SLOT, DISKS_MAX, NIC_SLOT, NICS_MAX};
 use hv_abi::mailbox::BODY_MAX;
-use hv_abi::record::{DevicesHeader, DiskRecord, NicRecord, WakeRecord};
+use hv_abi::record::{BalloonRecord, DevicesHeader, DiskRecord, NicRecord, WakeRecord};
 use hv_core::addr::VmId;
 use hv_core::switch::Reason;
 use zerocopy::little_endian::{U32, U64};
@@ -10,8 +10,9 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::put;
 use crate::machine::machine;
+use crate::networks::Account;
 use crate::vm::{Phase, Vm};
-use crate::{VMS, disks, networks};
+use crate::{VMS, balloon, disks, networks};
 
 /// Writes records of the first VM that has some from a position on: its slot, and in the low byte the device's number.
 pub fn answer<R>(position: u64, body: &mut [u8; BODY_MAX], of: fn(&Vm, u8) -> Option<R>) -> usize
@@ -67,12 +68,14 @@ pub fn disk(vm: &Vm, number: u8) -> Option<DiskRecord> {
 
 /// A VM's network card of that number.
 pub fn nic(vm: &Vm, number: u8) -> Option<NicRecord> {
-    let (network, counters, rate) = networks::account(vm.nics.at(u64::from(NIC_SLOT) + u64::from(number))?)?;
+    let Account { network, counters, rate, link_up } =
+        networks::account(vm.nics.at(u64::from(NIC_SLOT) + u64::from(number))?)?;
     let dropped = |reason| U64::new(counters.dropped(reason));
     Some(NicRecord {
         nic: number,
         network,
-        reserved: [0; 6],
+        link_down: (!link_up).into(),
+        reserved: [0; 5],
         kbit_per_s: U32::new((rate.bits_per_s / 1000) as u32),
         packets_per_s: U32::new(rate.packets_per_s),
         sent_frames: U64::new(counters.sent_frames),
@@ -88,6 +91,11 @@ pub fn nic(vm: &Vm, number: u8) -> Option<NicRecord> {
             U64::new(counters.missed),
         ],
     })
+}
+
+/// A VM's balloon: it has one at most.
+pub fn balloon(vm: &Vm, number: u8) -> Option<BalloonRecord> {
+    if number == 0 { balloon::account(vm) } else { None }
 }
 
 /// What became of frames for the service partition while it was off.

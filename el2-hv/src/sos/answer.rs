@@ -36,7 +36,7 @@ impl SosControl {
             QueryKind::SosStatus | QueryKind::HvInfo | QueryKind::Vcpus | QueryKind::Lives | QueryKind::Askers => {
                 Grants::INFO
             }
-            QueryKind::Disks | QueryKind::Nics | QueryKind::Packets => Grants::INFO,
+            QueryKind::Disks | QueryKind::Nics | QueryKind::Packets | QueryKind::Balloons => Grants::INFO,
             QueryKind::Log => Grants::LOG,
             QueryKind::Console | QueryKind::ConsoleNext | QueryKind::ConsoleType => Grants::CONSOLES,
         };

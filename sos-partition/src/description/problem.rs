@@ -63,6 +63,9 @@ pub enum PropertyProblem {
     /// It must be one of three values.
     #[error("must be \"never\", \"on-failure\" or \"always\"")]
     NotRestart,
+    /// It must be one of three values.
+    #[error("must be \"refuse\", \"pause\" or \"kill\"")]
+    NotMissed,
     /// Only raw images have it.
     #[error("only for image-format \"raw\"")]
     NotForLinux,

@@ -38,6 +38,7 @@ fn guests_are_read_in_order_with_every_property() {
         nics: Vec::new(),
         rng: false,
         guarantee: Some(0x100_0000),
+        memory_missed: MissedPolicy::Refuse,
     };
     assert_eq!(guests[0], expected);
     let raw = VmSpec {
@@ -66,6 +67,7 @@ fn guests_are_read_in_order_with_every_property() {
         nics: Vec::new(),
         rng: false,
         guarantee: None,
+        memory_missed: MissedPolicy::Refuse,
     };
     assert_eq!(guests[1], raw);
     assert_eq!(guests.len(), 3);
@@ -101,6 +103,11 @@ fn each_mistake_is_named_with_file_node_and_property() {
         ),
         ("vcpus = <2>", "vcpus = \"two\", \"2\"", "/guests/linux: property \"vcpus\": must be one 32-bit cell"),
         ("vcpus = <2>", "vcpus = <9>", "/guests/linux: vcpus: 9 is not in 1..=8"),
+        (
+            "watchdog;",
+            "memory-missed = \"wait\";",
+            "/guests/linux: property \"memory-missed\": must be \"refuse\", \"pause\" or \"kill\"",
+        ),
         (
             "memory-guarantee = /bits/ 64 <0x1000000>",
             "memory-guarantee = /bits/ 64 <0x2200000>",

@@ -1,11 +1,11 @@
-//! What went through a VM's disks and network cards, as EL2 has counted it.
+//! A VM's disks, network cards and balloon, as EL2 has them.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use hv_abi::VmHandle;
 use hv_abi::message::{DiskUse, NicDrops, NicUse, VmSpec};
-use hv_abi::record::{DevicesHeader, DiskRecord, NicRecord, QueryKind};
+use hv_abi::record::{BalloonRecord, DevicesHeader, DiskRecord, NicRecord, QueryKind};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::error::Error;
@@ -14,24 +14,72 @@ use crate::hypervisor::Hypervisor;
 /// Answers that are asked for at most: more than a VM has devices.
 const ANSWERS_MAX: usize = 8;
 
-/// What the disks of a VM have done, in their order.
-pub(super) fn disks<H: Hypervisor>(hypervisor: &mut H, vm: VmHandle, spec: &VmSpec) -> Result<Vec<DiskUse>, Error> {
-    let records: Vec<DiskRecord> = records(hypervisor, QueryKind::Disks, vm)?;
-    let of = |record: &DiskRecord| {
-        let disk = spec.disks.get(usize::from(record.disk));
-        disk_use(disk.map_or_else(String::new, |disk| disk.name.clone()), record)
-    };
-    Ok(records.iter().map(of).collect())
+/// EL2's records of a VM's devices, each kind in its order.
+#[derive(Default)]
+pub(super) struct Devices {
+    disks: Vec<DiskRecord>,
+    nics: Vec<NicRecord>,
+    /// Its balloon, if it has one.
+    pub(super) balloon: Option<BalloonRecord>,
 }
 
-/// What went by the network cards of a VM, in their order.
-pub(super) fn nics<H: Hypervisor>(hypervisor: &mut H, vm: VmHandle, spec: &VmSpec) -> Result<Vec<NicUse>, Error> {
-    let records: Vec<NicRecord> = records(hypervisor, QueryKind::Nics, vm)?;
-    let of = |record: &NicRecord| {
-        let nic = spec.nics.get(usize::from(record.nic));
-        nic_use(nic.map_or_else(String::new, |nic| nic.name.clone()), record)
-    };
-    Ok(records.iter().map(of).collect())
+impl Devices {
+    /// What EL2 says of a VM's devices, of the kinds that its spec has.
+    pub(super) fn of<H: Hypervisor>(hypervisor: &mut H, vm: VmHandle, spec: &VmSpec) -> Result<Self, Error> {
+        let balloon: Vec<BalloonRecord> = match spec.guarantee {
+            Some(_) => records(hypervisor, QueryKind::Balloons, vm)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            disks: records(hypervisor, QueryKind::Disks, vm)?,
+            nics: records(hypervisor, QueryKind::Nics, vm)?,
+            balloon: balloon.first().copied(),
+        })
+    }
+
+    /// What the disks have done.
+    pub(super) fn disks(&self, spec: &VmSpec) -> Vec<DiskUse> {
+        let name = |record: &DiskRecord| spec.disks.get(usize::from(record.disk)).map(|disk| disk.name.clone());
+        self.disks.iter().map(|record| disk_use(name(record).unwrap_or_default(), record)).collect()
+    }
+
+    /// What went by the network cards.
+    pub(super) fn nics(&self, spec: &VmSpec) -> Vec<NicUse> {
+        let name = |record: &NicRecord| spec.nics.get(usize::from(record.nic)).map(|nic| nic.name.clone());
+        self.nics.iter().map(|record| nic_use(name(record).unwrap_or_default(), record)).collect()
+    }
+
+    /// Names of the network cards whose link is down.
+    pub(super) fn links_down(&self, spec: &VmSpec) -> Vec<String> {
+        let down = self.nics.iter().filter(|record| record.link_down != 0);
+        down.filter_map(|record| spec.nics.get(usize::from(record.nic))).map(|nic| nic.name.clone()).collect()
+    }
+
+    /// The limits that disk has.
+    pub(super) fn disk(&self, number: u8) -> Option<(u32, u32)> {
+        let record = self.disks.iter().find(|record| record.disk == number)?;
+        Some((record.iops.get(), record.kbytes_per_s.get()))
+    }
+
+    /// The limits that network card has.
+    pub(super) fn nic(&self, number: u8) -> Option<(u32, u32)> {
+        let record = self.nics.iter().find(|record| record.nic == number)?;
+        Some((record.kbit_per_s.get(), record.packets_per_s.get()))
+    }
+
+    /// Puts the limits into a spec that its devices have now.
+    pub(super) fn limit(&self, spec: &mut VmSpec) {
+        for (disk, number) in spec.disks.iter_mut().zip(0..) {
+            if let Some(limits) = self.disk(number) {
+                (disk.iops, disk.kbytes_per_s) = limits;
+            }
+        }
+        for (nic, number) in spec.nics.iter_mut().zip(0..) {
+            if let Some(limits) = self.nic(number) {
+                (nic.kbit_per_s, nic.packets_per_s) = limits;
+            }
+        }
+    }
 }
 
 /// The records of a VM's devices of a kind.

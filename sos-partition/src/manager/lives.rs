@@ -114,15 +114,26 @@ impl Manager<'_> {
         notes::change_end(hypervisor, &end.name, |end| (end.in_row, end.due) = (in_row, due))
     }
 
-    /// Sets EL2's alarm to the first restart that is to come; whether there is one.
-    fn set_alarm<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<bool, Error> {
-        let first = notes::ends(hypervisor)?.iter().filter_map(|end| end.due).min();
+    /// A time has come: who is due begins another life, who was to give memory up by now is judged.
+    pub fn alarm<H: Hypervisor>(&mut self, hypervisor: &mut H, now: u64) {
+        if let Err(error) = self.judge_memory(hypervisor, now) {
+            log::error!("{error}");
+        }
+        self.restart_due(hypervisor, now);
+    }
+
+    /// Sets EL2's alarm to the first restart that is to come, or the first time by which memory is to be given up; whether there
+    /// is such a restart.
+    pub(super) fn set_alarm<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<bool, Error> {
+        let restart = notes::ends(hypervisor)?.iter().filter_map(|end| end.due).min();
+        let memory = notes::targets(hypervisor)?.iter().filter_map(|target| target.due).min();
+        let first = restart.into_iter().chain(memory).min();
         hypervisor.sos_alarm(first).map_err(|status| Error::Call { call: "sos_alarm", status })?;
-        Ok(first.is_some())
+        Ok(restart.is_some())
     }
 
     /// The count `wait_s` seconds after `now`.
-    const fn after(&self, now: u64, wait_s: u64) -> u64 {
+    pub(super) const fn after(&self, now: u64, wait_s: u64) -> u64 {
         now.saturating_add(wait_s.saturating_mul(self.ticks_per_second))
     }
 
@@ -216,7 +227,7 @@ impl Manager<'_> {
     }
 
     /// The error for a VM that does not run, or does not exist.
-    fn not_running<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Error, Error> {
+    pub(super) fn not_running<H: Hypervisor>(&mut self, hypervisor: &mut H, name: &str) -> Result<Error, Error> {
         let known = self.find(hypervisor, name)?.is_some() || find_vm(hypervisor, name)?.is_some();
         Ok(if known { Error::NotRunning(name.to_owned()) } else { Error::NoSuchVm(name.to_owned()) })
     }

@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion};
+use hv_abi::call::{
+    Call, ConfigKind, DeviceChange, DeviceKind, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion,
+};
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
@@ -109,6 +111,11 @@ impl Hypervisor for El2 {
 
     fn vm_device(&mut self, vm: VmHandle, kind: DeviceKind, [first, second, third]: [u64; 3]) -> Result<(), Status> {
         self.call(Call::VmDevice, [vm.0, kind as u64, first, second, third]).map(|_| ())
+    }
+
+    fn vm_device_set(&mut self, vm: VmHandle, change: DeviceChange) -> Result<(), Status> {
+        let [kind, first, second, third] = change.to_registers();
+        self.call(Call::VmDeviceSet, [vm.0, kind, first, second, third]).map(|_| ())
     }
 
     fn vcpu_init(&mut self, vm: VmHandle, entry: u64, x0: u64) -> Result<(), Status> {

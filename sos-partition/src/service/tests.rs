@@ -14,9 +14,11 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::fake::{El2, SYSTEM, system_archive};
 
+mod change;
 mod console;
 mod devices;
 mod lives;
+mod memory;
 
 const SECOND: u64 = 1_000_000;
 const ASKER: VmHandle = VmHandle::new(5, 9);

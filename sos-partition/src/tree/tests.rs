@@ -2,7 +2,7 @@ use std::string::{String, ToString};
 use std::vec;
 
 use hv_abi::guest_map::SHARED_MAX;
-use hv_abi::message::{DiskSpec, ImageFormat, NicSpec, RestartPolicy, SharedMemory};
+use hv_abi::message::{DiskSpec, ImageFormat, MissedPolicy, NicSpec, RestartPolicy, SharedMemory};
 
 use super::*;
 use crate::fake::decompile;
@@ -33,6 +33,7 @@ fn spec() -> VmSpec {
         nics: Vec::new(),
         rng: false,
         guarantee: None,
+        memory_missed: MissedPolicy::Refuse,
     }
 }
 

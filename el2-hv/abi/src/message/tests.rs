@@ -30,6 +30,13 @@ fn messages_have_their_golden_bytes() {
     assert_eq!(encode(&Request::Board(BoardPower::Reset)), [11, 1]);
     let console = ConsoleAttach { name: "a".to_owned(), input: true };
     assert_eq!(encode(&Request::Console(console)), [12, 1, b'a', 1]);
+    let device = |change| encode(&Request::VmDevice(DeviceSet { vm: "a".to_owned(), change }));
+    let disk = DiskSet { disk: "d".to_owned(), iops: Some(5), kbytes_per_s: None, sectors: Some(300) };
+    assert_eq!(device(DeviceChanges::Disk(disk)), [13, 1, b'a', 0, 1, b'd', 1, 5, 0, 1, 0xac, 2]);
+    let nic = NicSet { nic: "n".to_owned(), kbit_per_s: None, packets_per_s: Some(6), link_up: Some(false) };
+    assert_eq!(device(DeviceChanges::Nic(nic)), [13, 1, b'a', 1, 1, b'n', 0, 1, 6, 1, 0]);
+    let memory = MemorySet { bytes: 0x1000, within_s: Some(7) };
+    assert_eq!(device(DeviceChanges::Memory(memory)), [13, 1, b'a', 2, 0x80, 0x20, 1, 7]);
     assert_eq!(encode(&Reply::Done), [0]);
     let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
     assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
@@ -39,7 +46,7 @@ fn messages_have_their_golden_bytes() {
             1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1, 100,
             1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7, 1, 1, b's', 0x80, 0x80, 4, 1, 2, 1, 1, b'd', 1, 0x80,
             1, 2, 1, 0xac, 2, 5, 1, 1, b'n', 1, b'w', 5, 1, 2, 3, 4, 5, 6, 7, 0xdc, 11, 1, 0, 1, 2, 1, 1, 0x80, 0x80,
-            0x80, 1
+            0x80, 1, 2
         ]
     );
     let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
@@ -93,6 +100,7 @@ fn spec() -> VmSpec {
         }],
         rng: true,
         guarantee: Some(0x20_0000),
+        memory_missed: MissedPolicy::Kill,
     }
 }
 

@@ -52,8 +52,10 @@ pub struct NicRecord {
     pub nic: u8,
     /// Number of its network.
     pub network: u8,
+    /// Its link: 0 is up, 1 down.
+    pub link_down: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
     /// Most thousands of bits that it sends in a second; 0 is no limit.
     pub kbit_per_s: U32,
     /// Most packets that it sends in a second; 0 is no limit.
@@ -68,6 +70,20 @@ pub struct NicRecord {
     pub received_bytes: U64,
     /// Frames that were dropped, by [`NIC_DROPS`].
     pub dropped: [U64; NIC_DROPS.len()],
+}
+
+/// A VM's balloon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BalloonRecord {
+    /// Bytes that the VM is to have.
+    pub target: U64,
+    /// Bytes that it has, if its driver is to be believed.
+    pub actual: U64,
+    /// Bytes that it has given up, by its balloon or as free, and that were taken.
+    pub taken: U64,
+    /// Bytes that stay its own.
+    pub guarantee: U64,
 }
 
 /// What became of frames for the service partition while it was off, since it has a network card.

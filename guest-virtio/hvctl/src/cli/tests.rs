@@ -1,6 +1,9 @@
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+use hv_abi::message::{DeviceChanges, DeviceSet, DiskSet, MemorySet, NicSet, Reservation, VmCreate, VmSet};
+
+use super::value::size;
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -89,6 +92,31 @@ fn set_passes_on_what_is_given_and_says_none_as_zero() {
 }
 
 #[test]
+fn set_of_a_device_passes_on_what_is_given_and_says_none_as_zero() {
+    let device = |change| Request::VmDevice(DeviceSet { vm: "rt".to_owned(), change });
+    let disk = || DiskSet { disk: "data".to_owned(), ..DiskSet::default() };
+    let nic = || NicSet { nic: "0".to_owned(), ..NicSet::default() };
+    for (line, change) in [
+        ("--disk data --max-iops 100", DeviceChanges::Disk(DiskSet { iops: Some(100), ..disk() })),
+        (
+            "--disk data --max-kbytes-per-s none --sectors 4096",
+            DeviceChanges::Disk(DiskSet { kbytes_per_s: Some(0), sectors: Some(4096), ..disk() }),
+        ),
+        (
+            "--nic 0 --max-kbit-per-s 7 --max-packets-per-s none",
+            DeviceChanges::Nic(NicSet { kbit_per_s: Some(7), packets_per_s: Some(0), ..nic() }),
+        ),
+        ("--nic 0 --link down", DeviceChanges::Nic(NicSet { link_up: Some(false), ..nic() })),
+        ("--link up --nic 0", DeviceChanges::Nic(NicSet { link_up: Some(true), ..nic() })),
+    ] {
+        assert_eq!(request(&format!("vm set rt {line}")), device(change), "{line}");
+    }
+    for (line, within_s) in [("vm memory rt 192M", None), ("vm memory rt 192M --within 30", Some(30))] {
+        assert_eq!(request(line), device(DeviceChanges::Memory(MemorySet { bytes: 192 << 20, within_s })));
+    }
+}
+
+#[test]
 fn top_looks_once_for_a_second_unless_told_otherwise() {
     let top = |line: &str| match parse(line).unwrap().command {
         Command::Top(top) => top,
@@ -146,6 +174,19 @@ fn wrong_lines_are_refused() {
         "vm set rt --reserve 2000",
         "vm set rt --reserve 0/1000",
         "vm set rt --pin --no-pin",
+        "vm set rt --max-iops 1",
+        "vm set rt --disk d",
+        "vm set rt --disk d --max-iops 0",
+        "vm set rt --disk d --link up",
+        "vm set rt --disk d --nic n --max-iops 1",
+        "vm set rt --disk d --max-iops 1 --weight 1",
+        "vm set rt --disk d --sectors -1",
+        "vm set rt --nic n --weight 1",
+        "vm set rt --nic n --link up --max-iops 1",
+        "vm set rt --nic n --link away",
+        "vm memory rt",
+        "vm memory rt 0",
+        "vm memory rt 1M --within 0",
         "top -n 0",
         "top -i 0",
     ] {

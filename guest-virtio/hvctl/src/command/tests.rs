@@ -1,6 +1,7 @@
 use clap::Parser;
 use hv_abi::message::{
-    CrashedVcpu, DiskUse, Failure, FailureCode, NicDrops, NicUse, RestartPolicy, SharedMemory, VmPhase, VmSpec,
+    BalloonUse, CpuShare, Crash, CrashedVcpu, DiskSpec, DiskUse, Failure, FailureCode, ImageFormat, MissedPolicy,
+    NicDrops, NicSpec, NicUse, Origin, Reservation, RestartPolicy, SharedMemory, VmDetail, VmPhase, VmSpec, VmSummary,
 };
 
 use super::*;
@@ -98,6 +99,7 @@ fn detail() -> Reply {
             }],
             rng: true,
             guarantee: Some(128 << 20),
+            memory_missed: MissedPolicy::Refuse,
         },
         origin: Origin::Description,
         last_end: None,
@@ -122,6 +124,14 @@ fn detail() -> Reply {
             received_bytes: 24,
             dropped: NicDrops { spoofed: 31, storm: 32, nobody: 33, isolated: 34, no_room: 35 },
         }],
+        links_down: vec!["eth0".into()],
+        balloon: Some(BalloonUse {
+            target: 256 << 20,
+            actual: 300 << 20,
+            taken: 40 << 20,
+            left_ms: Some(9500),
+            missed: false,
+        }),
     }))
 }
 
@@ -158,6 +168,7 @@ name             debian
 state            running
 vcpus            2
 memory           512 MiB
+memory target    256 MiB (says it has 300 MiB, 40 MiB taken, 9.5 s left)
 guaranteed       128 MiB
 uptime           1.5 s
 last end         -
@@ -176,7 +187,7 @@ cpu reservation  2000 of each 10000 µs
 cpu pinned       no
 shared memory    link (64 KiB, read-write), feed (2 MiB, read-only)
 disks            root (drive 1, read-write), data (drive 1, 1 GiB from 1 MiB on, read-only, at most 500 requests/s, at most 20000 kbyte/s)
-network cards    eth0 (network lan, 02:00:00:00:00:1f, isolated, at most 1000 kbit/s)
+network cards    eth0 (network lan, 02:00:00:00:00:1f, link down, isolated, at most 1000 kbit/s)
 entropy device   yes
 restart          on-failure, at most 5 in a row
 restarts         2
@@ -211,6 +222,8 @@ fn requests_to_the_service_partition_say_whether_they_are_repeat_safe() {
         ("vm stop a", 0),
         ("vm destroy a", 0),
         ("vm set a --weight 1", 1),
+        ("vm set a --disk d --max-iops 1", 1),
+        ("vm memory a 1M", 1),
     ] {
         let (_, asked) = run_line(line, |asked| split(asked, &encode(&Reply::Done)));
         assert_eq!((asked[0].party, asked[0].flags), (1, repeat_safe), "{line}");
@@ -223,6 +236,7 @@ fn what_was_done_is_said() {
     assert_eq!(text("vm start a", done()), "a: started\n");
     assert_eq!(text("vm create a --from b", done()), "a: created\n");
     assert_eq!(text("vm set a --pin", done()), "a: set\n");
+    assert_eq!(text("vm memory a 1M", done()), "a: asked\n");
     assert_eq!(text("vm stop a --json", done()), "{\"name\":\"a\",\"done\":\"stopped\"}\n");
     assert_eq!(text("debug fault crash --after-calls 2", done()), "fault\n");
 }

@@ -20,7 +20,7 @@ const NETWORKS: &str = "networks {\n\
     };\n";
 
 /// SYSTEM with these devices of the guest `linux`.
-fn with_devices() -> std::string::String {
+pub(super) fn with_devices() -> std::string::String {
     let guest = SYSTEM.find("linux {").expect("the guest");
     let end = guest + SYSTEM[guest..].find("};").expect("its end");
     let source = [&SYSTEM[..end], NODES, &SYSTEM[end..]].concat();

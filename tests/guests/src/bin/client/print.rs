@@ -52,6 +52,7 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
         | QueryKind::Disks
         | QueryKind::Nics
         | QueryKind::Packets
+        | QueryKind::Balloons
         | QueryKind::ConsoleNext
         | QueryKind::ConsoleType => {
             println!("CLIENT {} bytes", bytes.len());

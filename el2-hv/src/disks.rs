@@ -26,7 +26,7 @@ use crate::places::Places;
 use crate::vm::{Phase, Vm};
 use crate::{VMS, cpu, devices, interrupts, ports};
 
-pub use finish::{deadline_passed, interrupt};
+pub use finish::{deadline_passed, interrupt, watch};
 use limits::{DUE, work};
 pub use limits::{account, due, limit};
 

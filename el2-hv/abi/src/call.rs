@@ -128,6 +128,8 @@ calls! {
         "Sets what becomes of frames for the service partition while it is off, instead of what was set before. INVALID_ARGUMENT if one of them reaches beyond its answer or the bytes that are looked at: nothing is changed.";
     ConsoleAttach = 26, "console_attach", ServicePartition, ["handle", "handle of the VM that watches", "its port; 0 is its ring", "ConsoleRight"] -> [],
         "Lets a VM watch another one's console on one of its ports, in the place of what it watched there before, until the port is closed: EL2 answers what it asks for. NO_SUCH_VM if one of them does not exist, WRONG_STATE if one of them does not live, INVALID_ARGUMENT if they are the same or there is no such port, DENIED if the VM that watches lacks the grant CONSOLES, or to type the grant MANAGE, NO_ROOM if there are too many who watch.";
+    DriveRead = 27, "drive_read", ServicePartition, ["drive", "first sector", "IPA of a page", "number of the read"] -> ["sectors of the drive", "bytes of its blocks"],
+        "Reads 8 sectors of 512 bytes of a drive, whoever has them as a disk. AGAIN while the drive reads, with an interrupt of the mailbox when it has; the same number fetches what was read, once, and no other: a caller chooses one that it has never used. One read of a drive is on its way at a time. INVALID_ARGUMENT if there is no such drive, or the sectors are not among its own or no whole blocks: without a drive x1 is 0. DENIED if the drive has failed to read them, or was given up.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.

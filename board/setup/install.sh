@@ -39,6 +39,7 @@ find_missing() {
     need dtc device-tree-compiler "compiles the system description"
     need cpio cpio "tests read archives with it"
     need /usr/sbin/e2fsck e2fsprogs "tests check a guest's file system with it"
+    need /usr/sbin/sfdisk fdisk "tests make partition tables with it"
     need make make "runs the build"
     need cc gcc "links the tools that run on this machine"
     need dpkg-deb dpkg "unpacks Debian's kernel"

@@ -2,6 +2,7 @@
 
 mod console;
 mod device;
+mod drive;
 mod schedule;
 
 use hv_abi::call::{CALLS, COPY_MAX, Call, Caller, ConfigKind, DrainAnswer, Grants, MEMORY_ALIGNMENT};
@@ -104,6 +105,7 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::SosRules => device::rules(x[0], x[1]),
         Call::VmDeviceSet => device::change(x[0], [x[1], x[2], x[3], x[4]]),
         Call::ConsoleAttach => console::attach(x[0], [x[1], x[2]], x[3]),
+        Call::DriveRead => drive::read(x[0], x[1], [x[2], x[3]], results),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }

@@ -27,7 +27,7 @@ use crate::places::Places;
 use crate::vm::{Phase, Vm};
 use crate::{VMS, cpu, devices, interrupts, ports};
 
-pub use finish::{deadline_passed, interrupt};
+pub use finish::{deadline_passed, interrupt, watch};
 pub use grow::grow;
 use limits::{DUE, work};
 pub use limits::{account, due, limit, limit_anew};

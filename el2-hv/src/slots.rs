@@ -42,10 +42,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// Lets the device reach guests' memory and `rings`, where an SMMU would not. `None`, after the log has it: that cannot be.
-    pub fn admit(&self, rings: PaRange) -> Option<()> {
+    /// Lets the device reach guests' memory and these of EL2's, where an SMMU would not. `None`, after the log has it: that
+    /// cannot be.
+    pub fn admit(&self, own: &[PaRange]) -> Option<()> {
         let Some(stream) = self.stream else { return Some(()) };
-        let admitted = iommu::attach(stream).and_then(|()| iommu::share(rings));
+        let admitted = iommu::attach(stream).and_then(|()| own.iter().try_for_each(|range| iommu::share(*range)));
         if let Err(error) = admitted {
             log::warn!("smmu:    stream {stream}, the device at {}, stays blocked: {error}", self.at);
             self.dismiss();

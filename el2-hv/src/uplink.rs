@@ -64,7 +64,7 @@ pub fn open(found: Found, place: &Place) -> Option<&'static Uplink> {
     let range = PaRange { start, size: nic::MEMORY };
     // SAFETY: the frames were allocated for this and nothing else, are RAM that EL2 maps, and stay the card's for ever.
     let memory = unsafe { DmaMemory::new(range) }?;
-    place.admit(range)?;
+    place.admit(&[range])?;
     let nic = match Nic::start(found, memory) {
         Ok(nic) => nic,
         Err(error) => {

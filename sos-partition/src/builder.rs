@@ -1,11 +1,12 @@
 //! A spec becomes a VM, in privileged calls; or nothing is left of it.
 
 use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use hv_abi::archive::Archive;
-use hv_abi::call::{COPY_MAX, DeviceKind, Grants};
+use hv_abi::call::{COPY_MAX, DeviceKind, DiskPart, Grants};
 use hv_abi::guest_map::RAM_BASE;
 use hv_abi::handle::Label;
 use hv_abi::message::{CpuShare, ImageFormat, VmSpec};
@@ -114,6 +115,7 @@ struct Parts<'a> {
     image: &'a [u8],
     initrd: &'a [u8],
     plan: LoadPlan,
+    disks: Vec<DiskPart>,
 }
 
 /// Whether a spec could be started: its values, its members, and that all of it fits.
@@ -134,7 +136,8 @@ pub fn start<H: Hypervisor>(
     seeds: &mut Seeds,
     spec: &VmSpec,
 ) -> Result<VmHandle, Error> {
-    let parts = prepare(archive, spec)?;
+    let mut parts = prepare(archive, spec)?;
+    parts.disks = disks::resolve(hypervisor, spec)?;
     let tree = tree::build(spec, parts.grants, parts.plan.initrd, seeds.next());
     if tree.len() as u64 > parts.plan.tree.size {
         return Err(Error::Plan { name: spec.name.clone(), error: PlanError::Tree(tree.len() as u64) });
@@ -205,7 +208,7 @@ fn prepare<'a>(archive: Archive<'a>, spec: &VmSpec) -> Result<Parts<'a>, Error> 
     };
     let sizes = Sizes { image: image.len() as u64, tree: TREE_ROOM, initrd: initrd.len() as u64 };
     let plan = plan(spec.memory, payload, sizes).map_err(|error| Error::Plan { name: spec.name.clone(), error })?;
-    Ok(Parts { label, grants, image, initrd, plan })
+    Ok(Parts { label, grants, image, initrd, plan, disks: Vec::new() })
 }
 
 fn member<'a>(archive: Archive<'a>, spec: &VmSpec, role: &'static str, name: &str) -> Result<&'a [u8], Error> {
@@ -232,7 +235,7 @@ impl<H: Hypervisor> Build<'_, H> {
         }
         self.copy("device tree", plan.tree.start, tree)?;
         self.devices(parts.grants)?;
-        self.disks()?;
+        self.disks(&parts.disks)?;
         self.nics()?;
         for (name, region) in self.spec.shared.iter().filter_map(shared::region) {
             let answer = self.hypervisor.vm_share(self.vm, name, region);
@@ -298,8 +301,8 @@ impl<H: Hypervisor> Build<'_, H> {
         self.result(Step::Device(kind), answer)
     }
 
-    fn disks(&mut self) -> Result<(), Error> {
-        for part in disks::parts(&self.spec.disks, self.spec.vcpus) {
+    fn disks(&mut self, parts: &[DiskPart]) -> Result<(), Error> {
+        for part in parts {
             let answer = self.hypervisor.vm_device(self.vm, DeviceKind::Disk, part.to_registers());
             self.result(Step::Device(DeviceKind::Disk), answer)?;
         }

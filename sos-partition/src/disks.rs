@@ -1,11 +1,17 @@
-//! Disks of guests: what a spec may say of them.
+//! Disks of guests: what a spec may say of them, and what of drives they are.
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use hv_abi::call::{DISK_QUEUES_MAX, DiskLimits, DiskPart};
 use hv_abi::guest_map::DISKS_MAX;
 use hv_abi::handle::Label;
-use hv_abi::message::DiskSpec;
+use hv_abi::message::{DiskSpec, VmSpec};
+
+use crate::error::Error;
+use crate::hypervisor::Hypervisor;
+use crate::partitions::{self, PartitionError, Range, Wanted};
 
 /// What is wrong with them.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -22,6 +28,12 @@ pub enum DiskError {
     /// Sectors that wrap.
     #[error("disk {0:?}: no drive has its sectors")]
     Sectors(String),
+    /// A partition that is none, by its words.
+    #[error("disk {0:?}: {1:?} is no partition: \"PARTLABEL=NAME\", \"PARTUUID=ID\", or its number")]
+    Partition(String, String),
+    /// A partition and sectors.
+    #[error("disk {0:?}: a partition has its own sectors")]
+    Both(String),
     /// The number of a drive.
     #[error("disk {0:?}: drive {1} is not in 0..=255")]
     Drive(String, u32),
@@ -41,9 +53,51 @@ pub(crate) fn check(disks: &[DiskSpec]) -> Result<(), DiskError> {
         if disks[..index].iter().any(|other| other.name == disk.name) {
             return Err(DiskError::Twice(name()));
         }
+        if let Some(partition) = &disk.partition {
+            Wanted::parse(partition).ok_or_else(|| DiskError::Partition(name(), partition.clone()))?;
+            if (disk.first, disk.sectors) != (0, 0) {
+                return Err(DiskError::Both(name()));
+            }
+        }
         disk.first.checked_add(disk.sectors).ok_or_else(|| DiskError::Sectors(name()))?;
     }
     Ok(())
+}
+
+/// The disks as `vm_device` takes them, after the drives' tables were read where partitions are named.
+///
+/// # Errors
+/// The first partition that is not found.
+pub(crate) fn resolve<H: Hypervisor>(hypervisor: &mut H, spec: &VmSpec) -> Result<Vec<DiskPart>, Error> {
+    let resolved = parts(&spec.disks, spec.vcpus).zip(&spec.disks).map(|(part, disk)| match &disk.partition {
+        None => Ok(part),
+        Some(named) => {
+            let error = |error| Error::Partition {
+                name: spec.name.clone(),
+                disk: disk.name.clone(),
+                drive: disk.drive,
+                partition: named.clone(),
+                error: Box::new(error),
+            };
+            // The spec was checked.
+            let wanted = Wanted::parse(named).ok_or_else(|| error(PartitionError::NoTable))?;
+            let Range { first, sectors } =
+                partitions::find(|sector| hypervisor.drive_read(disk.drive, sector), &wanted).map_err(error)?;
+            log::info!(
+                "vm {:?}: disk {:?}: {named:?} of drive {}: {sectors} sectors from {first} on",
+                spec.name,
+                disk.name,
+                disk.drive
+            );
+            Ok(DiskPart { first, sectors, ..part })
+        }
+    });
+    resolved.collect()
+}
+
+/// Whether it has to be looked up on a drive what a VM gets.
+pub(crate) fn has_partitions(spec: &VmSpec) -> bool {
+    spec.disks.iter().any(|disk| disk.partition.is_some())
 }
 
 /// The limits of those that have some, as `vm_device` takes them.
@@ -52,8 +106,8 @@ pub(crate) fn limits(disks: &[DiskSpec]) -> impl Iterator<Item = DiskLimits> {
     limited.map(|(number, disk)| DiskLimits { disk: number, iops: disk.iops, kbytes_per_s: disk.kbytes_per_s })
 }
 
-/// The disks as `vm_device` takes them: with a queue for each vCPU, as far as there may be.
-pub(crate) fn parts(disks: &[DiskSpec], vcpus: u8) -> impl Iterator<Item = DiskPart> {
+/// The disks as `vm_device` takes them, but for partitions: with a queue for each vCPU, as far as there may be.
+fn parts(disks: &[DiskSpec], vcpus: u8) -> impl Iterator<Item = DiskPart> {
     let queues = vcpus.clamp(1, DISK_QUEUES_MAX);
     (0..).zip(disks).map(move |(number, disk)| DiskPart {
         drive: disk.drive,

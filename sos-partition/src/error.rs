@@ -1,5 +1,6 @@
 //! Everything that can go wrong, each naming its object, and what an asker is told of it.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
 use hv_abi::Status;
@@ -8,6 +9,7 @@ use hv_abi::message::{Failure, FailureCode};
 use crate::builder::Step;
 use crate::description::DescriptionError;
 use crate::image::ImageError;
+use crate::partitions::PartitionError;
 use crate::plan::PlanError;
 use crate::spec::SpecError;
 
@@ -89,6 +91,20 @@ pub enum Error {
         name: String,
         /// What does not fit.
         error: PlanError,
+    },
+    /// A partition that a disk cannot be.
+    #[error("vm {name:?}: disk {disk:?}: {partition:?} of drive {drive}: {error}")]
+    Partition {
+        /// The VM.
+        name: String,
+        /// Its disk.
+        disk: String,
+        /// The drive's number.
+        drive: u8,
+        /// The partition, in the words of the description.
+        partition: String,
+        /// What is wrong.
+        error: Box<PartitionError>,
     },
     /// A privileged call that failed while a VM was built.
     #[error("vm {name:?}: {step}: {status}")]
@@ -198,7 +214,7 @@ impl Error {
             Self::Change { .. } => FailureCode::NoResources,
             Self::Share { .. } | Self::Watched(_) => FailureCode::NoResources,
             Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } | Self::OwnConsole(_) => FailureCode::Invalid,
-            Self::NoteFull { .. } => FailureCode::NoResources,
+            Self::NoteFull { .. } | Self::Partition { .. } => FailureCode::NoResources,
             Self::Step { status, .. } | Self::Call { status, .. } => code_of(*status),
             Self::Request(_) => FailureCode::BadRequest,
             Self::NoFaults | Self::ConsoleDenied(_) => FailureCode::Denied,

@@ -26,7 +26,7 @@ use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::hypervisor::{Hypervisor, Note, QueryAnswer};
+use crate::hypervisor::{DriveBlock, Hypervisor, Note, QueryAnswer};
 use crate::ring::Page;
 
 /// A VM of the fake.
@@ -154,6 +154,8 @@ pub(crate) struct State {
     pub(crate) rules: Vec<WakeRule>,
     /// Consoles that were attached: of whom, to which VM and port.
     pub(crate) attached: Vec<(VmHandle, (VmHandle, u16), ConsoleRight)>,
+    /// What is on the board's drives.
+    pub(crate) drives: Vec<Vec<u8>>,
 }
 
 /// The fake; clones are the same EL2.
@@ -190,6 +192,7 @@ impl El2 {
             network: None,
             rules: Vec::new(),
             attached: Vec::new(),
+            drives: Vec::new(),
         })))
     }
 
@@ -643,6 +646,14 @@ impl Hypervisor for El2 {
         state.find(vm)?;
         state.attached.push((vm, to, right));
         Ok(())
+    }
+
+    fn drive_read(&mut self, drive: u8, sector: u64) -> Result<DriveBlock, Status> {
+        let state = self.enter("drive_read")?;
+        let drive = state.drives.get(usize::from(drive)).ok_or(Status::InvalidArgument)?;
+        let start = usize::try_from(sector * 512).unwrap();
+        let bytes = drive.get(start..start + 4096).ok_or(Status::InvalidArgument)?.to_vec();
+        Ok(DriveBlock { bytes, sectors: drive.len() as u64 / 512, block_size: 512 })
     }
 
     fn inject(&mut self, _: Fault) -> Result<(), Status> {

@@ -30,6 +30,17 @@ pub struct QueryAnswer {
     pub next: Option<u64>,
 }
 
+/// What [`Hypervisor::drive_read`] has read, and of what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DriveBlock {
+    /// 4 KiB.
+    pub bytes: Vec<u8>,
+    /// Sectors of 512 bytes of the drive.
+    pub sectors: u64,
+    /// Bytes of its blocks.
+    pub block_size: u32,
+}
+
 /// EL2, as the service partition calls it. Every method returns EL2's status as its error;
 /// `hv_abi::call` says what each call does.
 pub trait Hypervisor {
@@ -211,6 +222,12 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status; nothing is changed then.
     fn vm_device_set(&mut self, vm: VmHandle, change: DeviceChange) -> Result<(), Status>;
+
+    /// `drive_read` of 4 KiB from a sector on, which is waited for, but not for long.
+    ///
+    /// # Errors
+    /// EL2's status; `AGAIN` where the drive has not answered in time, or had not before in this life.
+    fn drive_read(&mut self, drive: u8, sector: u64) -> Result<DriveBlock, Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

@@ -12,6 +12,7 @@
 //! | [`spec`] | what a spec may say |
 //! | [`notes`] | what outlives a life: created specs, how VMs ended |
 //! | [`image`], [`plan`] | where image, tree and initrd go in a guest's RAM |
+//! | [`partitions`] | where a partition is on its drive, by the table there |
 //! | [`tree`] | the guest's device tree |
 //! | [`builder`] | a spec becomes a VM, in privileged calls |
 //! | [`manager`] | requests to replies |
@@ -37,6 +38,7 @@ pub mod manager;
 mod nics;
 pub mod notes;
 pub mod outbox;
+pub mod partitions;
 pub mod plan;
 pub mod restart;
 pub mod ring;

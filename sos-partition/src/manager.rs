@@ -20,6 +20,7 @@ use hv_abi::record::VmState;
 
 use crate::builder::{self, Seeds};
 use crate::description::{self, Description, DescriptionError};
+use crate::disks::has_partitions;
 use crate::error::Error;
 use crate::hypervisor::Hypervisor;
 use crate::notes::{self, LastEnd};
@@ -86,7 +87,10 @@ impl<'a> Manager<'a> {
     fn autostart<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Result<Autostart, Error> {
         let mut specs: Vec<VmSpec> = self.described()?.to_vec();
         let (mut tried, mut running) = (0, 0);
-        for spec in specs.iter_mut().filter(|spec| spec.autostart) {
+        // Those that wait for a drive hold up no others.
+        let (later, first): (Vec<_>, Vec<_>) =
+            specs.iter_mut().filter(|spec| spec.autostart).partition(|spec| has_partitions(spec));
+        for spec in first.into_iter().chain(later) {
             tried += 1;
             notes::apply_grown(hypervisor, spec)?;
             match self.start_spec(hypervisor, spec) {

@@ -24,6 +24,7 @@ mod many;
 mod memory;
 mod models;
 mod networks;
+mod partitions;
 mod pause;
 mod pci;
 mod power;

@@ -10,6 +10,7 @@ pub mod counter;
 pub mod debug;
 pub mod description;
 pub mod disk;
+pub mod drive_read;
 pub mod entropy;
 pub mod exit;
 pub mod extent;

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use arrayvec::ArrayVec;
+use hv_abi::guest_map::MAILBOX_SPI;
 use hv_arch::counter;
 use hv_board::virtio::requests::Fault;
 use hv_core::addr::{IntId, VcpuIdx};
@@ -12,8 +13,8 @@ use super::{DISKS, GuestDisk, serve_waiting};
 use crate::drives::{self, Drive, Finished};
 use crate::guest_ram::Ram;
 use crate::machine::machine;
-use crate::vm::Vm;
-use crate::{VCPUS, VMS, cpu, interrupts, keeper, ports, sos, uplink, vcpu, vm};
+use crate::vm::{SOS_VM, Vm};
+use crate::{VCPUS, VMS, cpu, devices, interrupts, keeper, ports, sos, uplink, vcpu, vm};
 
 /// Requests that are taken back from a drive at one go, and goes after which others have their turn.
 const BATCH: usize = 8;
@@ -47,7 +48,7 @@ pub fn interrupt(id: IntId) -> bool {
 }
 
 /// A drive has been given its first request.
-pub(super) fn watch() {
+pub fn watch() {
     if !WATCHED.swap(true, Ordering::Relaxed) {
         keeper::call();
     }
@@ -108,12 +109,21 @@ fn take_back(drive: &Drive) -> ArrayVec<Finished, BATCH> {
     let mut batch = ArrayVec::new();
     let now = counter::now_relaxed();
     let mut requests = drive.requests();
+    let mut has_read = false;
     while !batch.is_full() {
         match requests.finished(now) {
+            Ok(Some(finished)) if finished.tag.is_partition() => {
+                drive.has_read(&finished);
+                has_read = true;
+            }
             Ok(Some(finished)) => batch.push(finished),
             Ok(None) => break,
             Err(fault) => drive.give_up(&mut requests, fault),
         }
+    }
+    drop(requests);
+    if has_read {
+        devices::pulse(SOS_VM, MAILBOX_SPI);
     }
     batch
 }

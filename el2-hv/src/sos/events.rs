@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
 use super::SosControl;
+use crate::drives::{self, Drive};
 use crate::machine::machine;
 use crate::networks::partition;
 use crate::vm::SOS_VM;
@@ -83,7 +84,9 @@ pub fn deadline_passed() -> Option<u64> {
     }
     let now = machine.up_ns();
     if sos.life.deadline().is_some_and(|deadline| deadline <= now) {
-        if disks::is_awaited() {
+        // A read that it has given up is nothing to stay for.
+        let idles = sos.life.state() == State::Ready && sos.requests.in_progress() == 0;
+        if disks::is_awaited() || !idles && drives::all().any(Drive::reads) {
             sos.event(Event::Progress);
         }
         let off = sos.life.state() == State::Off;

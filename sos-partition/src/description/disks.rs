@@ -37,6 +37,7 @@ fn parse_disk(at: &str, node: &FdtNode<'_>) -> Result<DiskSpec> {
         writable: !reader.flag("read-only")?,
         iops: reader.u32("max-iops")?.unwrap_or(0),
         kbytes_per_s: reader.u32("max-kbytes-per-s")?.unwrap_or(0),
+        partition: reader.optional_string("partition")?,
     };
     reader.finish()?;
     Ok(disk)

@@ -269,7 +269,8 @@ fn with_disks(nodes: &str) -> String {
 fn disks_are_read_in_their_order() {
     let nodes = "root { compatible = \"dormouse,disk\"; };\n\
         data { compatible = \"dormouse,disk\"; drive = <3>; first-sector = /bits/ 64 <0x800>; \
-        sectors = /bits/ 64 <0x100000000>; read-only; max-iops = <500>; max-kbytes-per-s = <20000>; };";
+        sectors = /bits/ 64 <0x100000000>; read-only; max-iops = <500>; max-kbytes-per-s = <20000>; };\
+        part { compatible = \"dormouse,disk\"; partition = \"PARTLABEL=a b\"; };";
     let guests = parse(&compile(&with_disks(nodes))).unwrap().guests;
     let disk = |name: &str, drive, first, sectors, writable, [iops, kbytes_per_s]: [u32; 2]| DiskSpec {
         name: name.into(),
@@ -279,9 +280,11 @@ fn disks_are_read_in_their_order() {
         writable,
         iops,
         kbytes_per_s,
+        partition: None,
     };
     let data = disk("data", 3, 0x800, 0x1_0000_0000, false, [500, 20_000]);
-    assert_eq!(guests[0].disks, [disk("root", 0, 0, 0, true, [0, 0]), data]);
+    let part = DiskSpec { partition: Some("PARTLABEL=a b".into()), ..disk("part", 0, 0, 0, true, [0, 0]) };
+    assert_eq!(guests[0].disks, [disk("root", 0, 0, 0, true, [0, 0]), data, part]);
     assert_eq!(guests[1].disks, []);
 }
 
@@ -303,6 +306,10 @@ fn what_is_wrong_with_a_disk_is_named() {
         ("d { };".into(), "property \"compatible\": is missing"),
         (disk("").replace("d {", "Root {"), "disk \"Root\": a name is"),
         (disk("first-sector = /bits/ 64 <2>; sectors = /bits/ 64 <0xffffffffffffffff>;"), "no drive has its sectors"),
+        (disk("partition = <1>;"), "property \"partition\": must be one string"),
+        (disk("partition = \"root\";"), "/guests/linux: disk \"d\": \"root\" is no partition: \"PARTLABEL="),
+        (disk("partition = \"1\"; sectors = /bits/ 64 <8>;"), "disk \"d\": a partition has its own sectors"),
+        (disk("partition = \"1\"; first-sector = /bits/ 64 <8>;"), "disk \"d\": a partition has its own sectors"),
         (many, "5 disks, at most 4"),
     ] {
         let error = error_of(&with_disks(&nodes));

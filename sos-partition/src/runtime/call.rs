@@ -14,24 +14,33 @@ use hv_abi::record::{CrashRecord, HvInfo, QueryKind, SosStatus};
 use hv_abi::wake::WakeRule;
 use hv_abi::{Status, VmHandle};
 use sos_partition::Hypervisor;
-use sos_partition::hypervisor::{Note, QueryAnswer};
+use sos_partition::hypervisor::{DriveBlock, Note, QueryAnswer};
 use zerocopy::FromBytes;
 
 use crate::runtime::faults::Faults;
+use crate::runtime::interrupts;
 use crate::runtime::memory::ANSWERS;
 
 /// x1 to x3 of an answer.
 type Results = [u64; 3];
 
+/// Bytes of a `drive_read`.
+const READ_SIZE: u64 = 4096;
+/// How long one is waited for, in seconds: meanwhile nobody else is served.
+const READ_PATIENCE_S: u64 = 1;
+
 /// EL2, by its calls.
 pub(crate) struct El2 {
     faults: Faults,
+    /// Drives that have not answered in time, a bit each: nobody waits for them again in this life.
+    silent: u64,
+    ticks_per_second: u64,
 }
 
 impl El2 {
-    /// EL2.
-    pub(crate) const fn new() -> Self {
-        Self { faults: Faults::new() }
+    /// EL2, over a counter of that frequency in Hz.
+    pub(crate) const fn new(ticks_per_second: u64) -> Self {
+        Self { faults: Faults::new(), silent: 0, ticks_per_second }
     }
 
     /// A privileged call that has no other outcome than its status.
@@ -224,6 +233,30 @@ impl Hypervisor for El2 {
 
     fn console_attach(&mut self, vm: VmHandle, to: (VmHandle, u16), right: ConsoleRight) -> Result<(), Status> {
         self.call(Call::ConsoleAttach, [vm.0, to.0.0, u64::from(to.1), right as u64]).map(|_| ())
+    }
+
+    fn drive_read(&mut self, drive: u8, sector: u64) -> Result<DriveBlock, Status> {
+        if self.silent & 1 << (drive % 64) != 0 {
+            return Err(Status::Again);
+        }
+        // The counter never stands at a value twice: nobody has asked by this number.
+        let number = interrupts::now();
+        let until = number.saturating_add(self.ticks_per_second.saturating_mul(READ_PATIENCE_S));
+        loop {
+            let arguments = [u64::from(drive), sector, ANSWERS.ipa(), number];
+            let (status, [sectors, block_size, _]) = self.call_status(Call::DriveRead, arguments);
+            if status != Status::Again {
+                let bytes = status.ok().map(|()| ANSWERS.bytes(READ_SIZE))?;
+                return Ok(DriveBlock { bytes, sectors, block_size: block_size as u32 });
+            }
+            let now = interrupts::now();
+            if now >= until {
+                self.silent |= 1 << (drive % 64);
+                return Err(Status::Again);
+            }
+            // A drive without room for the read says nothing when it has some.
+            interrupts::wait(until.min(now.saturating_add(self.ticks_per_second / 100)));
+        }
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

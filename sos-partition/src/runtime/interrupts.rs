@@ -3,6 +3,7 @@
 //! Interrupts are never taken. They are enabled so that WFI sees them, and acknowledged by hand.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use hv_abi::guest_map::{GICD_BASE, GICR_BASE, MAILBOX_SPI, NIC_SLOT, PPI_VIRTUAL_TIMER, VIRTIO_SPI};
 
@@ -31,6 +32,9 @@ const GICR_WAKER: u64 = GICR_BASE + 0x14;
 const CHILDREN_ASLEEP: u32 = 1 << 2;
 const GICR_IGROUPR0: u64 = GICR_BASE + 0x1_0080;
 const GICR_ISENABLER0: u64 = GICR_BASE + 0x1_0100;
+
+/// What came during a [`wait`], a bit each.
+static KEPT: AtomicU8 = AtomicU8::new(0);
 
 /// Which interrupts ended a sleep; none of these, if it was the timer's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,8 +85,21 @@ pub(crate) fn now() -> u64 {
     count
 }
 
+/// Waits amid of something, until an interrupt or `until`. Whoever sleeps next hears what it was that came.
+pub(crate) fn wait(until: u64) {
+    let wakes = doze(Some(until));
+    KEPT.fetch_or(u8::from(wakes.mailbox) | u8::from(wakes.network) << 1, Ordering::Relaxed);
+}
+
 /// Sleeps until an interrupt or `until`. An interrupt that is pending already ends it at once.
 pub(crate) fn sleep(until: Option<u64>) -> Wakes {
+    match KEPT.swap(0, Ordering::Relaxed) {
+        0 => doze(until),
+        kept => Wakes { mailbox: kept & 1 != 0, network: kept & 2 != 0 },
+    }
+}
+
+fn doze(until: Option<u64>) -> Wakes {
     if let Some(until) = until {
         // SAFETY: programs the virtual timer, whose interrupt is never taken.
         unsafe {

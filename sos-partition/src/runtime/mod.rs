@@ -39,7 +39,7 @@ extern "C" fn main(record: u64) -> ! {
         seed: record.seed,
         ticks_per_second: record.counter_hz.get(),
     };
-    let mut el2 = El2::new();
+    let mut el2 = El2::new(life.ticks_per_second);
     random_calls::make(&mut el2, &record);
     let service = Service::begin(el2, MailboxPage::new(), life);
     match service.and_then(serve) {

@@ -222,7 +222,16 @@ fn nic(name: &str) -> NicSpec {
 fn the_largest_tree_fits_the_room_that_plans_keep() {
     let name = |index| ["x".repeat(30), std::format!("{index}")].concat();
     let shared = (0..4).map(|index| shared(&name(index), SHARED_MAX, false)).collect();
-    let disk = DiskSpec { name: "d".into(), drive: 0, first: 0, sectors: 0, writable: true, iops: 0, kbytes_per_s: 0 };
+    let disk = DiskSpec {
+        name: "d".into(),
+        drive: 0,
+        first: 0,
+        sectors: 0,
+        writable: true,
+        iops: 0,
+        kbytes_per_s: 0,
+        partition: None,
+    };
     let spec = VmSpec {
         vcpus: 8,
         bootargs: "x".repeat(BOOTARGS_MAX),
@@ -248,6 +257,7 @@ fn each_disk_each_network_card_and_the_entropy_device_has_a_slot_behind_that_of_
         writable: true,
         iops: 0,
         kbytes_per_s: 0,
+        partition: None,
     };
     for ports in [0, 1] {
         let spec = VmSpec {

@@ -23,6 +23,9 @@ pub struct DiskSpec {
     /// Most thousands of bytes that it reads and writes in a second, together; 0 is no limit.
     #[serde(default)]
     pub kbytes_per_s: u32,
+    /// The partition of the drive that it is, in the words of the description, instead of sectors.
+    #[serde(default)]
+    pub partition: Option<String>,
 }
 
 /// What a disk has done: see [`crate::record::DiskRecord`].

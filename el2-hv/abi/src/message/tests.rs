@@ -45,8 +45,8 @@ fn messages_have_their_golden_bytes() {
         [
             1, b'v', 0xac, 2, 3, 1, b'i', 1, 0x80, 0x80, 0xa0, 0x80, 4, 1, 1, b'r', 1, b'b', 1, 1, 1, b'g', 4, 1, 100,
             1, 0xf4, 3, 2, 0, 3, 1, 0xe8, 7, 0x90, 0x4e, 1, 2, 7, 1, 1, b's', 0x80, 0x80, 4, 1, 2, 1, 1, b'd', 1, 0x80,
-            1, 2, 1, 0xac, 2, 5, 1, 1, b'n', 1, b'w', 5, 1, 2, 3, 4, 5, 6, 7, 0xdc, 11, 1, 0, 1, 2, 1, 1, 0x80, 0x80,
-            0x80, 1, 2
+            1, 2, 1, 0xac, 2, 5, 1, 1, b'1', 1, 1, b'n', 1, b'w', 5, 1, 2, 3, 4, 5, 6, 7, 0xdc, 11, 1, 0, 1, 2, 1, 1,
+            0x80, 0x80, 0x80, 1, 2
         ]
     );
     let set = VmSet { name: "a".to_owned(), weight: Some(7), cap: None, ..VmSet::default() };
@@ -86,6 +86,7 @@ fn spec() -> VmSpec {
             writable: true,
             iops: 300,
             kbytes_per_s: 5,
+            partition: Some("1".to_owned()),
         }],
         nics: vec![NicSpec {
             name: "n".to_owned(),

@@ -84,6 +84,7 @@ fn detail() -> Reply {
                     writable,
                     iops,
                     kbytes_per_s,
+                    partition: (name == "root").then(|| "PARTLABEL=root".to_owned()),
                 })
                 .into(),
             nics: vec![NicSpec {
@@ -186,7 +187,7 @@ cpu affinity     0,2
 cpu reservation  2000 of each 10000 µs
 cpu pinned       no
 shared memory    link (64 KiB, read-write), feed (2 MiB, read-only)
-disks            root (drive 1, read-write), data (drive 1, 1 GiB from 1 MiB on, read-only, at most 500 requests/s, at most 20000 kbyte/s)
+disks            root (drive 1, PARTLABEL=root, read-write), data (drive 1, 1 GiB from 1 MiB on, read-only, at most 500 requests/s, at most 20000 kbyte/s)
 network cards    eth0 (network lan, 02:00:00:00:00:1f, link down, isolated, at most 1000 kbit/s)
 entropy device   yes
 restart          on-failure, at most 5 in a row

@@ -145,6 +145,7 @@ fn disks(spec: &VmSpec) -> String {
     let one = |disk: &DiskSpec| {
         let access = if disk.writable { "read-write" } else { "read-only" };
         let part = match (disk.first, disk.sectors) {
+            _ if disk.partition.is_some() => format!("{}, ", printable(disk.partition.as_deref().unwrap_or_default())),
             (0, 0) => String::new(),
             (first, 0) => format!("from {} on, ", bytes(first * 512)),
             (first, sectors) => format!("{} from {} on, ", bytes(sectors * 512), bytes(first * 512)),

@@ -53,6 +53,54 @@ fn devices_are_given_in_the_order_of_the_description() {
     assert_eq!(made_up[0] & 3, 2, "a local address of one station");
 }
 
+/// SYSTEM whose guest `linux` has the second partition of drive 1, and where `raw` starts at power-on behind it.
+fn with_partition() -> std::string::String {
+    let (start, end) = SYSTEM.split_at(SYSTEM.find("linux {").expect("the guest"));
+    let disk = "disks { d { compatible = \"dormouse,disk\"; drive = <1>; partition = \"2\"; read-only; }; };\n};";
+    let end = end.replacen("};", disk, 1).replacen("raw {", "raw { autostart;", 1);
+    [start, &end].concat()
+}
+
+/// A drive with an MBR whose second entry is of 3 sectors from the fifth on (UEFI 2.10 tables 5.1 and 5.2).
+fn drive() -> Vec<u8> {
+    let mut drive = vec![0; 64 * 512];
+    drive[466] = 0x83;
+    drive[470..474].copy_from_slice(&5_u32.to_le_bytes());
+    drive[474..478].copy_from_slice(&3_u32.to_le_bytes());
+    drive[510..512].copy_from_slice(&[0x55, 0xaa]);
+    drive
+}
+
+#[test]
+fn a_partition_is_given_as_the_sectors_that_its_drives_table_says() {
+    let mut life = Life1::over(El2::new(), &with_partition());
+    life.el2.0.borrow_mut().drives = vec![vec![0; 8192], drive()];
+    assert_eq!(life.ask(&start("linux")), Reply::Done);
+    let disk = DiskPart { drive: 1, disk: 0, queues: 2, writable: false, first: 5, sectors: 3 };
+    assert_eq!(life.el2.vm("linux").unwrap().disks, [disk]);
+}
+
+#[test]
+fn a_vm_whose_partition_is_not_found_is_not_begun_and_the_answer_names_vm_disk_and_drive() {
+    let mut life = Life1::over(El2::new(), &with_partition());
+    life.el2.0.borrow_mut().drives = vec![vec![0; 8192]; 2];
+    let failure = life.fails(&start("linux"));
+    assert_eq!(failure.message, "vm \"linux\": disk \"d\": \"2\" of drive 1: the drive has no partition table");
+    assert!(!life.el2.0.borrow().calls.contains(&"vm_create"));
+}
+
+#[test]
+fn at_power_on_who_waits_for_a_drive_starts_behind_the_others() {
+    let mut life = Life1::over(El2::new(), &with_partition());
+    life.el2.0.borrow_mut().fail_call = Some(("drive_read", Status::Again));
+    life.event(EventKind::PowerOn, VmHandle(0));
+    assert!(life.el2.vm("raw").is_some() && life.el2.vm("linux").is_none());
+    let state = life.el2.0.borrow();
+    let place = |name| state.calls.iter().position(|call| *call == name).expect(name);
+    assert!(place("vm_start") < place("drive_read"));
+    assert!(state.configs.is_empty(), "one runs");
+}
+
 #[test]
 fn what_went_through_a_vms_devices_is_shown_as_el2_counts_it_and_nothing_of_another() {
     let mut life = Life1::over(El2::new(), &with_devices());

@@ -103,6 +103,8 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::SosNetwork => device::network([x[0], x[1], x[2]]),
         Call::SosRules => device::rules(x[0], x[1]),
         Call::ConsoleAttach => console::attach(x[0], [x[1], x[2]], x[3]),
+        Call::VmAttach => device::attach(x[0], [x[1], x[2], x[3]]),
+        Call::VmDetach => device::detach(x[0], x[1], x[2]),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }

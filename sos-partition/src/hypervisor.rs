@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceKind, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion};
+use hv_abi::call::{ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion};
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
@@ -205,6 +205,18 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status; `DENIED` where the other VM has no grant for it.
     fn console_attach(&mut self, vm: VmHandle, to: (VmHandle, u16), right: ConsoleRight) -> Result<(), Status>;
+
+    /// `vm_attach`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_attach(&mut self, vm: VmHandle, part: DiskPart) -> Result<(), Status>;
+
+    /// `vm_detach` of a disk; `force`: at once.
+    ///
+    /// # Errors
+    /// EL2's status; `AGAIN` where it waits for the disk's driver.
+    fn vm_detach(&mut self, vm: VmHandle, disk: u8, force: bool) -> Result<(), Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

@@ -5,6 +5,7 @@ mod crash;
 mod devices;
 mod lives;
 mod network;
+mod plug;
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -56,6 +57,8 @@ impl<'a> Manager<'a> {
             Request::VmPause { name } => self.pause(hypervisor, &name),
             Request::VmResume { name } => self.resume(hypervisor, &name),
             Request::Board(power) => self.end_board(hypervisor, power),
+            Request::VmAttach(disk) => plug::attach(hypervisor, &disk),
+            Request::VmDetach(disk) => plug::detach(hypervisor, &disk),
             // It needs to be known who asks.
             Request::Console(_) => Err(Error::Request("without a port")),
         };

@@ -128,6 +128,10 @@ calls! {
         "Sets what becomes of frames for the service partition while it is off, instead of what was set before. INVALID_ARGUMENT if one of them reaches beyond its answer or the bytes that are looked at: nothing is changed.";
     ConsoleAttach = 26, "console_attach", ServicePartition, ["handle", "handle of the VM that watches", "its port; 0 is its ring", "ConsoleRight"] -> [],
         "Lets a VM watch another one's console on one of its ports, in the place of what it watched there before, until the port is closed: EL2 answers what it asks for. NO_SUCH_VM if one of them does not exist, WRONG_STATE if one of them does not live, INVALID_ARGUMENT if they are the same or there is no such port, DENIED if the VM that watches lacks the grant CONSOLES, or to type the grant MANAGE, NO_ROOM if there are too many who watch.";
+    VmAttach = 32, "vm_attach", ServicePartition, ["handle", "disk (see DiskPart)", "its first sector", "its sectors, 0: up to the drive's end"] -> [],
+        "Gives a VM that was started a disk, in a slot that is empty: its driver finds it when it looks there again. WRONG_STATE if the VM does not live; else as `vm_device`.";
+    VmDetach = 33, "vm_detach", ServicePartition, ["handle", "which of its disks", "0: when its driver lets go; 1: at once"] -> [],
+        "Takes a disk away from a VM that was started. AGAIN if a driver has it: it goes when that resets it. At once: it has no sectors any more, what is asked of it fails, and its sectors are nobody's when the drive has finished with what it has of it. WRONG_STATE if the VM does not live, INVALID_ARGUMENT if it has no such disk.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.

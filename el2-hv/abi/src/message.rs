@@ -6,6 +6,7 @@
 mod console;
 mod crash;
 mod device;
+mod plug;
 mod restart;
 
 use alloc::boxed::Box;
@@ -19,6 +20,7 @@ mod share;
 pub use console::ConsoleAttach;
 pub use crash::{Crash, CrashedVcpu};
 pub use device::{DiskSpec, DiskUse, NicDrops, NicUse};
+pub use plug::{DiskAttach, DiskDetach};
 pub use restart::RestartPolicy;
 pub use share::{CpuShare, Reservation, VmSet};
 
@@ -73,6 +75,10 @@ pub enum Request {
     Board(BoardPower),
     /// Attaches a VM's console to the port that this comes by. Repeat-safe.
     Console(ConsoleAttach),
+    /// Gives a VM that runs a disk.
+    VmAttach(DiskAttach),
+    /// Takes a disk from a VM that runs.
+    VmDetach(DiskDetach),
 }
 
 impl Request {
@@ -142,6 +148,8 @@ pub enum Reply {
     Vm(Box<VmDetail>),
     /// Not done.
     Error(Failure),
+    /// To `VmDetach`: the guest was told, and has not let go yet.
+    Pending,
 }
 
 /// Where a VM is in its life.

@@ -11,7 +11,7 @@ use hv_core::frames::Owner;
 use hv_core::stage2::Access;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{Results, building, read_caller};
+use super::{Results, building, named, read_caller};
 use crate::memory::frames;
 use crate::networks::partition;
 use crate::vm::Vm;
@@ -41,6 +41,25 @@ pub fn device(handle: u64, kind: u64, parameters: [u64; 3]) -> Result<(), Status
         DeviceKind::Nic => networks::add(id, vm, &NicPort::from_registers(parameters).ok_or(Status::InvalidArgument)?),
         DeviceKind::Balloon => balloon::add(id, vm, parameter),
     }
+}
+
+/// Gives a VM that was started a disk.
+pub fn attach(handle: u64, part: [u64; 3]) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    disks::attach(id, vm, &DiskPart::from_registers(part).ok_or(Status::InvalidArgument)?)?;
+    sos::progress();
+    Ok(())
+}
+
+/// Takes a disk from a VM that was started.
+pub fn detach(handle: u64, disk: u64, at_once: u64) -> Result<(), Status> {
+    let (_, vm) = named(handle)?;
+    if at_once > 1 {
+        return Err(Status::InvalidArgument);
+    }
+    disks::detach(vm, disk, at_once == 1)?;
+    sos::progress();
+    Ok(())
 }
 
 /// Gives a VM its mailbox page.

@@ -1,7 +1,11 @@
 //! The command line, and the requests that it means. Nothing is asked of anybody here.
 
+mod plug;
+
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub(crate) use plug::{Agent, Attach, Detach};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use hv_abi::guest_map::MAX_VCPUS;
@@ -54,6 +58,8 @@ pub(crate) enum Command {
     Console(Console),
     /// What VMs do with the CPUs: answered by the hypervisor, wakes nobody
     Top(Top),
+    /// Stay, and have Linux take up disks that are attached to this VM and let go of those that are to be detached
+    Agent(Agent),
     /// For tests.
     #[command(subcommand, hide = true)]
     Debug(DebugCommand),
@@ -84,6 +90,10 @@ pub(crate) enum VmCommand {
     Resume(Name),
     /// Print the last 64 KiB of a VM's console, of its present life or its last one: answered by the hypervisor itself
     Logs(Name),
+    /// Give a VM that runs a disk; with `hvctl agent` there, its Linux takes it up
+    Attach(Attach),
+    /// Take a disk from a VM that runs, when its guest lets go of it
+    Detach(Detach),
 }
 
 /// A VM.
@@ -255,6 +265,8 @@ impl VmCommand {
             Self::Reboot(Name { name }) => Request::VmReboot { name: name.clone() },
             Self::Pause(Name { name }) => Request::VmPause { name: name.clone() },
             Self::Resume(Name { name }) => Request::VmResume { name: name.clone() },
+            Self::Attach(attach) => attach.request(),
+            Self::Detach(detach) => detach.request(),
         })
     }
 }

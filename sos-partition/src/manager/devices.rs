@@ -1,5 +1,6 @@
 //! What went through a VM's disks and network cards, as EL2 has counted it.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -19,7 +20,7 @@ pub(super) fn disks<H: Hypervisor>(hypervisor: &mut H, vm: VmHandle, spec: &VmSp
     let records: Vec<DiskRecord> = records(hypervisor, QueryKind::Disks, vm)?;
     let of = |record: &DiskRecord| {
         let disk = spec.disks.get(usize::from(record.disk));
-        disk_use(disk.map_or_else(String::new, |disk| disk.name.clone()), record)
+        disk_use(disk.map_or_else(|| format!("disk-{}", record.disk), |disk| disk.name.clone()), record)
     };
     Ok(records.iter().map(of).collect())
 }

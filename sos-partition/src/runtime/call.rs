@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use hv_abi::call::{Call, ConfigKind, DeviceKind, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion};
+use hv_abi::call::{Call, ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion};
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;
@@ -217,6 +217,15 @@ impl Hypervisor for El2 {
 
     fn console_attach(&mut self, vm: VmHandle, to: (VmHandle, u16), right: ConsoleRight) -> Result<(), Status> {
         self.call(Call::ConsoleAttach, [vm.0, to.0.0, u64::from(to.1), right as u64]).map(|_| ())
+    }
+
+    fn vm_attach(&mut self, vm: VmHandle, part: DiskPart) -> Result<(), Status> {
+        let [which, first, sectors] = part.to_registers();
+        self.call(Call::VmAttach, [vm.0, which, first, sectors]).map(|_| ())
+    }
+
+    fn vm_detach(&mut self, vm: VmHandle, disk: u8, force: bool) -> Result<(), Status> {
+        self.call(Call::VmDetach, [vm.0, disk.into(), force.into()]).map(|_| ())
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

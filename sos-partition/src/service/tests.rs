@@ -17,6 +17,7 @@ use crate::fake::{El2, SYSTEM, system_archive};
 mod console;
 mod devices;
 mod lives;
+mod plug;
 
 const SECOND: u64 = 1_000_000;
 const ASKER: VmHandle = VmHandle::new(5, 9);

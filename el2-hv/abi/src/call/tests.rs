@@ -6,9 +6,9 @@ use std::string::String;
 
 #[test]
 fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
-    for (i, row) in CALLS.iter().enumerate() {
+    assert!(CALLS.is_sorted_by(|one, next| (one.call as u32) < next.call as u32), "each number once, in order");
+    for row in CALLS {
         let function = row.call as u32;
-        assert_eq!(function, BASE + i as u32, "{} is out of order", row.name);
         assert_eq!(function >> 31, 1, "fast call (DEN0028 table 2-1, bit 31)");
         assert_eq!(function >> 30 & 1, 1, "SMC64 (bit 30)");
         assert_eq!(function >> 24 & 0x3f, 6, "vendor specific hypervisor service (bits 29:24)");
@@ -17,7 +17,8 @@ fn identifiers_are_fast_64_bit_vendor_hypervisor_calls_and_go_round() {
         assert_eq!(Call::from_function(function), Some(row.call));
         assert!(row.arguments.len() <= 6 && row.results.len() <= 3, "{}", row.name);
     }
-    assert_eq!(Call::from_function(BASE + CALLS.len() as u32), None);
+    let last = CALLS.last().map_or(0, |row| row.call as u32);
+    assert_eq!((CALLS[0].call as u32, Call::from_function(last + 1)), (BASE, None));
     assert_eq!(Call::from_function(0x8600_0001), None, "the 32-bit form does not exist");
 }
 

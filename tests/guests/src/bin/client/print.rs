@@ -53,7 +53,8 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
         | QueryKind::Nics
         | QueryKind::Packets
         | QueryKind::ConsoleNext
-        | QueryKind::ConsoleType => {
+        | QueryKind::ConsoleType
+        | QueryKind::Plugs => {
             println!("CLIENT {} bytes", bytes.len());
         }
     }

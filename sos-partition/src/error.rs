@@ -173,7 +173,9 @@ impl Error {
     /// The kind that programs see.
     pub const fn code(&self) -> FailureCode {
         match self {
-            Self::NoSuchVm(_) | Self::NoDisk { .. } | Self::NoSuchGuest { .. } | Self::NoMember { .. } => FailureCode::NotFound,
+            Self::NoSuchVm(_) | Self::NoDisk { .. } | Self::NoSuchGuest { .. } | Self::NoMember { .. } => {
+                FailureCode::NotFound
+            }
             Self::Exists(_) => FailureCode::Exists,
             Self::Runs(_)
             | Self::NotRunning(_)
@@ -214,7 +216,9 @@ const fn code_of(status: Status) -> FailureCode {
 /// What a status of EL2 says of a disk that was to come or go.
 const fn plug_text(status: Status) -> &'static str {
     match status {
-        Status::InvalidArgument => "there are disks 0 to 3, and the board has no drive with these sectors; see `hvctl hv log`",
+        Status::InvalidArgument => {
+            "there are disks 0 to 3, and the board has no drive with these sectors; see `hvctl hv log`"
+        }
         Status::Exists => "the VM has one of that number",
         Status::Conflict => "another disk has some of these sectors to write to; see `hvctl hv log`",
         Status::Denied => "the drive takes no writes",

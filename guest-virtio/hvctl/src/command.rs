@@ -73,7 +73,9 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
             done(&mut session, &kind.request(*after_calls))?;
             show(arguments, &Done::new(None, "fault"), done_text)
         }
-        Command::Debug(DebugCommand::Counter) | Command::Top(_) | Command::Console(_) | Command::Agent(_) => Err(Error::NoCounter),
+        Command::Debug(DebugCommand::Counter) | Command::Top(_) | Command::Console(_) | Command::Agent(_) => {
+            Err(Error::NoCounter)
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use hv_abi::call::{Call, ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion};
+use hv_abi::call::{
+    Call, ConfigKind, DeviceKind, DiskPart, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion,
+};
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::mailbox::BODY_MAX;

@@ -30,8 +30,7 @@ fn messages_have_their_golden_bytes() {
     assert_eq!(encode(&Request::Board(BoardPower::Reset)), [11, 1]);
     let console = ConsoleAttach { name: "a".to_owned(), input: true };
     assert_eq!(encode(&Request::Console(console)), [12, 1, b'a', 1]);
-    let attach =
-        DiskAttach { name: "a".to_owned(), disk: 2, drive: 1, first: 0x80, sectors: 300, writable: true };
+    let attach = DiskAttach { name: "a".to_owned(), disk: 2, drive: 1, first: 0x80, sectors: 300, writable: true };
     assert_eq!(encode(&Request::VmAttach(attach)), [13, 1, b'a', 2, 1, 0x80, 1, 0xac, 2, 1]);
     let detach = DiskDetach { name: "a".to_owned(), disk: 2, force: true };
     assert_eq!(encode(&Request::VmDetach(detach)), [14, 1, b'a', 2, 1]);

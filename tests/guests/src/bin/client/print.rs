@@ -15,7 +15,7 @@ use zerocopy::FromBytes;
 pub(crate) fn reply(outcome: Result<Vec<u8>, HvErrorKind>) -> Answer {
     let bytes = outcome.map_err(|kind| format!("hv: {kind}"))?;
     match decode::<Reply>(&bytes).map_err(|error| error.to_string())? {
-        Reply::Done => {}
+        Reply::Done | Reply::Pending => {}
         Reply::VmList(list) => list.iter().for_each(summary),
         Reply::Vm(detail) => {
             summary(&detail.summary);

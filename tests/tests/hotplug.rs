@@ -15,6 +15,11 @@ fn enter(system: &System) -> Shell {
     Shell::enter(Board::default().drive(&path).boot(system))
 }
 
+/// Whether Debian has no such disk: its driver has let go of it, which is after Linux shows it no more.
+fn is_gone(disk: u8) -> String {
+    format!("hvctl vm detach debian disk {disk} 2>&1 | grep -q 'has no disk {disk}'")
+}
+
 const ATTACH: &str = "hvctl vm attach debian disk 1 --first-sector 2048 --sectors 8192";
 
 #[test]
@@ -34,8 +39,8 @@ fn a_disk_comes_and_goes_and_comes_again_with_what_was_written() {
     assert!(kept.status == 1 && kept.output.contains("has not let go"), "{}", kept.output);
     // The agent finds what was asked before it was there.
     shell.command("hvctl agent >/tmp/agent 2>&1 & true").ok();
-    until(&mut shell, "[ ! -e /sys/block/vda ]");
-    assert_eq!(shell.command("hvctl vm detach debian disk 1").status, 1, "it is gone");
+    until(&mut shell, &is_gone(1));
+    assert_eq!(shell.command("ls /sys/block | grep -c vd").output, "0\n");
     // Its sectors are nobody's: the same ones in another slot.
     shell.command(&ATTACH.replace("disk 1", "disk 3")).ok();
     until(&mut shell, "[ -b /dev/vda ]");
@@ -66,7 +71,7 @@ fn a_disk_that_is_taken_by_surprise_gives_errors_and_the_guest_lives() {
         // Its sectors are nobody's at once, though its driver still holds the slot or does no more.
         shell.command(&ATTACH.replace("disk 1", "disk 2")).ok();
         until(&mut shell, "[ -e /sys/bus/platform/drivers/virtio-mmio/a000600.virtio_mmio ]");
-        until(&mut shell, "[ ! -e /sys/bus/platform/drivers/virtio-mmio/a000400.virtio_mmio ]");
+        until(&mut shell, &is_gone(1));
         shell.command("hvctl vm detach debian disk 2").ok();
         until(&mut shell, "[ -z \"$(ls /sys/block | grep vd)\" ]");
     }

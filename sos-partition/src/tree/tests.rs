@@ -195,11 +195,20 @@ fn what_is_shared_is_reserved_and_its_doorbell_points_to_it() {
 fn what_a_guest_does_not_have_is_not_in_its_tree() {
     let spec = VmSpec { vcpus: 1, bootargs: String::new(), ports: 0, watchdog: false, shared: Vec::new(), ..spec() };
     let source = decompile(&build(&spec, Grants::NONE, None, None));
-    for absent in
-        ["mailbox", "virtio", "watchdog", "reserved-memory", "doorbell", "cpu@1", "initrd", "bootargs", "seed"]
-    {
+    for absent in [
+        "mailbox",
+        "virtio_mmio@a000000",
+        "watchdog",
+        "reserved-memory",
+        "doorbell",
+        "cpu@1",
+        "initrd",
+        "bootargs",
+        "seed",
+    ] {
         assert!(!source.contains(absent), "{absent}");
     }
+    assert_eq!(source.matches("\"virtio,mmio\"").count(), 4, "slots that disks may come to");
     assert!(source.contains("0x80a0000 0x00 0x20000>"), "one redistributor");
 }
 

@@ -106,6 +106,8 @@ fn perform(local: &mut Local, call: Call, x: [u64; 6], results: &mut Results) ->
         Call::VmDeviceSet => device::change(x[0], [x[1], x[2], x[3], x[4]]),
         Call::ConsoleAttach => console::attach(x[0], [x[1], x[2]], x[3]),
         Call::DriveRead => drive::read(x[0], x[1], [x[2], x[3]], results),
+        Call::VmAttach => device::attach(x[0], [x[1], x[2], x[3]]),
+        Call::VmDetach => device::detach(x[0], x[1], x[2]),
         Call::Doorbell => Err(Status::NotSupported),
     }
 }

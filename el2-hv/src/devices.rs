@@ -416,7 +416,7 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
     if access.direction == Direction::Write {
         let value = stored(loaded, access);
         if let Some(disk) = disk {
-            let done = disks::write(disk, loaded.index, [offset, size.into(), value]);
+            let done = disks::write(disk, (loaded.vm_id, slot, loaded.index), [offset, size.into(), value]);
             return if done { Access::Done } else { Access::Later };
         } else if let Some(card) = loaded.vm.nics.at(slot) {
             if networks::write(card, [offset, size.into(), value]) {
@@ -432,7 +432,7 @@ fn virtio(loaded: &mut Loaded, access: &MmioAccess) -> Access {
         return Access::Done;
     }
     let value = match (disk, loaded.vm.nics.at(slot)) {
-        (Some(disk), _) => disks::read(disk, offset, size),
+        (Some(disk), _) => disks::read(disk, (loaded.vm_id, slot), [offset, size.into()]),
         (_, Some(card)) => networks::read(card, offset, size),
         _ if has_rng => loaded.vm.rng.read(offset, size),
         _ if has_console => loaded.vm.ports().console.read(offset, size),

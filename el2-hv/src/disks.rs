@@ -6,10 +6,12 @@
 mod finish;
 mod grow;
 mod limits;
+mod plug;
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use guest_virtio::blk::{Block, BlockEffect, Disk, MAX_QUEUES, Next, Operation, Request, SERIAL};
+use guest_virtio::mmio::read_empty_slot;
 use hv_abi::Status;
 use hv_abi::call::DiskPart;
 use hv_abi::guest_map::{DISK_SLOT, DISKS_MAX, MAX_VCPUS, VIRTIO_SPI};
@@ -31,6 +33,8 @@ pub use finish::{deadline_passed, interrupt, watch};
 pub use grow::grow;
 use limits::{DUE, work};
 pub use limits::{account, due, limit, limit_anew};
+use plug::Leaves;
+pub use plug::{attach, detach, plugs};
 
 const _: () = assert!(MAX_VCPUS <= 8, "a bit of `waits` for each vCPU");
 
@@ -65,6 +69,7 @@ pub struct GuestDisk {
     turn: u16,
     /// Those of them that have not come back yet: no request is taken meanwhile, so that they do not wait for ever.
     closers: u8,
+    leaves: Leaves,
     throttle: Throttle,
     counters: DiskCounters,
 }
@@ -79,6 +84,7 @@ impl GuestDisk {
         waits: 0,
         turn: 0,
         closers: 0,
+        leaves: Leaves::No,
         throttle: Throttle::NONE,
         counters: DiskCounters::NONE,
     };
@@ -105,6 +111,9 @@ impl GuestDisk {
 
     /// Where a request is on the drive, and what it is there.
     fn command(&self, operation: &Operation) -> Option<Command> {
+        if self.leaves == Leaves::Gone {
+            return None;
+        }
         Some(match *operation {
             Operation::Read { sector } => Command::Read(self.extent.place(sector, 1)?),
             Operation::Write { sector } => Command::Write(self.extent.place(sector, 1)?),
@@ -119,7 +128,7 @@ impl GuestDisk {
     }
 }
 
-/// Gives a VM that is being built a disk.
+/// Gives a VM a disk.
 #[inline(never)]
 pub fn add(id: VmId, vm: &Vm, part: &DiskPart) -> Result<(), Status> {
     let Some(drive) = drives::drive(part.drive) else {
@@ -153,7 +162,7 @@ fn checked(drive: &Drive, extent: &Extent, own: Option<usize>) -> Result<(), Ext
     extent.check(drive.shape.sectors, u64::from(drive.shape.block_size) / 512)?;
     let clash = (0..MAX_DISKS).filter(|index| Some(*index) != own).any(|index| {
         let disk = DISKS[index].lock();
-        disk.in_use && disk.extent.clashes(extent)
+        disk.has_sectors() && disk.extent.clashes(extent)
     });
     if clash { Err(ExtentError::Taken(*extent)) } else { Ok(()) }
 }
@@ -188,12 +197,7 @@ fn shown(drive: &Drive, extent: &Extent, part: &DiskPart) -> Disk {
 /// Takes a VM's disks away. Nothing of them is in flight.
 pub fn remove_all(vm: &Vm) {
     for index in vm.disks.all() {
-        let mut disk = DISKS[index].lock();
-        assert!(disk.block.in_flight() == 0, "vm {}: a drive has its memory", disk.vm);
-        disk.block.restart(&Disk::NONE);
-        (disk.in_use, disk.waits, disk.closers) = (false, 0, 0);
-        WAITING.fetch_and(!(1 << index), Ordering::Relaxed);
-        DUE[index].clear();
+        plug::remove(index, &mut DISKS[index].lock());
     }
     vm.disks.clear();
 }
@@ -215,18 +219,27 @@ pub fn is_awaited() -> bool {
     vm.phase() == Phase::Stopped && in_flight(vm) > 0
 }
 
-/// A guest's load from a disk's registers.
+/// A guest's load from the registers of its disk in a slot. The disk may have left since it was looked up.
 #[inline]
-pub fn read(index: usize, offset: u64, size: u8) -> u64 {
-    DISKS[index].lock().block.read(offset, size)
+pub fn read(index: usize, (vm, slot): (VmId, u64), [offset, size]: [u64; 2]) -> u64 {
+    let disk = DISKS[index].lock();
+    if disk.is_in(vm, slot) { disk.block.read(offset, size as u8) } else { read_empty_slot(offset, size as u8) }
 }
 
-/// A guest's store to a disk's registers, by this vCPU of its VM. `false`: it has to be done again, and the vCPU is notified when.
+/// A guest's store to the registers of its disk in a slot, by this vCPU. `false`: it has to be done again, and the vCPU is
+/// notified when.
 #[inline(never)]
-pub fn write(index: usize, vcpu: VcpuIdx, [offset, size, value]: [u64; 3]) -> bool {
+pub fn write(index: usize, (vm, slot, vcpu): (VmId, u64, VcpuIdx), [offset, size, value]: [u64; 3]) -> bool {
     let mut disk = DISKS[index].lock();
+    if !disk.is_in(vm, slot) {
+        return true;
+    }
     let (own, before) = (1 << vcpu.0, disk.closers);
     let queues = match disk.block.write(offset, size as u8, value) {
+        BlockEffect::Reset if disk.leaves != Leaves::No => {
+            plug::leave(index, &mut disk);
+            return true;
+        }
         BlockEffect::None | BlockEffect::Reset | BlockEffect::Stopped => 0,
         BlockEffect::Requests(queue) => 1 << queue,
         BlockEffect::Started => ALL,

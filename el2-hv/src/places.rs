@@ -35,6 +35,13 @@ impl<const FIRST: u32, const N: usize> Places<FIRST, N> {
         }
     }
 
+    /// Nothing is in a place any more.
+    pub fn take(&self, number: u8) {
+        if let Some(place) = self.0.get(usize::from(number)) {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Nothing is in any of them.
     pub fn clear(&self) {
         self.0.iter().for_each(|place| place.store(0, Ordering::Relaxed));

@@ -57,8 +57,8 @@ pub fn answer(sos: &SosControl, asked: &Asked, body: &mut [u8; BODY_MAX]) -> Opt
         QueryKind::Balloons => device::answer(asked.argument, body, device::balloon),
         QueryKind::Packets => put(device::packets().as_bytes(), body),
         QueryKind::Lives | QueryKind::Askers => history::answer(sos.ledger(), asked, body),
-        // Whose answer waits for what is said.
-        QueryKind::ConsoleNext | QueryKind::ConsoleType => return None,
+        // Whose answer waits for what is said, or is about who asks.
+        QueryKind::ConsoleNext | QueryKind::ConsoleType | QueryKind::Plugs => return None,
     })
 }
 

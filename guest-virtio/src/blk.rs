@@ -189,6 +189,11 @@ impl Block {
         self.transport.take_pulse()
     }
 
+    /// Whether a driver has begun to use it, and has not reset it since.
+    pub const fn is_driven(&self) -> bool {
+        self.in_flight > 0 || self.transport.is_driven()
+    }
+
     /// Requests that the caller has not given back.
     pub const fn in_flight(&self) -> u16 {
         self.in_flight

@@ -184,6 +184,11 @@ impl<const QUEUES: usize> Transport<QUEUES> {
         self.status.contains(DeviceStatus::DRIVER_OK) && !self.status.intersects(given_up)
     }
 
+    /// Whether the driver has set any status since its last reset (§2.1).
+    pub const fn is_driven(&self) -> bool {
+        !self.status.is_empty()
+    }
+
     /// Whether the driver has accepted all of these features.
     pub const fn has_accepted(&self, features: u64) -> bool {
         self.accepted & features == features

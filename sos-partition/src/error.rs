@@ -47,6 +47,24 @@ pub enum Error {
     /// It does not run.
     #[error("vm {0:?} does not run")]
     NotRunning(String),
+    /// A VM that has no such disk.
+    #[error("vm {name:?} has no disk {disk}")]
+    NoDisk {
+        /// The VM.
+        name: String,
+        /// The number.
+        disk: u8,
+    },
+    /// A disk that cannot come, or go.
+    #[error("vm {name:?}: disk {disk}: {}", plug_text(*status))]
+    Plug {
+        /// The VM.
+        name: String,
+        /// The number.
+        disk: u8,
+        /// EL2's status.
+        status: Status,
+    },
     /// It is paused.
     #[error("vm {0:?} is paused")]
     Paused(String),
@@ -196,9 +214,11 @@ impl Error {
     /// The kind that programs see.
     pub const fn code(&self) -> FailureCode {
         match self {
-            Self::NoSuchVm(_) | Self::NoSuchGuest { .. } | Self::NoDevice { .. } | Self::NoMember { .. } => {
-                FailureCode::NotFound
-            }
+            Self::NoSuchVm(_)
+            | Self::NoDisk { .. }
+            | Self::NoSuchGuest { .. }
+            | Self::NoDevice { .. }
+            | Self::NoMember { .. } => FailureCode::NotFound,
             Self::Exists(_) => FailureCode::Exists,
             Self::Runs(_)
             | Self::NotRunning(_)
@@ -215,7 +235,9 @@ impl Error {
             Self::Share { .. } | Self::Watched(_) => FailureCode::NoResources,
             Self::Spec { .. } | Self::Image { .. } | Self::Plan { .. } | Self::OwnConsole(_) => FailureCode::Invalid,
             Self::NoteFull { .. } | Self::Partition { .. } => FailureCode::NoResources,
-            Self::Step { status, .. } | Self::Call { status, .. } => code_of(*status),
+            Self::Plug { status: Status::InvalidArgument, .. } => FailureCode::Invalid,
+            Self::Plug { status: Status::Conflict, .. } => FailureCode::Denied,
+            Self::Plug { status, .. } | Self::Step { status, .. } | Self::Call { status, .. } => code_of(*status),
             Self::Request(_) => FailureCode::BadRequest,
             Self::NoFaults | Self::ConsoleDenied(_) => FailureCode::Denied,
             Self::Description(_) | Self::Mailbox { .. } | Self::Note(_) => FailureCode::Internal,
@@ -236,5 +258,20 @@ const fn code_of(status: Status) -> FailureCode {
         Status::WrongState => FailureCode::WrongState,
         Status::Denied => FailureCode::Denied,
         _ => FailureCode::Internal,
+    }
+}
+
+/// What a status of EL2 says of a disk that was to come or go.
+const fn plug_text(status: Status) -> &'static str {
+    match status {
+        Status::InvalidArgument => {
+            "there are disks 0 to 3, and the board has no drive with these sectors; see `hvctl hv log`"
+        }
+        Status::Exists => "the VM has one of that number",
+        Status::Conflict => "another disk has some of these sectors to write to; see `hvctl hv log`",
+        Status::Denied => "the drive takes no writes",
+        Status::NoMemory => "there are too many disks",
+        Status::WrongState => "the VM does not run",
+        _ => "EL2 has refused it",
     }
 }

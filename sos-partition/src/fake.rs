@@ -656,6 +656,25 @@ impl Hypervisor for El2 {
         Ok(DriveBlock { bytes, sectors: drive.len() as u64 / 512, block_size: 512 })
     }
 
+    fn vm_attach(&mut self, vm: VmHandle, part: DiskPart) -> Result<(), Status> {
+        let mut state = self.enter("vm_attach")?;
+        let vm = state.find(vm)?;
+        if vm.disks.iter().any(|disk| disk.disk == part.disk) {
+            return Err(Status::Exists);
+        }
+        vm.disks.push(part);
+        Ok(())
+    }
+
+    /// A guest that lets go when it is asked the second time.
+    fn vm_detach(&mut self, vm: VmHandle, disk: u8, force: bool) -> Result<(), Status> {
+        let mut state = self.enter("vm_detach")?;
+        let vm = state.find(vm)?;
+        let place = vm.disks.iter().position(|part| part.disk == disk).ok_or(Status::InvalidArgument)?;
+        vm.disks.remove(place);
+        if force { Ok(()) } else { Err(Status::Again) }
+    }
+
     fn inject(&mut self, _: Fault) -> Result<(), Status> {
         Err(Status::Denied)
     }

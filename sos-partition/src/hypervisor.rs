@@ -4,7 +4,9 @@
 
 use alloc::vec::Vec;
 
-use hv_abi::call::{ConfigKind, DeviceChange, DeviceKind, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion};
+use hv_abi::call::{
+    ConfigKind, DeviceChange, DeviceKind, DiskPart, DrainAnswer, Grants, NicPort, Scheduling, SharedRegion,
+};
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
 use hv_abi::message::Fault;
@@ -228,6 +230,18 @@ pub trait Hypervisor {
     /// # Errors
     /// EL2's status; `AGAIN` where the drive has not answered in time, or had not before in this life.
     fn drive_read(&mut self, drive: u8, sector: u64) -> Result<DriveBlock, Status>;
+
+    /// `vm_attach`.
+    ///
+    /// # Errors
+    /// EL2's status.
+    fn vm_attach(&mut self, vm: VmHandle, part: DiskPart) -> Result<(), Status>;
+
+    /// `vm_detach` of a disk; `force`: at once.
+    ///
+    /// # Errors
+    /// EL2's status; `AGAIN` where it waits for the disk's driver.
+    fn vm_detach(&mut self, vm: VmHandle, disk: u8, force: bool) -> Result<(), Status>;
 
     /// No call: makes this partition fail, in builds with the feature `fault-injection`.
     ///

@@ -7,6 +7,7 @@ mod devices;
 mod lives;
 mod memory;
 mod network;
+mod plug;
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -61,6 +62,8 @@ impl<'a> Manager<'a> {
             Request::VmPause { name } => self.pause(hypervisor, &name),
             Request::VmResume { name } => self.resume(hypervisor, &name),
             Request::Board(power) => self.end_board(hypervisor, power),
+            Request::VmAttach(disk) => plug::attach(hypervisor, &disk),
+            Request::VmDetach(disk) => plug::detach(hypervisor, &disk),
             // It needs to be known who asks.
             Request::Console(_) => Err(Error::Request("without a port")),
         };

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use hv_abi::call::Grants;
 use hv_abi::guest_map::{
-    BALLOON_SLOT, DISK_SLOT, ENTROPY_SLOT, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE,
+    BALLOON_SLOT, DISK_SLOT, DISKS_MAX, ENTROPY_SLOT, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAILBOX_BASE,
     MAILBOX_COMPATIBLE, MAILBOX_SPI, NIC_SLOT, RAM_BASE, RTC_BASE, RTC_SPI, UART_BASE, UART_SPI, VIRTIO_BASE,
     VIRTIO_SPI, VIRTIO_STRIDE, WATCHDOG_CONTROL_BASE, WATCHDOG_REFRESH_BASE, WATCHDOG_SPI,
 };
@@ -68,7 +68,8 @@ pub fn build(spec: &VmSpec, grants: Grants, initrd: Option<Extent>, seed: Option
     if spec.ports != 0 {
         virtio(&mut tree, 0);
     }
-    (DISK_SLOT..).zip(&spec.disks).for_each(|(slot, _)| virtio(&mut tree, slot));
+    // Those that are empty as well: disks come to them while the guest runs.
+    (DISK_SLOT..).take(DISKS_MAX).for_each(|slot| virtio(&mut tree, slot));
     (NIC_SLOT..).zip(&spec.nics).for_each(|(slot, _)| virtio(&mut tree, slot));
     if spec.rng {
         virtio(&mut tree, ENTROPY_SLOT);
@@ -194,7 +195,7 @@ fn rtc(tree: &mut Writer) {
     );
 }
 
-/// A virtio slot: the first has the console with the management ports. Empty slots are not described.
+/// A virtio slot: the first has the console with the management ports. Of empty ones only those for disks are described.
 fn virtio(tree: &mut Writer, slot: u32) {
     let base = VIRTIO_BASE + u64::from(slot) * VIRTIO_STRIDE;
     tree.node(

@@ -14,6 +14,7 @@ mod demo;
 mod disks;
 mod exceptions;
 mod faults;
+mod hotplug;
 mod hvctl;
 mod isolation;
 mod ledger;

@@ -134,6 +134,10 @@ calls! {
         "Reads 8 sectors of 512 bytes of a drive, whoever has them as a disk. AGAIN while the drive reads, with an interrupt of the mailbox when it has; the same number fetches what was read, once, and no other: a caller chooses one that it has never used. One read of a drive is on its way at a time. INVALID_ARGUMENT if there is no such drive, or the sectors are not among its own or no whole blocks: without a drive x1 is 0. DENIED if the drive has failed to read them, or was given up.";
     VmDeviceSet = 29, "vm_device_set", ServicePartition, ["handle", "change (see DeviceChange)", "which device, or bytes of memory", "of a disk, its limits or sectors; of a network card, its limits or link", "0"] -> [],
         "Changes a device of a VM that was started, and tells the guest where it can see it. WRONG_STATE if the VM does not live; INVALID_ARGUMENT if it has no such device, the drive no such sectors, or the VM not so much memory; CONFLICT if another VM writes to the sectors; DENIED if the disk would become smaller, or the memory less than the VM's guarantee. Nothing is changed then.";
+    VmAttach = 32, "vm_attach", ServicePartition, ["handle", "disk (see DiskPart)", "its first sector", "its sectors, 0: up to the drive's end"] -> [],
+        "Gives a VM that was started a disk, in a slot that is empty: its driver finds it when it looks there again. WRONG_STATE if the VM does not live; else as `vm_device`.";
+    VmDetach = 33, "vm_detach", ServicePartition, ["handle", "which of its disks", "0: when its driver lets go; 1: at once"] -> [],
+        "Takes a disk away from a VM that was started. AGAIN if a driver has it: it goes when that resets it. At once: it has no sectors any more, what is asked of it fails, and its sectors are nobody's when the drive has finished with what it has of it. WRONG_STATE if the VM does not live, INVALID_ARGUMENT if it has no such disk.";
 }
 
 /// What `vm_sched` sets, as it stands in x3 to x5, and in x1 to x3 of what `vm_sched_get` answers.

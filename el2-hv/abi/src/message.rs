@@ -7,6 +7,7 @@ mod change;
 mod console;
 mod crash;
 mod device;
+mod plug;
 mod restart;
 
 use alloc::boxed::Box;
@@ -21,6 +22,7 @@ pub use change::{BalloonUse, DeviceChanges, DeviceSet, DiskSet, MemorySet, Misse
 pub use console::ConsoleAttach;
 pub use crash::{Crash, CrashedVcpu};
 pub use device::{DiskSpec, DiskUse, NicDrops, NicUse};
+pub use plug::{DiskAttach, DiskDetach};
 pub use restart::RestartPolicy;
 pub use share::{CpuShare, Reservation, VmSet};
 
@@ -77,6 +79,10 @@ pub enum Request {
     Console(ConsoleAttach),
     /// Changes a device of a VM that runs. Repeat-safe.
     VmDevice(DeviceSet),
+    /// Gives a VM that runs a disk.
+    VmAttach(DiskAttach),
+    /// Takes a disk from a VM that runs.
+    VmDetach(DiskDetach),
 }
 
 impl Request {
@@ -146,6 +152,8 @@ pub enum Reply {
     Vm(Box<VmDetail>),
     /// Not done.
     Error(Failure),
+    /// To `VmDetach`: the guest was told, and has not let go yet.
+    Pending,
 }
 
 /// Where a VM is in its life.

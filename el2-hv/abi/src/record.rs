@@ -5,9 +5,11 @@
 
 mod crash;
 mod device;
+mod plug;
 
 pub use crash::{CrashRecord, NO_VCPU};
 pub use device::{BalloonRecord, DISKS_ASKED_MAX, DiskRecord, NIC_DROPS, NicRecord, WakeRecord};
+pub use plug::PlugRecord;
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -51,6 +53,8 @@ pub enum QueryKind {
     /// A [`crate::console::ConsoleTyped`]: up to [`crate::console::TYPE_MAX`] bytes behind the query are typed at the console that the asker
     /// watches. One at a time. Needs a console that was attached to type.
     ConsoleType = 17,
+    /// A [`PlugRecord`] of the asker itself. Needs no grant.
+    Plugs = 18,
 }
 
 impl QueryKind {
@@ -70,6 +74,7 @@ impl QueryKind {
             12 => Self::Balloons,
             16 => Self::ConsoleNext,
             17 => Self::ConsoleType,
+            18 => Self::Plugs,
             _ => return None,
         })
     }

@@ -63,6 +63,25 @@ pub fn change(handle: u64, registers: [u64; 4]) -> Result<(), Status> {
     Ok(())
 }
 
+/// Gives a VM that was started a disk.
+pub fn attach(handle: u64, part: [u64; 3]) -> Result<(), Status> {
+    let (id, vm) = named(handle)?;
+    disks::attach(id, vm, &DiskPart::from_registers(part).ok_or(Status::InvalidArgument)?)?;
+    sos::progress();
+    Ok(())
+}
+
+/// Takes a disk from a VM that was started.
+pub fn detach(handle: u64, disk: u64, at_once: u64) -> Result<(), Status> {
+    let (_, vm) = named(handle)?;
+    if at_once > 1 {
+        return Err(Status::InvalidArgument);
+    }
+    disks::detach(vm, disk, at_once == 1)?;
+    sos::progress();
+    Ok(())
+}
+
 /// Gives a VM its mailbox page.
 fn mailbox(vm: &Vm) -> Result<(), Status> {
     if vm.mailbox.lock().is_attached() {

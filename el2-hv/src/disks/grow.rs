@@ -20,6 +20,10 @@ pub fn grow(vm: &Vm, number: u8, sectors: u64) -> Result<(), Status> {
     let grown = before.grown(sectors).and_then(|grown| checked(drive, &grown, Some(index)).map(|()| grown));
     let grown = grown.map_err(|error| refused(vm, number, error))?;
     let mut disk = DISKS[index].lock();
+    // One that leaves has its sectors for no longer than its drive has requests.
+    if !disk.stays_with(vm) {
+        return Err(Status::InvalidArgument);
+    }
     // First what it may reach, then what its guest is told.
     disk.extent = grown;
     disk.block.resize(grown.sectors);

@@ -46,7 +46,11 @@ pub fn limit_anew(vm: &Vm, limits: &DiskLimits) -> Result<(), Status> {
 fn set(vm: &Vm, limits: &DiskLimits) -> Result<usize, Status> {
     let index = vm.disks.at(u64::from(DISK_SLOT) + u64::from(limits.disk)).ok_or(Status::InvalidArgument)?;
     let rate = DiskRate { iops: limits.iops, bytes_per_s: u64::from(limits.kbytes_per_s) * 1000 };
-    DISKS[index].lock().throttle = Throttle::new(rate);
+    let mut disk = DISKS[index].lock();
+    if !disk.stays_with(vm) {
+        return Err(Status::InvalidArgument);
+    }
+    disk.throttle = Throttle::new(rate);
     Ok(index)
 }
 

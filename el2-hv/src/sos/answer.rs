@@ -10,7 +10,7 @@ use zerocopy::little_endian::U32;
 
 use super::{Answer, SosControl, Taken};
 use crate::query::{self, Asked};
-use crate::{vm, watch};
+use crate::{disks, vm, watch};
 
 impl SosControl {
     /// Answers a frame for EL2 itself, from `asker`, who exists.
@@ -26,6 +26,7 @@ impl SosControl {
             QueryKind::ConsoleType => {
                 watch::type_in(asker, frame, slot, answer).unwrap_or_else(|kind| refuse(frame.id, kind, answer))
             }
+            QueryKind::Plugs => plugs(asker, frame.id, answer),
             _ => self.answer_query(asker, frame.id, &asked, answer),
         }
     }
@@ -39,6 +40,7 @@ impl SosControl {
             QueryKind::Disks | QueryKind::Nics | QueryKind::Packets | QueryKind::Balloons => Grants::INFO,
             QueryKind::Log => Grants::LOG,
             QueryKind::Console | QueryKind::ConsoleNext | QueryKind::ConsoleType => Grants::CONSOLES,
+            QueryKind::Plugs => Grants::NONE,
         };
         if !grants.contains(needed) {
             return refuse(id, HvErrorKind::NotGranted, answer);
@@ -50,6 +52,16 @@ impl SosControl {
         let head = Frame::request(Party::Hv, Flags::default(), id, length);
         given(answer(&Slot::new(head, &body[..length])))
     }
+}
+
+/// Tells a VM of its own slots.
+fn plugs(asker: Asker, id: u32, answer: &mut Answer<'_>) -> Taken {
+    let Some((_, vm)) = vm::by_handle(asker.vm) else {
+        return refuse(id, HvErrorKind::NoSuchVm, answer);
+    };
+    let record = disks::plugs(vm);
+    let head = Frame::request(Party::Hv, Flags::default(), id, record.as_bytes().len());
+    given(answer(&Slot::new(head, record.as_bytes())))
 }
 
 const fn given(given: bool) -> Taken {

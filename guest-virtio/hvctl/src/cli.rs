@@ -1,5 +1,6 @@
 //! The command line, and the requests that it means. Nothing is asked of anybody here.
 
+mod plug;
 mod set;
 mod value;
 mod vm;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hv_abi::message::{Fault, FaultKind, Request};
+pub(crate) use plug::Agent;
 
 use value::{name, timeout};
 pub(crate) use vm::VmCommand;
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Console(Console),
     /// What VMs do with the CPUs: answered by the hypervisor, wakes nobody
     Top(Top),
+    /// Stay, and have Linux take up disks that are attached to this VM and let go of those that are to be detached
+    Agent(Agent),
     /// For tests.
     #[command(subcommand, hide = true)]
     Debug(DebugCommand),

@@ -12,6 +12,7 @@ use hv_abi::record::{ConsoleQuery, Query, QueryKind};
 use serde::Serialize;
 use zerocopy::IntoBytes;
 
+use crate::agent;
 use crate::cli::{Cli, Command, DebugCommand, HvCommand, SosCommand, VmCommand};
 use crate::console;
 use crate::counter::{self, Counter};
@@ -44,6 +45,9 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
     if let Command::Console(console) = &arguments.command {
         return console::run(arguments, devices, console);
     }
+    if let Command::Agent(agent) = &arguments.command {
+        return agent::run(arguments, devices, agent);
+    }
     let deadline = Deadline::new(arguments.timeout);
     let mut session = Session::new(acquire(devices, deadline)?, deadline)?;
     match &arguments.command {
@@ -68,7 +72,9 @@ pub(crate) fn run(arguments: &Cli, devices: &impl Devices) -> Result<Output, Err
             done(&mut session, &kind.request(*after_calls))?;
             show(arguments, &Done::new(None, "fault"), done_text)
         }
-        Command::Debug(DebugCommand::Counter) | Command::Top(_) | Command::Console(_) => Err(Error::NoCounter),
+        Command::Debug(DebugCommand::Counter) | Command::Top(_) | Command::Console(_) | Command::Agent(_) => {
+            Err(Error::NoCounter)
+        }
     }
 }
 
@@ -106,7 +112,7 @@ fn show_console(arguments: &Cli, text: &Text) -> Result<Output, Error> {
 }
 
 /// Asks the service partition.
-fn ask(session: &mut Session, request: &Request) -> Result<Reply, Error> {
+pub(crate) fn ask(session: &mut Session, request: &Request) -> Result<Reply, Error> {
     let repeat = if request.is_repeat_safe() { Repeat::Safe } else { Repeat::Unsafe };
     match decode(&session.ask(Party::Sos, &encode(request), repeat)?)? {
         Reply::Error(failure) => Err(Error::Refused(failure)),

@@ -120,6 +120,9 @@ pub(crate) enum Error {
         /// How long.
         after: Duration,
     },
+    /// The guest keeps a disk.
+    #[error("the guest has not let go of it within {}; see that `hvctl agent` runs there and nothing uses the disk, or take it with --force", seconds(*.0))]
+    Kept(Duration),
     /// The terminal, or the input.
     #[error("cannot read the input: {0}")]
     Input(io::Error),

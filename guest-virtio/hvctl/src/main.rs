@@ -9,6 +9,7 @@
 //! | [`port`] | finding and opening a port, waiting on it |
 //! | [`session`] | requests and replies on a port |
 //! | [`command`] | what each command asks and shows |
+//! | [`agent`] | disks that come and go, taken up and let go of by Linux |
 //! | [`console`] | another VM's console, on this terminal |
 //! | [`terminal`] | the terminal while it is another VM's |
 //! | [`records`] | EL2's fixed records, read and as JSON |
@@ -18,6 +19,7 @@
 //! | [`error`] | what can go wrong, what to do, exit codes |
 #![forbid(unsafe_code)]
 
+mod agent;
 mod cli;
 mod command;
 mod console;

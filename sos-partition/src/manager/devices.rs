@@ -1,5 +1,6 @@
 //! A VM's disks, network cards and balloon, as EL2 has them.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -39,8 +40,11 @@ impl Devices {
 
     /// What the disks have done.
     pub(super) fn disks(&self, spec: &VmSpec) -> Vec<DiskUse> {
-        let name = |record: &DiskRecord| spec.disks.get(usize::from(record.disk)).map(|disk| disk.name.clone());
-        self.disks.iter().map(|record| disk_use(name(record).unwrap_or_default(), record)).collect()
+        let of = |record: &DiskRecord| {
+            let disk = spec.disks.get(usize::from(record.disk));
+            disk_use(disk.map_or_else(|| format!("disk-{}", record.disk), |disk| disk.name.clone()), record)
+        };
+        self.disks.iter().map(of).collect()
     }
 
     /// What went by the network cards.

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::arch::asm;
 
 use hv_abi::call::{
-    Call, ConfigKind, DeviceChange, DeviceKind, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling, SharedRegion,
+    Call, ConfigKind, DeviceChange, DeviceKind, DiskPart, DrainAnswer, Grants, NOTE_MAX, NicPort, Scheduling,
+    SharedRegion,
 };
 use hv_abi::console::ConsoleRight;
 use hv_abi::handle::Label;
@@ -257,6 +258,15 @@ impl Hypervisor for El2 {
             // A drive without room for the read says nothing when it has some.
             interrupts::wait(until.min(now.saturating_add(self.ticks_per_second / 100)));
         }
+    }
+
+    fn vm_attach(&mut self, vm: VmHandle, part: DiskPart) -> Result<(), Status> {
+        let [which, first, sectors] = part.to_registers();
+        self.call(Call::VmAttach, [vm.0, which, first, sectors]).map(|_| ())
+    }
+
+    fn vm_detach(&mut self, vm: VmHandle, disk: u8, force: bool) -> Result<(), Status> {
+        self.call(Call::VmDetach, [vm.0, disk.into(), force.into()]).map(|_| ())
     }
 
     fn inject(&mut self, fault: Fault) -> Result<(), Status> {

@@ -19,6 +19,7 @@ mod console;
 mod devices;
 mod lives;
 mod memory;
+mod plug;
 
 const SECOND: u64 = 1_000_000;
 const ASKER: VmHandle = VmHandle::new(5, 9);

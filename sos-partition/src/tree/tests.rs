@@ -196,11 +196,20 @@ fn what_is_shared_is_reserved_and_its_doorbell_points_to_it() {
 fn what_a_guest_does_not_have_is_not_in_its_tree() {
     let spec = VmSpec { vcpus: 1, bootargs: String::new(), ports: 0, watchdog: false, shared: Vec::new(), ..spec() };
     let source = decompile(&build(&spec, Grants::NONE, None, None));
-    for absent in
-        ["mailbox", "virtio", "watchdog", "reserved-memory", "doorbell", "cpu@1", "initrd", "bootargs", "seed"]
-    {
+    for absent in [
+        "mailbox",
+        "virtio_mmio@a000000",
+        "watchdog",
+        "reserved-memory",
+        "doorbell",
+        "cpu@1",
+        "initrd",
+        "bootargs",
+        "seed",
+    ] {
         assert!(!source.contains(absent), "{absent}");
     }
+    assert_eq!(source.matches("\"virtio,mmio\"").count(), 4, "slots that disks may come to");
     assert!(source.contains("0x80a0000 0x00 0x20000>"), "one redistributor");
 }
 
@@ -248,7 +257,7 @@ fn the_largest_tree_fits_the_room_that_plans_keep() {
 }
 
 #[test]
-fn each_disk_each_network_card_and_the_entropy_device_has_a_slot_behind_that_of_the_management_ports() {
+fn each_disk_that_is_or_may_come_each_network_card_and_the_entropy_device_has_a_slot() {
     let disk = |name: &str| DiskSpec {
         name: name.into(),
         drive: 0,
@@ -268,11 +277,13 @@ fn each_disk_each_network_card_and_the_entropy_device_has_a_slot_behind_that_of_
             ..spec()
         };
         let source = decompile(&build(&spec, Grants::ALL, None, None));
-        assert_eq!(source.matches("\"virtio,mmio\"").count(), 5 + usize::from(ports != 0));
+        assert_eq!(source.matches("\"virtio,mmio\"").count(), 7 + usize::from(ports != 0));
         // hw/arm/virt.c: slots of 0x200 bytes, SPIs from 16.
         for (node, reg, interrupt) in [
             ("virtio_mmio@a000200", "reg = <0x00 0xa000200 0x00 0x200>;", "interrupts = <0x00 0x11 0x01>;"),
             ("virtio_mmio@a000400", "reg = <0x00 0xa000400 0x00 0x200>;", "interrupts = <0x00 0x12 0x01>;"),
+            ("virtio_mmio@a000600", "reg = <0x00 0xa000600 0x00 0x200>;", "interrupts = <0x00 0x13 0x01>;"),
+            ("virtio_mmio@a000800", "reg = <0x00 0xa000800 0x00 0x200>;", "interrupts = <0x00 0x14 0x01>;"),
             ("virtio_mmio@a000a00", "reg = <0x00 0xa000a00 0x00 0x200>;", "interrupts = <0x00 0x15 0x01>;"),
             ("virtio_mmio@a000c00", "reg = <0x00 0xa000c00 0x00 0x200>;", "interrupts = <0x00 0x16 0x01>;"),
             ("virtio_mmio@a000e00", "reg = <0x00 0xa000e00 0x00 0x200>;", "interrupts = <0x00 0x17 0x01>;"),
@@ -287,7 +298,7 @@ fn each_disk_each_network_card_and_the_entropy_device_has_a_slot_behind_that_of_
 fn a_guest_with_a_guarantee_has_a_balloon_in_the_slot_behind_those_of_network_cards() {
     let spec = VmSpec { guarantee: Some(2 << 20), ports: 0, ..spec() };
     let source = decompile(&build(&spec, Grants::ALL, None, None));
-    assert_eq!(source.matches("\"virtio,mmio\"").count(), 1);
+    assert_eq!(source.matches("\"virtio,mmio\"").count(), 5);
     let lines = lines_of(&source, "virtio_mmio@a001000");
     assert!(lines.iter().any(|line| line == "interrupts = <0x00 0x18 0x01>;"), "{lines:?}");
 }

@@ -37,7 +37,12 @@ fn messages_have_their_golden_bytes() {
     assert_eq!(device(DeviceChanges::Nic(nic)), [13, 1, b'a', 1, 1, b'n', 0, 1, 6, 1, 0]);
     let memory = MemorySet { bytes: 0x1000, within_s: Some(7) };
     assert_eq!(device(DeviceChanges::Memory(memory)), [13, 1, b'a', 2, 0x80, 0x20, 1, 7]);
+    let attach = DiskAttach { name: "a".to_owned(), disk: 2, drive: 1, first: 0x80, sectors: 300, writable: true };
+    assert_eq!(encode(&Request::VmAttach(attach)), [14, 1, b'a', 2, 1, 0x80, 1, 0xac, 2, 1]);
+    let detach = DiskDetach { name: "a".to_owned(), disk: 2, force: true };
+    assert_eq!(encode(&Request::VmDetach(detach)), [15, 1, b'a', 2, 1]);
     assert_eq!(encode(&Reply::Done), [0]);
+    assert_eq!(encode(&Reply::Pending), [4]);
     let line = VmSummary { name: "a".to_owned(), state: VmPhase::Running, vcpus: 2, memory: 1, uptime_ns: None };
     assert_eq!(encode(&Reply::VmList(vec![line])), [1, 1, 1, b'a', 2, 2, 1, 0]);
     assert_eq!(

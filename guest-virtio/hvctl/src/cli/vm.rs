@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use hv_abi::guest_map::MAX_VCPUS;
 use hv_abi::message::{Request, VmCreate};
 
+use super::plug::{Attach, Detach};
 use super::set::{Memory, Set};
 use super::value::{name, size};
 
@@ -34,6 +35,10 @@ pub(crate) enum VmCommand {
     Resume(Name),
     /// Print the last 64 KiB of a VM's console, of its present life or its last one: answered by the hypervisor itself
     Logs(Name),
+    /// Give a VM that runs a disk; with `hvctl agent` there, its Linux takes it up
+    Attach(Attach),
+    /// Take a disk from a VM that runs, when its guest lets go of it
+    Detach(Detach),
 }
 
 /// A VM.
@@ -101,6 +106,8 @@ impl VmCommand {
             Self::Reboot(Name { name }) => Request::VmReboot { name: name.clone() },
             Self::Pause(Name { name }) => Request::VmPause { name: name.clone() },
             Self::Resume(Name { name }) => Request::VmResume { name: name.clone() },
+            Self::Attach(attach) => attach.request(),
+            Self::Detach(detach) => detach.request(),
         })
     }
 }

@@ -6,6 +6,7 @@ use hv_abi::message::{
 };
 
 use super::{Done, Output, ask, done, done_text, show};
+use crate::agent;
 use crate::cli::{Cli, VmCommand};
 use crate::counters;
 use crate::error::Error;
@@ -40,6 +41,11 @@ pub(super) fn run(arguments: &Cli, session: &mut Session, command: &VmCommand) -
         VmCommand::Reboot(vm) => (&*vm.name, "rebooted"),
         VmCommand::Pause(vm) => (&*vm.name, "paused"),
         VmCommand::Resume(vm) => (&*vm.name, "resumed"),
+        VmCommand::Attach(attach) => (&*attach.name, "attached"),
+        VmCommand::Detach(detach) => {
+            agent::await_detach(arguments, session, &request)?;
+            return show(arguments, &Done::new(Some(&detach.name), "detached"), done_text);
+        }
     };
     done(session, &request)?;
     show(arguments, &Done::new(Some(name), what), done_text)

@@ -15,7 +15,7 @@ use zerocopy::FromBytes;
 pub(crate) fn reply(outcome: Result<Vec<u8>, HvErrorKind>) -> Answer {
     let bytes = outcome.map_err(|kind| format!("hv: {kind}"))?;
     match decode::<Reply>(&bytes).map_err(|error| error.to_string())? {
-        Reply::Done => {}
+        Reply::Done | Reply::Pending => {}
         Reply::VmList(list) => list.iter().for_each(summary),
         Reply::Vm(detail) => {
             summary(&detail.summary);
@@ -54,7 +54,8 @@ pub(crate) fn record(kind: QueryKind, bytes: &[u8]) -> Answer {
         | QueryKind::Packets
         | QueryKind::Balloons
         | QueryKind::ConsoleNext
-        | QueryKind::ConsoleType => {
+        | QueryKind::ConsoleType
+        | QueryKind::Plugs => {
             println!("CLIENT {} bytes", bytes.len());
         }
     }

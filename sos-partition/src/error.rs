@@ -149,6 +149,14 @@ pub enum Error {
     /// A guest of the description that does not run: nothing keeps what is set.
     #[error("vm {0:?} does not run; what it starts with is part of the system description")]
     SetDescribed(String),
+    /// A disk that is as large as a partition table says.
+    #[error("vm {name:?}: disk {disk:?} is a partition: it is as large as its table says")]
+    PartitionSize {
+        /// The VM.
+        name: String,
+        /// The disk.
+        disk: String,
+    },
     /// A device that a VM does not have.
     #[error("vm {name:?} has no {kind} {device:?}")]
     NoDevice {
@@ -227,9 +235,9 @@ impl Error {
             | Self::Described(_)
             | Self::SetDescribed(_) => FailureCode::WrongState,
             Self::Share { status: Status::InvalidArgument, .. } => FailureCode::Invalid,
-            Self::Change { status: Status::InvalidArgument | Status::Denied, .. } | Self::NoBalloon(_) => {
-                FailureCode::Invalid
-            }
+            Self::Change { status: Status::InvalidArgument | Status::Denied, .. }
+            | Self::PartitionSize { .. }
+            | Self::NoBalloon(_) => FailureCode::Invalid,
             Self::Change { status: Status::WrongState, .. } => FailureCode::WrongState,
             Self::Change { .. } => FailureCode::NoResources,
             Self::Share { .. } | Self::Watched(_) => FailureCode::NoResources,

@@ -56,6 +56,10 @@ impl<H: Hypervisor> Changed<'_, H> {
             return Err(self.no_device("disk", &set.disk));
         };
         if let Some(sectors) = set.sectors {
+            // The VM's next life would have what the table says.
+            if disk.partition.is_some() {
+                return Err(Error::PartitionSize { name: self.spec.name.clone(), disk: disk.name.clone() });
+            }
             self.call(&disk.name, DeviceChange::DiskSectors { disk: number, sectors })?;
             if self.origin == Origin::Description {
                 let grown = Grown { vm: self.spec.name.clone(), disk: disk.name.clone(), sectors };

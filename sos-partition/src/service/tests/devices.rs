@@ -2,6 +2,8 @@
 
 use hv_abi::call::{DeviceKind, DiskLimits, DiskPart, NicPort};
 
+use hv_abi::message::{DeviceChanges, DeviceSet, DiskSet};
+
 use super::*;
 
 const NODES: &str = "rng;\n\
@@ -78,6 +80,18 @@ fn a_partition_is_given_as_the_sectors_that_its_drives_table_says() {
     assert_eq!(life.ask(&start("linux")), Reply::Done);
     let disk = DiskPart { drive: 1, disk: 0, queues: 2, writable: false, first: 5, sectors: 3 };
     assert_eq!(life.el2.vm("linux").unwrap().disks, [disk]);
+}
+
+#[test]
+fn a_disk_that_is_a_partition_does_not_grow() {
+    let mut life = Life1::over(El2::new(), &with_partition());
+    life.el2.0.borrow_mut().drives = vec![vec![0; 8192], drive()];
+    assert_eq!(life.ask(&start("linux")), Reply::Done);
+    let disk = DiskSet { disk: "d".into(), sectors: Some(4), ..DiskSet::default() };
+    let set = DeviceSet { vm: "linux".into(), change: DeviceChanges::Disk(disk) };
+    let failure = life.fails(&Request::VmDevice(set));
+    assert_eq!(failure.message, "vm \"linux\": disk \"d\" is a partition: it is as large as its table says");
+    assert!(!life.el2.0.borrow().calls.contains(&"vm_device_set"));
 }
 
 #[test]

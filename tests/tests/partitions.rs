@@ -70,8 +70,9 @@ fn guests_have_the_partitions_that_drives_tables_name_and_what_is_wrong_is_said(
     bytes[512] ^= 1;
     bytes[1024] ^= 1;
     std::fs::write(&gpt, bytes).expect("the drive");
-    // The one that is added last is number 0.
-    let mut shell = Shell::enter(Board::default().drive(&gpt).drive(&mbr).boot(&system));
+    // The one on PCI is number 1, and reaches the page of its reads through the SMMU.
+    let board = Board::default().drive(&mbr).pci(&gpt, ",iommu_platform=on,disable-legacy=on");
+    let mut shell = Shell::enter(board.boot(&system));
     for (device, file, place) in
         [("vda", &gpt, &gpt_places[0]), ("vdb", &gpt, &gpt_places[1]), ("vdc", &mbr, &mbr_places[1])]
     {
